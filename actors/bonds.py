@@ -1,0 +1,26 @@
+"""What ties an actor to others: children, links, monitors, timers, tasks, its name. Made on first need only."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from understudy.actors.cell import Cell
+    from understudy.actors.ref import ActorRef, Watcher
+    from understudy.actors.timers import Timer
+
+
+class Bonds:
+    """`children` maps each child, in order of start, to whether the link to it still stands."""
+
+    __slots__ = ("children", "links", "monitors", "name", "tasks", "timers", "watchers")
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name
+        self.children: dict[Cell[Any], bool] = {}
+        self.links: set[ActorRef[Any]] = set()
+        self.monitors: dict[int, ActorRef[Any]] = {}
+        self.watchers: dict[int, Watcher] = {}
+        self.timers: set[Timer] = set()
+        self.tasks: set[asyncio.Task[Any]] = set()

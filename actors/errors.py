@@ -1,0 +1,83 @@
+"""Every error the kernel raises at its users, all of them public.
+
+UnderstudyError
+├── CallError                 a call did not get its answer
+│   ├── ActorDied             the callee ended, or was not there       .reason
+│   │   └── NodeDown          its whole node did
+│   ├── Refused               the callee said no, and lives            .detail
+│   ├── DeadlineExceeded      the time was up (also a TimeoutError)
+│   └── Deadlock              the call could never be answered
+├── Overloaded                an outbox or a mailbox is full; nothing was sent
+├── StartFailed               an actor did not start; nothing of it is left   .reason
+├── NameTaken                 the name has a living owner
+└── NotRegistered             a message of this class may not cross the wire
+"""
+
+from __future__ import annotations
+
+from understudy.actors.reasons import ExitReason
+
+
+class UnderstudyError(Exception):
+    """The base of every error of ours."""
+
+
+class CallError(UnderstudyError):
+    """A call did not get its answer; the subclass says why."""
+
+
+class ActorDied(CallError):
+    """The callee ended before it answered, or was not there. `reason` says why."""
+
+    def __init__(self, reason: ExitReason, who: str = "the actor") -> None:
+        super().__init__(f"{who} died: {reason}")
+        self.reason = reason
+        self.who = who
+
+
+class NodeDown(ActorDied):
+    """The callee's node was declared dead while the call was open; whether the request was handled is unknown."""
+
+
+class Refused(CallError):
+    """The callee turned the request down and lives on. A handler raises it: `raise Refused("empty message")`."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.relayed = False
+        """True once it reached a caller: escaping from *that* caller's handler it is a failure, not a refusal."""
+
+
+class DeadlineExceeded(CallError, TimeoutError):
+    """The call's time was up. The callee may still handle the request; its reply is dropped."""
+
+    def __init__(self, detail: str = "", *, inherited: bool = False) -> None:
+        super().__init__(detail)
+        self.inherited = inherited
+        """True when the time that ran out was the one left of the request being handled, not the call's own."""
+
+
+class Deadlock(CallError):
+    """The call could never have been answered: an actor called itself."""
+
+
+class Overloaded(UnderstudyError):
+    """A queue on the way is full. Nothing was sent: try later, or send less."""
+
+
+class StartFailed(UnderstudyError):
+    """An actor's `__init__` or `on_start` failed. Nothing of it is left behind. `reason` says why."""
+
+    def __init__(self, who: str, reason: ExitReason) -> None:
+        super().__init__(f"{who} did not start: {reason}")
+        self.who = who
+        self.reason = reason
+
+
+class NameTaken(UnderstudyError):
+    """The name already has a living owner."""
+
+
+class NotRegistered(UnderstudyError):
+    """A message of this class may not cross the wire."""

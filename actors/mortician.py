@@ -1,0 +1,261 @@
+"""How an actor ends. Always in this order, whatever ended it:
+
+    close ──> the async handler's task ends ──> hook ──> names, timers, tasks freed ──> queued requests answered
+                                                              ──> children, last one first ──> links and monitors fire
+
+`close` is the moment the world sees: from then on a call fails and a tell becomes a dead letter. What comes after may
+take time, when a handler or hook is asynchronous or there are children; nothing here ever waits in place. All of it
+runs as signals (see scheduler.py), never inside a handler and never nested: a chain of ten thousand linked actors
+dies without recursion.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, cast
+
+from understudy.actors.bonds import Bonds
+from understudy.actors.dead_letters import DeadLetter
+from understudy.actors.envelope import Envelope
+from understudy.actors.errors import ActorDied
+from understudy.actors.reasons import ExitReason, Failure, Killed, NoProc, Normal, Shutdown
+from understudy.actors.signals import Exit, StopRequest
+
+if TYPE_CHECKING:
+    from understudy.actors.cell import Cell
+    from understudy.actors.ref import ActorRef
+    from understudy.actors.scheduler import Scheduler
+
+logger = logging.getLogger("understudy.actors")
+
+ALIVE, CLOSED, LEAVING, DEAD = range(4)
+"""Stages of a life. CLOSED: ended for the world, its handler or hook still runs. LEAVING: its children are being ended."""
+
+CANCEL_GRACE = 5.0
+"""Seconds that a cancelled handler has to end; one that swallows the cancellation is then abandoned."""
+
+CHILD_GRACE = 5.0
+"""Seconds that a child without children of its own has to end when its parent does; it is then killed."""
+
+
+class Mortician:
+    """Ends the actors of one scheduler, and sees to what they leave behind."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._graces: dict[Cell[Any], asyncio.TimerHandle] = {}
+
+    # --- what ends an actor ---
+
+    def exit_signal(self, cell: Cell[Any], sender: ActorRef[Any] | None, reason: ExitReason) -> None:
+        """An exit signal reached `cell`: ignored, trapped as a message, or its end (Erlang's rules)."""
+        actor = cell.actor
+        if actor is None or cell.stage != ALIVE:
+            return
+        if sender is not None and sender is cell.parent:
+            self.dismiss(cell, reason)  # an exit from one's parent is not trapped
+        elif actor.trap_exit:
+            cell.tell(Exit(sender, reason))
+        elif not isinstance(reason, Normal) or sender is cell:
+            self.dismiss(cell, reason)
+
+    def dismiss(self, cell: Cell[Any], reason: ExitReason) -> None:
+        """End `cell` now: cancel its asynchronous handler at its await, then run `on_stop`."""
+        self.close(cell, reason, reason)
+        if cell.stage == CLOSED and cell.task is not None:
+            cell.task.cancel()
+            self._scheduler.loop.call_later(CANCEL_GRACE, self._abandon, cell, cell.task)
+
+    def stillborn(self, cell: Cell[Any], reason: ExitReason) -> None:
+        """An actor that did not start leaves nothing behind, and no hook runs."""
+        if cell.stage in (ALIVE, CLOSED):
+            cell.stage = CLOSED
+            cell.reason = reason
+            cell.last_words = None
+            self.bow_out(cell)
+
+    def kill(self, cell: Cell[Any]) -> None:
+        """End `cell` for the world at once, even while an earlier end of it is under way."""
+        if cell.stage in (ALIVE, CLOSED):
+            cell.reason = Killed()
+            cell.last_words = None
+            cell.stage = CLOSED
+            if cell.task is not None:
+                cell.task.cancel()  # abandoned if it does not obey: nobody waits for it
+                cell.task = None
+            self._clear_out(cell)
+
+    def crashed(self, cell: Cell[Any], message: object, error: BaseException) -> None:
+        """A handler, hook or background task of `cell` raised."""
+        if cell.stage != ALIVE:
+            return
+        unsupervised = "" if cell.parent is not None else " (nobody restarts it)"
+        if logger.isEnabledFor(logging.ERROR):
+            logger.error(
+                "%r crashed handling %s: %s%s",
+                cell,
+                type(message).__name__,
+                Failure.of(error),
+                unsupervised,
+                exc_info=(type(error), error, error.__traceback__),
+            )
+        self.close(cell, Failure.of(error), error)
+
+    def close(self, cell: Cell[Any], reason: ExitReason, last_words: BaseException | ExitReason) -> None:
+        """End `cell` for the world. The hook gets `last_words`: an exception (`on_failure`) or a reason (`on_stop`)."""
+        if cell.stage != ALIVE:
+            return
+        cell.stage = CLOSED
+        cell.reason = reason
+        cell.last_words = last_words
+        if cell.task is None:
+            self._scheduler.signal(self.bow_out, (cell,))
+
+    # --- the way out ---
+
+    def bow_out(self, cell: Cell[Any]) -> None:
+        """No handler runs any more: the hook, then everything else."""
+        if cell.stage != CLOSED or cell.task is not None:
+            return
+        actor = cell.actor
+        last_words, cell.last_words = cell.last_words, None
+        hook = actor.last_hook(last_words) if actor is not None and last_words is not None else None
+        if actor is None or hook is None:
+            self._clear_out(cell)
+            return
+        try:
+            slow = actor.farewell(hook)
+        except BaseException as error:  # noqa: BLE001 - a failing hook must not stop the funeral
+            self._hook_failed(cell, error)
+        else:
+            if slow.__class__ is CoroutineType:
+                bounded = self._slow_hook(cell, cast("Coroutine[Any, Any, Any]", slow), actor.stop_timeout)
+                cell.task = self._scheduler.loop.create_task(bounded, context=self._scheduler.context_of(cell))
+                return
+        self._clear_out(cell)
+
+    async def _slow_hook(self, cell: Cell[Any], hook: Coroutine[Any, Any, Any], timeout: float | None) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                await hook
+        except BaseException as error:  # noqa: BLE001 - a failing hook must not stop the funeral
+            if cell.stage == CLOSED:
+                self._hook_failed(cell, error)
+        finally:
+            cell.task = None
+            if cell.stage == CLOSED:
+                self._scheduler.signal(self._clear_out, (cell,))
+
+    def _hook_failed(self, cell: Cell[Any], error: BaseException) -> None:
+        logger.error("the last hook of %r failed: %s", cell, Failure.of(error))
+        if not isinstance(cell.reason, Failure):
+            cell.reason = Failure.of(error)
+
+    def _abandon(self, cell: Cell[Any], task: asyncio.Task[None]) -> None:
+        if cell.stage == CLOSED and cell.task is task and not task.done():
+            logger.error("%r ignores its cancellation: abandoned", cell)
+            cell.task = None
+            self._clear_out(cell)
+
+    def _clear_out(self, cell: Cell[Any]) -> None:
+        """Free what it held, answer who waits, end its children."""
+        if cell.stage >= LEAVING:
+            return
+        cell.stage = LEAVING
+        bonds = cell.bonds
+        if bonds is not None:
+            if bonds.name is not None:
+                self._scheduler.system.release(bonds.name, cell)
+            for timer in tuple(bonds.timers):
+                timer.cancel()
+            for task in tuple(bonds.tasks):
+                task.cancel()
+        assert cell.reason is not None, "a closed cell has its reason"
+        if cell.envelope is not None and cell.envelope.reply is not None:
+            if cell.envelope.message.__class__ is StopRequest:
+                cell.envelope.reply.set(True)
+            else:
+                cell.envelope.reply.fail(ActorDied(cell.reason, repr(cell)))
+        cell.envelope = None
+        self.bury(cell)
+        self._end_next_child(cell)
+
+    def _end_next_child(self, cell: Cell[Any]) -> None:
+        children = cell.bonds.children if cell.bonds is not None else None
+        if children:
+            child = next(reversed(children))
+            self._scheduler.signal(self.exit_signal, (child, cell, Shutdown("its parent ended")))
+            if not (child.bonds is not None and child.bonds.children):
+                self._graces[child] = self._scheduler.loop.call_later(
+                    CHILD_GRACE, self._scheduler.signal, self.kill, (child,)
+                )
+            return  # its obituary brings us back
+        self._announce(cell)
+
+    def _announce(self, cell: Cell[Any]) -> None:
+        """It is over: tell whoever is tied to it."""
+        reason, bonds, parent = cell.reason, cell.bonds, cell.parent
+        assert reason is not None, "a closed cell has its reason"
+        cell.stage = DEAD
+        cell.actor = None
+        cell.context = None
+        cell.idle = True  # what comes late wakes the scheduler, which buries it
+        if cell.mailbox:
+            self.bury(cell)
+        grace = self._graces.pop(cell, None)
+        if grace is not None:
+            grace.cancel()
+        if parent is None:
+            self._scheduler.system.forget(cell)
+        else:
+            self._leave_parent(cell, parent, reason)
+        if bonds is None:
+            return
+        cell.bonds = Bonds(bonds.name) if bonds.name is not None else None  # the name stays, for whoever reads a report
+        for ref in bonds.links:
+            ref._linked_exit(cell, reason)
+        for token, watcher in tuple(bonds.watchers.items()):
+            watcher.down(token, cell, reason)
+        for token, ref in tuple(bonds.monitors.items()):
+            ref._demonitor(token)
+
+    def _leave_parent(self, cell: Cell[Any], parent: Cell[Any], reason: ExitReason) -> None:
+        if parent.bonds is None:
+            return
+        linked = parent.bonds.children.pop(cell, False)
+        if parent.stage == LEAVING:
+            self._scheduler.signal(self._end_next_child, (parent,))
+        elif linked:
+            self._scheduler.signal(self.exit_signal, (parent, cell, reason))
+
+    # --- what is left ---
+
+    def bury(self, cell: Cell[Any]) -> None:
+        """Answer the requests and count the messages that a dead actor's mailbox still holds."""
+        reason = cell.reason if cell.reason is not None else NoProc()
+        while cell.mailbox:
+            item = cell.mailbox.popleft()
+            if item.__class__ is Envelope:
+                if item.reply is None:
+                    if item.ticket is None or item.ticket.active:
+                        self.dead_letter(cell, item.message, "dead")
+                elif item.message.__class__ is StopRequest:
+                    item.reply.set(False)
+                else:
+                    item.reply.fail(ActorDied(NoProc() if cell.stage == DEAD else reason, repr(cell)))
+            else:
+                self.dead_letter(cell, item, "dead")
+
+    def bury_what_came_late(self) -> None:
+        """The system is down: whatever still arrives is a dead letter."""
+        ready = self._scheduler.ready
+        while ready:
+            self.bury(ready.popleft())
+        self._scheduler.asleep = True
+
+    def dead_letter(self, target: ActorRef[Any], message: Any, reason: str) -> None:
+        """Count a message that nobody handled."""
+        self._scheduler.system.dead_letters.add(DeadLetter(target, cast("object", message), reason))

@@ -1,0 +1,125 @@
+"""A reference by name: whoever has the name at the time. It survives the restarts of the actor behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pykka
+
+from understudy.actors.address import Address
+from understudy.actors.dead_letters import DeadLetter
+from understudy.actors.errors import ActorDied
+from understudy.actors.reasons import ExitReason, NoProc, Shutdown
+from understudy.actors.ref import DEFAULT_TIMEOUT, A, ActorRef, Watcher
+
+if TYPE_CHECKING:
+    from understudy.actors.system import ActorSystem
+
+
+class NamedRef(ActorRef[A]):
+    """Resolved at each use. While nobody has the name a tell is a dead letter and a call fails with ActorDied(NoProc)."""
+
+    __slots__ = ("_name", "system")
+
+    def __init__(self, system: ActorSystem, name: str) -> None:
+        self.system = system
+        self._name = name
+
+    def tell(self, message: Any) -> None:
+        ref = self.system.whereis(self._name)
+        if ref is not None:
+            ref.tell(message)
+        else:
+            self.system.dead_letters.add(DeadLetter(self, message, "no such name"))
+
+    async def call(self, message: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:
+        return await self._now().call(message, timeout)
+
+    def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
+        try:
+            return self._now().ask(message, block=block, timeout=timeout)
+        except ActorDied as error:
+            raise pykka.ActorDeadError(str(error)) from None
+
+    def stop(self) -> pykka.Future[bool]:
+        ref = self.system.whereis(self._name)
+        if ref is not None:
+            return ref.stop()
+        nobody = pykka.ThreadingFuture[bool]()
+        nobody.set(False)
+        return nobody
+
+    def exit(self, reason: ExitReason = Shutdown()) -> None:  # noqa: B008 - reasons are immutable values
+        ref = self.system.whereis(self._name)
+        if ref is not None:
+            ref.exit(reason)
+
+    def kill(self) -> None:
+        ref = self.system.whereis(self._name)
+        if ref is not None:
+            ref.kill()
+
+    def is_alive(self) -> bool:
+        ref = self.system.whereis(self._name)
+        return ref is not None and ref.is_alive()
+
+    async def ended(self, timeout: float | None = None) -> ExitReason:
+        ref = self.system.whereis(self._name)
+        return await ref.ended(timeout) if ref is not None else NoProc()
+
+    @property
+    def address(self) -> Address:
+        return self._now().address
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def __repr__(self) -> str:
+        return f"<{self._name!r} at {self.system.name}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NamedRef) and other.system is self.system and other._name == self._name
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+    def _monitor(self, token: int, watcher: Watcher) -> None:
+        ref = self.system.whereis(self._name)
+        if ref is not None:
+            ref._monitor(token, watcher)
+        else:
+            self.system.scheduler.signal(watcher.down, (token, self, NoProc()))
+
+    def _demonitor(self, token: int) -> None:
+        ref = self.system.whereis(self._name)
+        if ref is not None:
+            ref._demonitor(token)
+
+    def _link(self, sender: ActorRef[Any]) -> None:
+        ref = self.system.whereis(self._name)
+        if ref is not None:
+            ref._link(sender)
+        else:
+            sender._linked_exit(self, NoProc())
+
+    def _unlink(self, sender: ActorRef[Any]) -> None:
+        ref = self.system.whereis(self._name)
+        if ref is not None:
+            ref._unlink(sender)
+
+    def _exit(self, sender: ActorRef[Any] | None, reason: ExitReason) -> None:
+        ref = self.system.whereis(self._name)
+        if ref is not None:
+            ref._exit(sender, reason)
+
+    def _linked_exit(self, sender: ActorRef[Any], reason: ExitReason) -> None:
+        ref = self.system.whereis(self._name)
+        if ref is not None:
+            ref._linked_exit(sender, reason)
+
+    def _now(self) -> ActorRef[A]:
+        ref = self.system.whereis(self._name)
+        if ref is None:
+            raise ActorDied(NoProc(), repr(self))
+        return ref

@@ -1,0 +1,73 @@
+"""Where the answer to a request goes: a future of an event loop, or a Pykka future that a plain thread waits for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pykka
+
+
+class LoopReply:
+    """The answer for a coroutine of the callee's own loop."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: asyncio.Future[Any]) -> None:
+        self.future = future
+
+    def set(self, value: Any) -> None:
+        if not self.future.done():
+            self.future.set_result(value)
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def abandoned(self) -> bool:
+        return self.future.done()
+
+
+class ForeignLoopReply(LoopReply):
+    """The answer for a coroutine of another thread's loop."""
+
+    __slots__ = ("loop",)
+
+    def __init__(self, future: asyncio.Future[Any], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(future)
+        self.loop = loop
+
+    def set(self, value: Any) -> None:
+        self._there(super().set, value)
+
+    def fail(self, error: Exception) -> None:
+        self._there(super().fail, error)
+
+    def _there(self, answer: Any, outcome: Any) -> None:
+        try:
+            self.loop.call_soon_threadsafe(answer, outcome)
+        except RuntimeError:  # that loop is closed: nobody waits any more
+            self.future.cancel()
+
+
+class ThreadReply:
+    """The answer for a thread that blocks in `ask(...)` or holds its future."""
+
+    __slots__ = ("answered", "future")
+
+    def __init__(self, future: pykka.Future[Any]) -> None:
+        self.future = future
+        self.answered = False
+
+    def set(self, value: Any) -> None:
+        if not self.answered:
+            self.answered = True
+            self.future.set(value)
+
+    def fail(self, error: Exception) -> None:
+        if not self.answered:
+            self.answered = True
+            self.future.set_exception((type(error), error, error.__traceback__))
+
+    def abandoned(self) -> bool:
+        return self.answered

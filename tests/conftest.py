@@ -1,0 +1,29 @@
+"""Every `async def` test runs to its end in an event loop of its own, and fails if it leaves a task or a thread behind."""
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+TEST_TIMEOUT = 60.0
+"""Seconds after which an asynchronous test is a failure: nothing here may hang."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    test: Callable[..., Any] = pyfuncitem.obj
+    if not inspect.iscoroutinefunction(test):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+
+    async def bounded() -> None:
+        async with asyncio.timeout(TEST_TIMEOUT):
+            await test(**arguments)
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        assert not left, f"the test left tasks behind: {left}"
+
+    with asyncio.Runner() as runner:
+        runner.run(bounded())
+    return True
