@@ -24,7 +24,7 @@ from understudy.actors.message import Request, message, registered_class, regist
 from understudy.actors.names import NamedRef
 from understudy.actors.reasons import ExitReason, Failure, Killed, NoConnection, NoProc, Normal, Shutdown
 from understudy.actors.ref import DEFAULT_TIMEOUT, ActorRef, Watcher
-from understudy.actors.signals import Down, Exit, Stop
+from understudy.actors.signals import Down, Exit, Later, Stop
 from understudy.actors.system import ActorSystem
 from understudy.actors.thread import ThreadActor
 from understudy.actors.timers import Timer
@@ -51,6 +51,7 @@ __all__ = [
     "ExitReason",
     "Failure",
     "Killed",
+    "Later",
     "NameTaken",
     "NamedRef",
     "NoConnection",

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from understudy.actors.cell import Cell
     from understudy.actors.ref import ActorRef, Watcher
+    from understudy.actors.signals import Later
     from understudy.actors.timers import Timer
 
 
 class Bonds:
     """`children` maps each child, in order of start, to whether the link to it still stands."""
 
-    __slots__ = ("children", "links", "monitors", "name", "tasks", "timers", "watchers")
+    __slots__ = ("children", "links", "monitors", "name", "owed", "tasks", "timers", "watchers")
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name
@@ -23,4 +24,5 @@ class Bonds:
         self.monitors: dict[int, ActorRef[Any]] = {}
         self.watchers: dict[int, Watcher] = {}
         self.timers: set[Timer] = set()
+        self.owed: set[Later] = set()
         self.tasks: set[asyncio.Task[Any]] = set()

@@ -66,7 +66,7 @@ class Mortician:
         """End `cell` now: cancel its asynchronous handler at its await, then run `on_stop`."""
         self.close(cell, reason, reason)
         if cell.stage == CLOSED and cell.task is not None:
-            cell.task.cancel()
+            self._cancel(cell.task)
             self._scheduler.loop.call_later(CANCEL_GRACE, self._abandon, cell, cell.task)
 
     def stillborn(self, cell: Cell[Any], reason: ExitReason) -> None:
@@ -84,7 +84,7 @@ class Mortician:
             cell.last_words = None
             cell.stage = CLOSED
             if cell.task is not None:
-                cell.task.cancel()  # abandoned if it does not obey: nobody waits for it
+                self._cancel(cell.task)  # abandoned if it does not obey: nobody waits for it
                 cell.task = None
             self._clear_out(cell)
 
@@ -154,6 +154,10 @@ class Mortician:
         if not isinstance(cell.reason, Failure):
             cell.reason = Failure.of(error)
 
+    def _cancel(self, task: asyncio.Task[Any]) -> None:
+        """Cancel code at its await. Not at once: code that never began could neither await its handler nor clean up."""
+        self._scheduler.loop.call_soon(task.cancel)
+
     def _abandon(self, cell: Cell[Any], task: asyncio.Task[None]) -> None:
         if cell.stage == CLOSED and cell.task is task and not task.done():
             logger.error("%r ignores its cancellation: abandoned", cell)
@@ -172,8 +176,10 @@ class Mortician:
             for timer in tuple(bonds.timers):
                 timer.cancel()
             for task in tuple(bonds.tasks):
-                task.cancel()
+                self._cancel(task)
         assert cell.reason is not None, "a closed cell has its reason"
+        for later in tuple(bonds.owed) if bonds is not None else ():
+            later.fail(ActorDied(cell.reason, repr(cell)))
         if cell.envelope is not None and cell.envelope.reply is not None:
             if cell.envelope.message.__class__ is StopRequest:
                 cell.envelope.reply.set(True)

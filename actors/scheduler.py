@@ -28,7 +28,7 @@ from understudy.actors.errors import DeadlineExceeded, Refused
 from understudy.actors.mortician import Mortician
 from understudy.actors.reasons import Normal
 from understudy.actors.replies import LoopReply
-from understudy.actors.signals import Stop, StopRequest, Unhandled
+from understudy.actors.signals import Later, Stop, StopRequest, Unhandled
 
 if TYPE_CHECKING:
     from understudy.actors.actor import Actor
@@ -144,7 +144,8 @@ class Scheduler:
         read_at = clock()
         scratch, base = self._scratch, self._base
         while True:
-            if intake:
+            # Not inside an actor's own context: a signal may end that actor, and its hook could not enter it again.
+            if intake and own is None:
                 self.drain()
             if not ready:
                 return False
@@ -251,6 +252,9 @@ class Scheduler:
                 reply.fail(Refused(f"{cell!r} does not know {type(result.message).__name__}"))
             else:
                 self.mortician.dead_letter(cell, result.message, "unhandled")
+        elif result.__class__ is Later:
+            if reply is not None:
+                result.owe(reply, cell.tied().owed)
         elif reply is not None:
             reply.set(result)
 
@@ -301,7 +305,10 @@ class Scheduler:
         """The task of an actor's handler ended."""
         cell.task = None
         if cell.reason is not None:
-            self.signal(self.mortician.bow_out, (cell,))
+            # In the next tick: this still runs in the actor's own context, which its hook is about to enter.
+            self.intake.append((self.mortician.bow_out, (cell,)))
+            if self.asleep:
+                self.wake()
             return
         cell.envelope = None
         self.rest(cell)
@@ -393,4 +400,4 @@ class Pending:
         self.envelope = Envelope(message, LoopReply(future))
 
 
-_NO_PLAIN_REPLY = frozenset({CoroutineType, Stop, Unhandled})
+_NO_PLAIN_REPLY = frozenset({CoroutineType, Later, Stop, Unhandled})

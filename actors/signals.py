@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, MutableSet
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from understudy.actors.message import message
 from understudy.actors.reasons import ExitReason, Normal
 from understudy.actors.ref import ActorRef
+
+if TYPE_CHECKING:
+    from understudy.actors.envelope import Reply
 
 
 @message("understudy.down")
@@ -33,6 +37,45 @@ class Stop:
 
     reason: ExitReason = Normal()  # noqa: RUF009 - reasons are immutable values
     reply: Any = None
+
+
+class Later:
+    """Returned by a handler instead of an answer: the call is answered later, and others are served in between.
+
+    `set(value)` or `fail(error)`, on the event loop; the first one counts. The request stays the actor's own: if the
+    actor ends first, the caller gets ActorDied at once.
+    """
+
+    __slots__ = ("_answer", "_owed", "_reply")
+
+    def __init__(self) -> None:
+        self._answer: Callable[[Reply], None] | None = None
+        self._reply: Reply | None = None
+        self._owed: MutableSet[Later] | None = None
+
+    def set(self, value: Any) -> None:
+        """Answer with `value`."""
+        self._settle(lambda reply: reply.set(value))
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error: the caller's `call` raises it."""
+        self._settle(lambda reply: reply.fail(error))
+
+    def owe(self, reply: Reply, owed: MutableSet[Later]) -> None:
+        """The handler has returned this. For the kernel."""
+        if self._answer is not None:
+            self._answer(reply)
+        else:
+            self._reply, self._owed = reply, owed
+            owed.add(self)
+
+    def _settle(self, answer: Callable[[Reply], None]) -> None:
+        if self._answer is not None:
+            return
+        self._answer = answer
+        if self._reply is not None and self._owed is not None:
+            self._owed.discard(self)
+            answer(self._reply)
 
 
 class StopRequest:

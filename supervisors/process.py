@@ -54,7 +54,7 @@ class OsProcess(Actor):
         self._ready = ready
         self._env = dict(env) if env is not None else None
         self._grace = grace
-        self._ready_line = ""
+        self.ready_line = ""
         self._process: asyncio.subprocess.Process | None = None
 
     async def on_start(self) -> None:
@@ -84,7 +84,7 @@ class OsProcess(Actor):
                 raise message
             case ProcessStatus():
                 pid = self._process.pid if self._process is not None else None
-                return {"argv": list(self._argv), "pid": pid, "ready": self._ready_line}
+                return {"argv": list(self._argv), "pid": pid, "ready": self.ready_line}
             case _:
                 return self.unhandled(message)
 
@@ -106,7 +106,7 @@ class OsProcess(Actor):
         while self._ready is not None:
             line = (await process.stdout.readline()).decode(errors="replace").rstrip("\n")
             if line.startswith(self._ready):
-                self._ready_line = line
+                self.ready_line = line
                 return
             if not line and process.stdout.at_eof():
                 raise ProcessExited(f"{_ending(await process.wait())} before it was ready; its error output says why")
