@@ -1,0 +1,205 @@
+"""What every network must do, run on every network we have."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.helpers import eventually
+from understudy.transport import BadAddress, CannotListen, Network, ZeroMqNetwork
+from understudy.transport.network import Channel, parse_address
+from understudy.transport.wire import FRAME_LIMIT
+
+ANY = "tcp://127.0.0.1:0"
+
+NETWORKS: list[Callable[[], Network]] = [ZeroMqNetwork]
+
+
+@pytest.fixture(params=NETWORKS, ids=lambda make: make.__name__)
+def make(request: pytest.FixtureRequest) -> Callable[[], Network]:
+    made: Callable[[], Network] = request.param
+    return made
+
+
+class Ear:
+    """A node's worth of network that listens and keeps what it hears."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.heard: list[tuple[bytes, bytes]] = []
+        self.answers: list[bytes] = []
+        self.writable = 0
+        self.address = network.bind(ANY, lambda path, frame: self.heard.append((path, frame)))
+
+    def connect(self, address: str) -> Channel:
+        return self.network.connect(address, self.answers.append, self.count)
+
+    def count(self) -> None:
+        self.writable += 1
+
+    @property
+    def frames(self) -> list[bytes]:
+        return [frame for _, frame in self.heard]
+
+
+@asynccontextmanager
+async def ears(make: Callable[[], Network], count: int = 2) -> AsyncIterator[list[Ear]]:
+    made = [Ear(make()) for _ in range(count)]
+    try:
+        yield made
+    finally:
+        for ear in made:
+            ear.network.close()
+
+
+async def sent(channel: Channel, frame: bytes) -> None:
+    await eventually(lambda: channel.send(frame), what="the frame is taken")
+
+
+async def test_frames_arrive_whole_and_in_order_and_can_be_answered(make: Callable[[], Network]) -> None:
+    async with ears(make) as (a, b):
+        channel = a.connect(b.address)
+        frames = [os.urandom(size) for size in (1, 100, 70_000, FRAME_LIMIT)] + [
+            b"%d" % number for number in range(100)
+        ]
+        for frame in frames:
+            await sent(channel, frame)
+        await eventually(lambda: len(b.heard) == len(frames))
+        assert b.frames == frames
+        path = b.heard[0][0]
+        assert b.network.answer(path, b"yes")
+        await eventually(lambda: a.answers == [b"yes"])
+
+
+async def test_a_channel_may_be_opened_before_anybody_listens_and_says_when_it_is_worth_another_try(
+    make: Callable[[], Network],
+) -> None:
+    async with ears(make) as (a, b):
+        address = b.address
+        b.network.close()
+        channel = a.connect(address)
+        assert not channel.send(b"too early")
+        assert a.writable == 0
+        later = make()
+        heard: list[bytes] = []
+        later.bind(address, lambda path, frame: heard.append(frame))
+        await eventually(lambda: a.writable)
+        assert channel.send(b"now")
+        await eventually(lambda: heard == [b"now"])
+        later.close()
+
+
+async def test_a_full_queue_refuses_and_then_calls_when_there_is_room(make: Callable[[], Network]) -> None:
+    async with ears(make) as (a, b):
+        channel = a.connect(b.address)
+        await sent(channel, b"first")
+        taken = 1
+        while channel.send(b"x" * FRAME_LIMIT):  # the loop is not given back, so nobody reads
+            taken += 1
+        assert taken < 1_000
+        await eventually(lambda: a.writable)
+        await eventually(lambda: len(b.heard) == taken)
+
+
+async def test_an_answer_to_nobody_is_refused_and_harms_nothing(make: Callable[[], Network]) -> None:
+    async with ears(make) as (a, b):
+        assert not b.network.answer(b"nobody", b"hello?")
+        channel = a.connect(b.address)
+        await sent(channel, b"still here")
+        await eventually(lambda: b.frames == [b"still here"])
+
+
+async def test_an_oversized_frame_is_refused_and_the_channel_recovers(make: Callable[[], Network]) -> None:
+    async with ears(make) as (a, b):
+        channel = a.connect(b.address)
+        await sent(channel, b"before")
+        await eventually(lambda: b.frames == [b"before"])
+        channel.send(b"x" * (FRAME_LIMIT + 1))
+
+        def heard_after() -> bool:
+            channel.send(b"after")
+            return b"after" in b.frames
+
+        await eventually(heard_after, what="frames pass again")
+        assert set(b.frames) == {b"before", b"after"}
+
+
+async def test_random_bytes_at_the_port_harm_nothing(make: Callable[[], Network]) -> None:
+    async with ears(make) as (a, b):
+        host, port = parse_address(b.address)
+        for size in (1, 10, 64, 1_000, 100_000):
+            _, writer = await asyncio.open_connection(host, port)
+            writer.write(os.urandom(size))
+            writer.close()
+        channel = a.connect(b.address)
+        await sent(channel, b"well")
+        await eventually(lambda: b"well" in b.frames)  # noise may look like a frame to a network; nodes refuse it then
+
+
+async def test_a_flood_does_not_keep_the_loop_from_turning(make: Callable[[], Network]) -> None:
+    async with ears(make) as (a, b):
+        channel = a.connect(b.address)
+        await sent(channel, b"first")
+        loop = asyncio.get_running_loop()
+        longest, last, end = 0.0, loop.time(), loop.time() + 0.3
+        while last < end:
+            while channel.send(b"x" * 1_000):
+                pass
+            await asyncio.sleep(0)
+            longest, last = max(longest, loop.time() - last), loop.time()
+        assert longest < 0.1
+        assert len(b.heard) > 100
+
+
+async def test_whether_anybody_listens_is_known_at_once(make: Callable[[], Network]) -> None:
+    async with ears(make) as (a, b):
+        assert await a.network.listens(b.address)
+        b.network.close()
+        assert not await a.network.listens(b.address)
+
+
+async def test_a_port_in_use_is_a_clear_error(make: Callable[[], Network]) -> None:
+    async with ears(make) as (a, b):
+        other = make()
+        with pytest.raises(CannotListen, match=f"{b.address}.*in use.*another port"):
+            other.bind(b.address, lambda path, frame: None)
+        other.close()
+        assert a.address != b.address
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "127.0.0.1:80", "tcp://127.0.0.1", "tcp://127.0.0.1:x", "tcp://127.0.0.1:70000", "ipc:///tmp/x", "tcp://:5"],
+)
+async def test_what_is_no_address_is_refused_with_an_example(make: Callable[[], Network], address: str) -> None:
+    network = make()
+    with pytest.raises(BadAddress, match="tcp://127"):
+        network.bind(address, lambda path, frame: None)
+    with pytest.raises(BadAddress, match="tcp://127"):
+        network.connect(address, lambda frame: None, lambda: None)
+    network.close()
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://0.0.0.0:0", "tcp://*:0", "tcp://192.168.1.7:4000", "tcp://example.org:1", "tcp://eth0:1"]
+)
+async def test_beyond_loopback_is_refused_in_one_line(make: Callable[[], Network], address: str) -> None:
+    network = make()
+    with pytest.raises(BadAddress, match=r"not on loopback.*127\.0\.0\.0/8") as refusal:
+        network.bind(address, lambda path, frame: None)
+    assert "\n" not in str(refusal.value)
+    network.close()
+
+
+async def test_closing_twice_is_harmless_and_a_closed_channel_takes_nothing(make: Callable[[], Network]) -> None:
+    async with ears(make) as (a, b):
+        channel = a.connect(b.address)
+        await sent(channel, b"one")
+        channel.close()
+        channel.close()
+        assert not channel.send(b"two")
+        a.network.close()

@@ -1,0 +1,58 @@
+"""Between machines: the wire format, links, nodes, membership. Stands on the kernel alone."""
+
+from understudy.transport.links import CannotReach
+from understudy.transport.membership import Membership
+from understudy.transport.memory import MemoryTable
+from understudy.transport.network import BadAddress, CannotListen, Channel, Network
+from understudy.transport.node import Node, NodeLost, NodeUp
+from understudy.transport.remote import RemoteNamedRef, RemoteRef
+from understudy.transport.schema import Unreadable
+from understudy.transport.served import RemoteTable, TableServer
+from understudy.transport.sqlite import SqliteTable
+from understudy.transport.table import (
+    Change,
+    Expect,
+    Member,
+    MembershipTable,
+    Name,
+    Snapshot,
+    Suspicion,
+    TableError,
+    TableUnavailable,
+    TableUnusable,
+    Versions,
+)
+from understudy.transport.wire import TooLarge
+from understudy.transport.zeromq import ZeroMqNetwork
+
+__all__ = [
+    "BadAddress",
+    "CannotListen",
+    "CannotReach",
+    "Change",
+    "Channel",
+    "Expect",
+    "Member",
+    "Membership",
+    "MembershipTable",
+    "MemoryTable",
+    "Name",
+    "Network",
+    "Node",
+    "NodeLost",
+    "NodeUp",
+    "RemoteNamedRef",
+    "RemoteRef",
+    "RemoteTable",
+    "Snapshot",
+    "SqliteTable",
+    "Suspicion",
+    "TableError",
+    "TableServer",
+    "TableUnavailable",
+    "TableUnusable",
+    "TooLarge",
+    "Unreadable",
+    "Versions",
+    "ZeroMqNetwork",
+]

@@ -1,0 +1,334 @@
+"""Delivery: what a peer's items do here. One per link; operations.py lists the items.
+
+    TELL, SEND ──▶ mailbox of the actor with that id or name      nobody there: a dead letter, or FAIL(ActorDied(NoProc))
+    its reply  ──▶ Answer ──▶ REPLY or FAIL ──▶ the peer
+    MONITOR    ──▶ a watcher here ──▶ DOWN ──▶ the peer
+    LINK, EXIT, KILL, STOP ──▶ the same signals that a local actor would send
+
+An item that makes no sense is reported and harms no other: not its batch, not its session.
+"""
+
+from __future__ import annotations
+
+import threading  # noqa: TID251 - only to ask which thread this is
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pykka
+
+from understudy.actors import (
+    ActorDied,
+    ActorRef,
+    CallError,
+    DeadLetter,
+    DeadlineExceeded,
+    Envelope,
+    ExitReason,
+    Failure,
+    NodeDown,
+    NoProc,
+    NotRegistered,
+    Overloaded,
+    Refused,
+    Shutdown,
+    UnderstudyError,
+)
+from understudy.actors.signals import StopRequest
+from understudy.transport import operations
+from understudy.transport.operations import DOWN, FAIL, LINKED, REPLY, TELL
+from understudy.transport.remote import RemoteNamedRef
+from understudy.transport.schema import Item, Unreadable
+from understudy.transport.wire import Decoder
+
+if TYPE_CHECKING:
+    from understudy.transport.link import Link
+
+
+class Delivery:
+    """Hands a peer's items to the actors of this node."""
+
+    def __init__(self, link: Link, decoder: Decoder) -> None:
+        self._link = link
+        self._decoder = decoder
+        self._exports = link.links.exports
+        self._answers: dict[int, Answer] = {}
+        self._watches: dict[int, Watch] = {}
+        self._handlers: dict[int, Callable[[Item], None]] = {
+            operations.SEND: self._send,
+            operations.REPLY: self._reply,
+            operations.FAIL: self._fail,
+            operations.CANCEL: self._cancel,
+            operations.STOP: self._stop,
+            operations.MONITOR: self._monitor,
+            operations.DEMONITOR: self._demonitor,
+            operations.DOWN: self._down,
+            operations.DEFINE: decoder.define,
+            operations.LINK: self._link_up,
+            operations.UNLINK: self._unlink,
+            operations.LINKED: self._linked,
+            operations.LINKED_EXIT: self._linked_exit,
+            operations.EXIT: self._exit,
+            operations.KILL: self._kill,
+            operations.BROKEN: self._broken,
+        }
+
+    def deliver(self, batch: memoryview) -> None:
+        """Hand out every item of a batch, in order."""
+        try:
+            items = self._decoder.items(batch)
+        except Unreadable as error:
+            self._report(error)
+            return
+        actors, unpack, handlers = self._exports.actors, self._decoder.unpack, self._handlers
+        for item in items:
+            try:
+                if item[0] == TELL:
+                    actor = actors.get(item[1])
+                    if actor is not None:
+                        actor.tell(unpack[item[2]](item))
+                    else:
+                        self._tell(item)
+                else:
+                    handlers[item[0]](item)
+            except Exception as error:  # noqa: BLE001 - what one item does wrong is reported, and harms no other
+                self._report(error, item)
+
+    def close(self) -> None:
+        """The peer is gone: nobody waits for answers, nobody watches."""
+        for answer in self._answers.values():
+            answer.over = True
+        self._answers.clear()
+        for watch in self._watches.values():
+            watch.ref._demonitor(watch.local)
+        self._watches.clear()
+
+    # --- messages ---
+
+    def _tell(self, item: Item) -> None:
+        """A tell to a name, or to nobody."""
+        actor = self._exports.find(item[1])
+        message = self._decoder.value(item)
+        if actor is not None:
+            actor.tell(message)
+        else:
+            self._dead_letter(item[1], message, "no such actor")
+
+    def _send(self, item: Item) -> None:
+        _, request, remaining, flags, sender, trace, target, *_ = item
+        answer = self._answer(request) if request else None
+        actor = self._exports.find(target)
+        try:
+            message = self._decoder.value(item[5:])
+            if actor is None:
+                if answer is None:
+                    self._dead_letter(target, message, "no such actor")
+                else:
+                    answer.fail(ActorDied(NoProc(), repr(self._link.links.here(target))))
+                return
+            deadline = None if remaining is None else self._link.loop.time() + remaining
+            actor.tell(
+                Envelope(
+                    message, answer, sender=sender, request_id=request, deadline=deadline, trace=trace, flags=flags
+                )
+            )
+        except Unreadable as error:
+            if answer is None:
+                raise
+            answer.fail(NotRegistered(str(error)))
+
+    def _answer(self, request: int) -> Answer:
+        answer = self._answers[request] = Answer(self._link, self._answers, request)
+        return answer
+
+    def _reply(self, item: Item) -> None:
+        waiting = self._link.answered(item[1])
+        if waiting is not None:
+            try:
+                waiting.set(self._decoder.value(item))
+            except Unreadable as error:
+                waiting.fail(NotRegistered(f"the reply cannot be read here: {error}"))
+
+    def _fail(self, item: Item) -> None:
+        _, request, kind, text, reason, *_ = item
+        waiting = self._link.answered(request)
+        if waiting is not None:
+            waiting.fail(_error(kind, text, reason))
+
+    def _cancel(self, item: Item) -> None:
+        answer = self._answers.pop(item[1], None)
+        if answer is not None:
+            answer.over = True
+
+    # --- life and death ---
+
+    def _stop(self, item: Item) -> None:
+        actor = self._exports.find(item[2])
+        answer = self._answer(item[1])
+        if actor is None:
+            answer.set(False)
+        else:
+            actor.tell(Envelope(StopRequest(), answer))
+
+    def _monitor(self, item: Item) -> None:
+        _, token, target, *_ = item
+        actor = self._exports.find(target)
+        if actor is None:
+            self._link.signal(DOWN, token, NoProc())
+            return
+        watch = self._watches[token] = Watch(self._link, self._watches, token, actor)
+        actor._monitor(watch.local, watch)
+
+    def _demonitor(self, item: Item) -> None:
+        watch = self._watches.pop(item[1], None)
+        if watch is not None:
+            watch.ref._demonitor(watch.local)
+
+    def _down(self, item: Item) -> None:
+        self._link.down(item[1], item[2])
+
+    def _link_up(self, item: Item) -> None:
+        _, target, sender, *_ = item
+        actor = self._exports.find(target)
+        if actor is None:
+            self._link.signal(operations.LINKED_EXIT, sender.target, self._link.links.here(target), NoProc())
+            return
+        if type(target) is str:
+            self._link.signal(LINKED, sender.target, target, actor)
+        self._link.tie(actor, sender)
+        actor._link(sender)
+
+    def _linked(self, item: Item) -> None:
+        """Whoever has the name that an actor here linked itself to: deaths will be told of that actor, not of the name."""
+        _, target, name, there, *_ = item
+        here = self._exports.find(target)
+        if here is not None:
+            self._link.tie(
+                here, there, self._link.untie(here, RemoteNamedRef(self._link.links, self._link.peer.node, name))
+            )
+
+    def _unlink(self, item: Item) -> None:
+        _, target, sender, *_ = item
+        actor = self._exports.find(target)
+        if actor is not None:
+            self._link.untie(actor, sender)
+            actor._unlink(sender)
+
+    def _linked_exit(self, item: Item) -> None:
+        _, target, sender, reason, *_ = item
+        actor = self._exports.find(target)
+        if actor is not None:
+            actor._linked_exit(self._link.untie(actor, sender), reason)
+
+    def _exit(self, item: Item) -> None:
+        _, target, sender, reason, *_ = item
+        actor = self._exports.find(target)
+        if actor is not None:
+            actor._exit(sender, reason)
+
+    def _kill(self, item: Item) -> None:
+        actor = self._exports.find(item[1])
+        if actor is not None:
+            actor.kill()
+
+    # --- what makes no sense ---
+
+    def _broken(self, item: Item) -> None:
+        _, inner, why = item
+        match inner:
+            case [operations.SEND, int(request), *_] if request:
+                self._answer(request).fail(NotRegistered(why))
+            case [operations.REPLY, int(request), *_]:
+                waiting = self._link.answered(request)
+                if waiting is not None:
+                    waiting.fail(NotRegistered(f"the reply cannot be read here: {why}"))
+            case _:
+                raise Unreadable(why)
+
+    def _report(self, error: Exception, item: Item | None = None) -> None:
+        if item is not None and item and item[0] == TELL:
+            self._dead_letter(item[1] if len(item) > 1 else None, item[2:], "unreadable")
+        self._link.links.report(self._link.peer, error)
+
+    def _dead_letter(self, target: Any, message: Any, reason: str) -> None:
+        link = self._link
+        link.system.dead_letters.add(DeadLetter(link.links.here(target), message, reason))
+
+
+class Answer:
+    """The way back to a caller on another node. From any thread; the first answer counts."""
+
+    __slots__ = ("_answers", "_link", "_request", "over")
+
+    def __init__(self, link: Link, answers: dict[int, Answer], request: int) -> None:
+        self._link = link
+        self._answers = answers
+        self._request = request
+        self.over = False
+
+    def set(self, value: Any) -> None:
+        self._send(self._item, value)
+
+    def fail(self, error: Exception) -> None:
+        self._send(self._failure, error)
+
+    def abandoned(self) -> bool:
+        return self.over
+
+    def _send(self, pack: Callable[[Any], bytes], outcome: Any) -> None:
+        link = self._link
+        if threading.get_ident() != link.thread:
+            link.system.scheduler.signal(self._send, (pack, outcome))
+        elif not self.over:
+            self.over = True
+            self._answers.pop(self._request, None)
+            link.push(pack(outcome))
+
+    def _item(self, value: Any) -> bytes:
+        try:
+            return self._link.encoder.item(REPLY, self._request, value)
+        except UnderstudyError as error:
+            return self._failure(type(error)(f"the reply: {error}"))
+
+    def _failure(self, error: Exception) -> bytes:
+        reason = error.reason if isinstance(error, ActorDied) else None
+        text = error.who if isinstance(error, ActorDied) else error.detail if isinstance(error, Refused) else str(error)
+        kind = next((kind for kind, cls in _ERRORS.items() if type(error) is cls), None)
+        if kind is None:
+            kind, text, reason = "ActorDied", "the callee", Failure.of(error)
+        return self._link.encoder.pack((FAIL, self._request, kind, text, reason))
+
+
+class Watch:
+    """A monitor that an actor on another node keeps on an actor here. `local` is its token in this system."""
+
+    __slots__ = ("_link", "_token", "_watches", "local", "ref")
+
+    def __init__(self, link: Link, watches: dict[int, Watch], token: int, ref: ActorRef[Any]) -> None:
+        self._link = link
+        self._watches = watches
+        self._token = token
+        self.local = link.system.next_token()
+        self.ref = ref
+
+    def down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
+        if self._watches.pop(self._token, None) is not None:
+            self._link.signal(DOWN, self._token, reason)
+
+
+_ERRORS: dict[str, type[Exception]] = {
+    "ActorDied": ActorDied,
+    "NodeDown": NodeDown,
+    "Refused": Refused,
+    "DeadlineExceeded": DeadlineExceeded,
+    "Overloaded": Overloaded,
+    "NotRegistered": NotRegistered,
+    "ActorDeadError": pykka.ActorDeadError,
+}
+"""The errors that a call may end in, by the name they travel under."""
+
+
+def _error(kind: Any, text: Any, reason: Any) -> Exception:
+    cls = _ERRORS.get(kind)
+    if cls is ActorDied or cls is NodeDown:
+        return cls(reason if isinstance(reason, ExitReason) else Shutdown(), str(text))
+    return cls(str(text)) if cls is not None else CallError(f"{kind}: {text}")

@@ -1,0 +1,33 @@
+"""The actors of this node that other nodes hold references to, by id. An entry is freed when its actor dies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from understudy.actors import ActorRef, ActorSystem, ExitReason
+
+
+class Exports:
+    """Only what was once sent in a message can be reached by its id: nobody can guess at the others."""
+
+    __slots__ = ("_system", "actors")
+
+    def __init__(self, system: ActorSystem) -> None:
+        self._system = system
+        self.actors: dict[int, ActorRef[Any]] = {}
+
+    def add(self, ref: ActorRef[Any]) -> int:
+        """Make a local actor reachable, and return its id."""
+        number = ref.address.id
+        if number not in self.actors:
+            self.actors[number] = ref
+            ref._monitor(self._system.next_token(), self)  # it leaves at once if it is dead already
+        return number
+
+    def down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
+        """The actor ended."""
+        self.actors.pop(ref.address.id, None)
+
+    def find(self, target: Any) -> ActorRef[Any] | None:
+        """The actor of that id or name; None if there is none."""
+        return self._system.whereis(target) if type(target) is str else self.actors.get(target)

@@ -1,0 +1,206 @@
+"""A frame: what the network carries in one piece, and the first byte of which says what it is.
+
+    HELLO    version, session, from (node, incarnation, address), to (node, incarnation), guest
+                                                                                             dealer ─▶ router
+    DATA     session, sequence, batch                                                        dealer ─▶ router
+    PING     nonce                                                                           dealer ─▶ router
+    WELCOME  session, next sequence expected                                                 router ─▶ dealer
+    ACK      session, next sequence expected                                                 router ─▶ dealer
+    STALE    session, who answers (node, incarnation), why                                   router ─▶ dealer
+    BYE      session, next sequence expected: there will be no later acknowledgement         router ─▶ dealer
+    PONG     nonce, who answers (node, incarnation), its address                             router ─▶ dealer
+
+DATA and ACK, and what looks like it, are fixed binary heads, since every batch has one; the others are MessagePack arrays after their first byte,
+so that later versions can add to their ends. Nothing is built from bytes before its size and shape are checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct
+from typing import Any, NamedTuple, TypeAlias
+
+import msgpack
+
+from understudy.transport.schema import Unreadable
+from understudy.transport.wire import FRAME_LIMIT
+
+VERSION = 1
+"""Of the protocol. Nodes of different versions refuse one another in HELLO, and say so."""
+
+HELLO, DATA, PING, WELCOME, ACK, STALE, BYE, PONG = b"HDPWASBQ"
+
+HEAD = Struct(">BQQ")
+"""Kind, session, sequence: the head of DATA, and all of ACK, BYE and WELCOME."""
+
+COUNT = Struct(">BI")
+"""MessagePack's array of up to 2^32 items: the first bytes of a batch."""
+
+NAME_LIMIT = 200
+"""Characters of a node's name and of an address."""
+
+
+class Peer(NamedTuple):
+    """Who speaks: one life of one node."""
+
+    node: str
+    incarnation: int
+
+    def __str__(self) -> str:
+        return f"{self.node} (incarnation {self.incarnation})"
+
+
+class Hello(NamedTuple):
+    """`guest`: the sender is no member yet, so its name may be another's: it replaces nobody."""
+
+    version: int
+    session: int
+    sender: Peer
+    address: str
+    target: Peer
+    guest: bool = False
+
+    def encode(self) -> bytes:
+        return _encode(HELLO, self.version, self.session, *self.sender, self.address, *self.target, self.guest)
+
+
+class Data(NamedTuple):
+    session: int
+    sequence: int
+    batch: memoryview
+
+
+class Ping(NamedTuple):
+    nonce: int
+
+    def encode(self) -> bytes:
+        return _encode(PING, self.nonce)
+
+
+class Welcome(NamedTuple):
+    session: int
+    next: int
+
+    def encode(self) -> bytes:
+        return HEAD.pack(WELCOME, self.session, self.next)
+
+
+class Ack(NamedTuple):
+    session: int
+    next: int
+
+    def encode(self) -> bytes:
+        return HEAD.pack(ACK, self.session, self.next)
+
+
+class Bye(NamedTuple):
+    session: int
+    next: int
+
+    def encode(self) -> bytes:
+        return HEAD.pack(BYE, self.session, self.next)
+
+
+class Stale(NamedTuple):
+    session: int
+    answerer: Peer
+    detail: str
+
+    def encode(self) -> bytes:
+        return _encode(STALE, self.session, *self.answerer, self.detail)
+
+
+class Pong(NamedTuple):
+    nonce: int
+    answerer: Peer
+    address: str
+
+    def encode(self) -> bytes:
+        return _encode(PONG, self.nonce, *self.answerer, self.address)
+
+
+Frame: TypeAlias = Hello | Data | Ping | Welcome | Ack | Stale | Bye | Pong
+
+
+def data_frame(session: int, sequence: int, items: list[bytes]) -> bytes:
+    """A DATA frame of packed items. Their sizes are the caller's to keep within FRAME_LIMIT."""
+    return b"".join((HEAD.pack(DATA, session, sequence), COUNT.pack(0xDD, len(items)), *items))
+
+
+def batch_of(frame: bytes) -> memoryview:
+    """The batch of a DATA frame of our own."""
+    return memoryview(frame)[HEAD.size :]
+
+
+def decode(frame: bytes) -> Frame:
+    """The frame that these bytes are. Raises Unreadable, which says what is wrong with them."""
+    if not 0 < len(frame) <= FRAME_LIMIT:
+        raise Unreadable(f"a frame has 1 to {FRAME_LIMIT} bytes, this one {len(frame)}")
+    kind = frame[0]
+    if kind == DATA:
+        if len(frame) <= HEAD.size:
+            raise Unreadable(f"a data frame of {len(frame)} bytes is cut short")
+        _, session, sequence = HEAD.unpack_from(frame)
+        return Data(session, sequence, memoryview(frame)[HEAD.size :])
+    answer = _answers.get(kind)
+    if answer is not None:
+        if len(frame) != HEAD.size:
+            raise Unreadable(f"an acknowledgement has {HEAD.size} bytes, this one {len(frame)}")
+        _, session, sequence = HEAD.unpack(frame)
+        return answer(session, sequence)
+    reader = _readers.get(kind)
+    if reader is None:
+        raise Unreadable(f"no frame begins with byte {kind}")
+    try:
+        return reader(msgpack.unpackb(memoryview(frame)[1:]))
+    except Unreadable:
+        raise
+    except Exception as error:
+        raise Unreadable(
+            f"a {chr(kind)!r} frame of {len(frame)} bytes is malformed: {error or type(error).__name__}"
+        ) from error
+
+
+def _hello(parts: Any) -> Hello:
+    version, session, node, incarnation, address, to_node, to_incarnation, guest, *_ = parts
+    sender, target = _peer(node, incarnation), _peer(to_node, to_incarnation)
+    return Hello(_number(version), _number(session), sender, _text(address), target, guest is True)
+
+
+def _ping(parts: Any) -> Ping:
+    nonce, *_ = parts
+    return Ping(_number(nonce))
+
+
+def _stale(parts: Any) -> Stale:
+    session, node, incarnation, detail, *_ = parts
+    return Stale(_number(session), _peer(node, incarnation), str(detail)[:500])
+
+
+def _pong(parts: Any) -> Pong:
+    nonce, node, incarnation, address, *_ = parts
+    return Pong(_number(nonce), _peer(node, incarnation), _text(address))
+
+
+def _peer(node: Any, incarnation: Any) -> Peer:
+    return Peer(_text(node), _number(incarnation))
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 64:
+        raise Unreadable(f"a number from 0 to 2^64 was expected, not {str(value)[:40]!r}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str or len(value) > NAME_LIMIT:
+        raise Unreadable(f"a text of up to {NAME_LIMIT} characters was expected, not {str(value)[:40]!r}")
+    return value
+
+
+def _encode(kind: int, *parts: Any) -> bytes:
+    return bytes((kind,)) + msgpack.packb(parts)
+
+
+_answers: dict[int, Callable[[int, int], Frame]] = {ACK: Ack, WELCOME: Welcome, BYE: Bye}
+_readers: dict[int, Callable[[Any], Frame]] = {HELLO: _hello, PING: _ping, STALE: _stale, PONG: _pong}

@@ -1,0 +1,88 @@
+"""The network a node needs: one address where it is heard, and one way to each peer. Tiny, so that it can be virtual.
+
+    node A                                            node B
+    connect(B's address) ── send(frame) ───────────▶  heard(path, frame)
+    heard(frame)         ◀────────────── answer(path, frame)
+
+A frame arrives whole or not at all: it may be lost, repeated or overtaken, which the session layer above mends. Nothing
+here blocks. `zeromq.py` is the real one. One contract suite holds every network: `tests/contract/test_network.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Protocol, TypeAlias
+
+from understudy.actors import UnderstudyError
+
+Path: TypeAlias = bytes
+"""The way back to whoever sent a frame. Good for as long as its connection stands."""
+
+
+class BadAddress(UnderstudyError, ValueError):
+    """The text is no address that this node may listen at or connect to; it says what one looks like."""
+
+
+class CannotListen(UnderstudyError):
+    """The address cannot be listened at: its port is in use, or it is none of this machine's."""
+
+
+class Channel(Protocol):
+    """The way to one peer."""
+
+    def send(self, frame: bytes) -> bool:
+        """Hand over a frame. False: not now (no connection, or a full queue); `writable` is called when it is worth another try."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the way; what was handed over but has not left yet is lost. Calling it twice is harmless."""
+        ...
+
+
+class Network(Protocol):
+    """All callbacks come on the loop's thread, never from within one of these methods."""
+
+    def bind(self, address: str, heard: Callable[[Path, bytes], None]) -> str:
+        """Listen at `address` (port 0: any free one) and return the address in full. Raises BadAddress, CannotListen."""
+        ...
+
+    def answer(self, path: Path, frame: bytes) -> bool:
+        """Send a frame back along a path. False: it has gone, or is full; the frame is lost."""
+        ...
+
+    def connect(self, address: str, heard: Callable[[bytes], None], writable: Callable[[], None]) -> Channel:
+        """Open a way to the node that listens at `address`, now or whenever it begins to. Raises BadAddress."""
+        ...
+
+    async def listens(self, address: str) -> bool:
+        """Whether anything at all listens at `address`: a quick no, and a yes that proves nothing. Raises BadAddress."""
+        ...
+
+    def close(self) -> None:
+        """Stop listening and close every channel."""
+        ...
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Host and port of "tcp://HOST:PORT". Raises BadAddress.
+
+    Beyond loopback, nodes would have to prove who they are (CURVE), which they cannot do yet: refused.
+    """
+    scheme, _, rest = address.partition("://")
+    host, _, port = rest.rpartition(":")
+    if scheme != "tcp" or not host or not (port.isascii() and port.isdigit() and int(port) < 65_536):
+        raise BadAddress(
+            f"{address!r} is no address of a node; one looks like tcp://127.0.0.1:4100, with port 0 for any free one"
+        )
+    bare = host.removeprefix("[").removesuffix("]")
+    try:
+        loopback = host == "localhost" or ip_address(bare).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise BadAddress(
+            f"{address} is not on loopback: refused, because nodes cannot prove who they are to each other yet; "
+            f"use an address of 127.0.0.0/8"
+        )
+    return host, int(port)

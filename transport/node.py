@@ -1,0 +1,301 @@
+"""A node: an actor system that other machines can reach. One process is usually one node.
+
+async with Node("stage", state=Path(".understudy")) as node:       the first one: its table is a file
+    room = await node.spawn(Room, name="room/lobby")
+    engine = node.ref("engine@engine-1")                           whoever has that name there, through restarts
+
+async with Node("engine-1", state=Path(".understudy")): ...        on the same machine: the same file
+async with Node("engine-2", join="tcp://127.0.0.1:4100"): ...      elsewhere: the table of the node that listens there
+
+     ActorSystem          Links ── Network           Membership ── MembershipTable
+          └── actors here   └── actors elsewhere          └── who is there; who is gone for good
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from understudy.actors import (
+    Actor,
+    ActorRef,
+    ActorSystem,
+    ExitReason,
+    NameTaken,
+    NoConnection,
+    message,
+)
+from understudy.transport.frames import NAME_LIMIT, Peer, Ping
+from understudy.transport.links import Links
+from understudy.transport.membership import Membership
+from understudy.transport.memory import MemoryTable
+from understudy.transport.network import Network
+from understudy.transport.network import Path as NetworkPath
+from understudy.transport.served import TABLE, RemoteTable, TableServer
+from understudy.transport.sqlite import SqliteTable
+from understudy.transport.suspicion import Rules
+from understudy.transport.table import Member, MembershipTable
+from understudy.transport.zeromq import ZeroMqNetwork
+
+A = TypeVar("A", bound=Actor)
+
+logger = logging.getLogger("understudy.transport")
+
+TABLE_FILE = "membership.db"
+"""The membership table's file in the state folder."""
+
+MEET_WITHIN = 5.0
+"""Seconds that the node named by `join` has to answer."""
+
+PARTING = 1.0
+"""Seconds that a stopping node waits for what it sent to be acknowledged."""
+
+
+@message("node.up")
+class NodeUp:
+    """Another node is a member now."""
+
+    member: Member
+
+
+@message("node.lost")
+class NodeLost:
+    """That life of another node is over: it left, was replaced or was declared dead. It never comes back."""
+
+    node: str
+    incarnation: int
+    reason: str
+
+
+class Node:
+    """`await node.start()` and `await node.stop()`, or `async with`. Belongs to the loop that starts it.
+
+    `listen`: where it is reached, port 0 for any free one; loopback only, until nodes can prove who they are.
+    `state`: the folder of the membership table that the nodes of one machine share; none: a cluster of its own.
+    `join`: the address of a node whose table this one uses instead.
+    `probe_interval`, `probe_misses`: seconds between two probes of each other node, and how many missed make a suspect.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        listen: str = "tcp://127.0.0.1:0",
+        state: Path | None = None,
+        join: str | None = None,
+        roles: tuple[str, ...] = (),
+        system: ActorSystem | None = None,
+        network: Network | None = None,
+        table: MembershipTable | None = None,
+        probe_interval: float = 1.0,
+        probe_misses: int = 3,
+    ) -> None:
+        if not isinstance(name, str) or not 0 < len(name) <= NAME_LIMIT or "@" in name:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"a node's name is a text of 1 to {NAME_LIMIT} characters without '@', not {name!r}")
+        if system is not None and system.name != name:
+            raise ValueError(f"the system of node {name!r} must have its name, not {system.name!r}")
+        self.name = name
+        self._listen = listen
+        self._state = state
+        self._join = join
+        self._roles = roles
+        self._given_system = system
+        self._given_network = network
+        self._given_table = table
+        self._rules = Rules(interval=probe_interval, misses=probe_misses)
+        self._system: ActorSystem | None = None
+        self._links: Links | None = None
+        self._membership: Membership | None = None
+        self._open = AsyncExitStack()
+        self._subscribers: dict[int, ActorRef[Any]] = {}
+        self._stopping: asyncio.Task[None] | None = None
+        self._ended: asyncio.Future[str] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    # --- what it is ---
+
+    @property
+    def system(self) -> ActorSystem:
+        """The actors of this node."""
+        return _started(self._system)
+
+    @property
+    def links(self) -> Links:
+        """The links to other nodes."""
+        return _started(self._links)
+
+    @property
+    def incarnation(self) -> int:
+        """Which life of the node this is; the next one's is higher."""
+        return self.system.incarnation
+
+    @property
+    def address(self) -> str:
+        """Where it listens, such as tcp://127.0.0.1:41234."""
+        return self.links.address
+
+    async def spawn(self, cls: type[A], *args: Any, name: str | None = None, **kwargs: Any) -> ActorRef[A]:
+        """Start a top-level actor here; see `ActorSystem.spawn`."""
+        return await self.system.spawn(cls, *args, name=name, **kwargs)
+
+    def ref(self, name: str) -> ActorRef[Any]:
+        """Whoever has the name when it is used: "room/lobby" here, "engine@engine-1" on another node."""
+        local, _, node = name.rpartition("@")
+        return self.links.named(node, local) if local and node else self.system.ref(name)
+
+    def members(self) -> list[Member]:
+        """The members as last read from the table, this node among them, and the last life of those that are gone."""
+        return self._membership.members() if self._membership is not None else []
+
+    def subscribe(self, ref: ActorRef[Any]) -> None:
+        """Tell `ref` NodeUp and NodeLost from now on, until it ends; first a NodeUp for each other node that is there."""
+        token = self.system.next_token()
+        self._subscribers[token] = ref
+        ref._monitor(token, self)
+        for member in self.members():
+            if member.status == "active" and member.node != self.name:
+                ref.tell(NodeUp(member))
+
+    def down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
+        """A subscriber ended."""
+        self._subscribers.pop(token, None)
+
+    # --- life ---
+
+    async def start(self) -> None:
+        """Listen, and join. Raises BadAddress, CannotListen, CannotReach, TableError, NameTaken; nothing is left open then."""
+        if self._system is not None:
+            raise RuntimeError(f"node {self.name!r} was started before: make a new Node for its next life")
+        self._ended = asyncio.get_running_loop().create_future()
+        async with AsyncExitStack() as stack:
+            self._system = self._given_system or ActorSystem(self.name)
+            self._system.incarnation = int(self._system.world.wall() * 1000)
+            links = self._links = Links(self._system, self._given_network or ZeroMqNetwork())
+            stack.push_async_callback(links.close, PARTING)
+            links.listen(self._listen)
+            seed = await self._meet(links)
+            table = await self._table(links, seed, stack)
+            me = Member(self.name, self.incarnation, links.address, roles=self._roles, pid=os.getpid())
+            self._membership = membership = Membership(
+                table,
+                me,
+                probe=self._probe,
+                on_up=self._up,
+                on_dead=self._lost,
+                on_own_death=self._own_death,
+                rules=self._rules,
+            )
+            links.greeted = lambda peer: membership.hello(*peer)
+            stack.push_async_callback(membership.leave)
+            if self._given_system is None:
+                stack.push_async_callback(self._system.shutdown)
+            pulse = await self._system.spawn(Pulse, links)
+            links.pulse = lambda path, ping: pulse.tell((path, ping))
+            if seed is None:
+                await self._system.spawn(TableServer, table, name=TABLE)
+            claimed = await membership.claim()
+            links.guest = False
+            if claimed.incarnation != self.incarnation:
+                links.begin_again(claimed.incarnation)
+            await membership.join()
+            self._open = stack.pop_all()
+
+    async def stop(self) -> None:
+        """End the actors, leave the cluster, close the links: in this order, so that nobody is surprised. Twice is fine."""
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._stop("it was stopped"))
+        await asyncio.shield(self._stopping)
+
+    async def ended(self) -> str:
+        """Wait until the node has stopped, by `stop` or because the others declared it dead; returns why."""
+        return await asyncio.shield(_started(self._ended))
+
+    async def _stop(self, why: str) -> None:
+        await self._open.aclose()
+        ended = _started(self._ended)
+        if not ended.done():
+            ended.set_result(why)
+
+    async def _meet(self, links: Links) -> Peer | None:
+        """The node that serves the table, if it is another one's."""
+        if self._join is None or self._given_table is not None:
+            return None
+        seed = await links.meet(self._join, MEET_WITHIN)
+        if seed.answerer.node == self.name:
+            raise NameTaken(
+                f"the node at {self._join} is called {self.name!r} itself: give this one another name, or join another node"
+            )
+        links.guest = True
+        links.present(seed.answerer, seed.address)
+        return seed.answerer
+
+    async def _table(self, links: Links, seed: Peer | None, stack: AsyncExitStack) -> MembershipTable:
+        table: MembershipTable
+        if self._given_table is not None:
+            return self._given_table
+        if seed is not None:
+            table = RemoteTable(links.named(seed.node, TABLE))
+        elif self._state is not None:
+            table = await SqliteTable.open(self._state / TABLE_FILE)
+        else:
+            table = MemoryTable()
+        stack.push_async_callback(table.close)
+        return table
+
+    # --- membership ---
+
+    async def _probe(self, member: Member) -> bool:
+        links, peer = self.links, Peer(*member.key)
+        if member.node == self.name:  # an earlier life of ours, or another process's claim to the name
+            if not await links.network.listens(member.address):
+                return False
+            return (await links.meet(member.address, MEET_WITHIN)).answerer == peer
+        return await links.to(peer, member.address).ping(MEET_WITHIN)
+
+    def _up(self, member: Member) -> None:
+        self.links.present(Peer(*member.key), member.address)
+        self._publish(NodeUp(member))
+
+    def _lost(self, node: str, incarnation: int, reason: str) -> None:
+        self.links.bury(Peer(node, incarnation), NoConnection(reason))
+        self._publish(NodeLost(node, incarnation, reason))
+
+    def _publish(self, news: NodeUp | NodeLost) -> None:
+        for ref in tuple(self._subscribers.values()):
+            ref.tell(news)
+
+    def _own_death(self, reason: str) -> None:
+        """The cluster goes on without this node: whatever its actors still do must not reach the others."""
+        self.links.cut(NoConnection(f"this node is out of the cluster: {reason}"))
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._stop(reason))
+
+
+class Pulse(Actor):
+    """Answers the pings of other nodes: an answer means that actors get their turn here, not just that a socket is open."""
+
+    def __init__(self, links: Links) -> None:
+        super().__init__()
+        self._links = links
+
+    def on_receive(self, message: tuple[NetworkPath, Ping]) -> None:
+        self._links.pong(*message)
+
+
+T = TypeVar("T")
+
+
+def _started(part: T | None) -> T:
+    if part is None:
+        raise RuntimeError("the node is not started: use `async with Node(...) as node`")
+    return part

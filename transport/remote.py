@@ -1,0 +1,265 @@
+"""References to actors of other nodes. The same face as a local one's: tell, call, link, monitor, exit, kill.
+
+RemoteRef          an address: one life of one actor; it never comes back
+RemoteNamedRef     "engine@engine-1": whoever has that name on that node at the time, through restarts of both
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading  # noqa: TID251 - only to ask which thread this is
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pykka
+
+from understudy.actors import ActorRef, Address, DeadlineExceeded, ExitReason, Refused, Shutdown, Watcher
+from understudy.actors.deadlines import allowance, current_cell, current_request
+from understudy.actors.envelope import Reply
+from understudy.actors.ref import DEFAULT_TIMEOUT, A
+from understudy.actors.replies import ForeignLoopReply, LoopReply, ThreadReply
+from understudy.transport.operations import EXIT, KILL, STOP, TELL
+from understudy.transport.wire import Encoder, explained
+
+if TYPE_CHECKING:
+    from understudy.transport.link import Link
+    from understudy.transport.links import Links
+
+
+class RemoteRef(ActorRef[A]):
+    """`target` is the actor's id there, or its name."""
+
+    __slots__ = ("_link_to", "target")
+
+    def __init__(self, link: Link, target: int | str) -> None:
+        self._link_to = link
+        self.target = target
+
+    @property
+    def link(self) -> Link:
+        """The link to the actor's node."""
+        return self._link_to
+
+    # --- talking ---
+
+    def tell(self, message: Any) -> None:
+        link = self._link_to
+        if link.thread != threading.get_ident():
+            _from_afar(link, self, message)
+        elif link.full:
+            link.obstructed(self, message)
+        else:
+            encoder = link.encoder
+            cls = message.__class__
+            try:
+                item = encoder.pack((encoder.parts.get(cls) or encoder.introduce(cls))(TELL, self.target, message))
+            except (TypeError, ValueError, OverflowError, RecursionError) as error:
+                raise explained(error, message) from error
+            size = len(item)
+            if size > link.room:
+                encoder.checked(item, message)
+                link.make_room(size)
+            link.room -= size
+            link.items.append(item)
+
+    async def call(self, message: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:
+        link = self.link
+        loop = asyncio.get_running_loop()
+        deadline, inherited = allowance(timeout, loop.time())
+        future: asyncio.Future[Any] = loop.create_future()
+        envelope = current_request.get()
+        context = (current_cell.get(), envelope.trace if envelope is not None else b"")
+        here = loop is link.loop
+        reply = LoopReply(future) if here else ForeignLoopReply(future, loop)
+        request = _Request(link, self, message, reply)
+        if here:
+            request.send(deadline - loop.time(), *context)
+        else:
+            _checked(link, self, message)
+            link.system.scheduler.signal(request.send, (deadline - loop.time(), *context))
+        timer = loop.call_at(deadline, _time_is_up, future, self, timeout, inherited)
+        try:
+            return await future
+        except Refused as refusal:
+            refusal.relayed = True
+            raise
+        finally:
+            timer.cancel()
+            if here:
+                request.forget()
+            else:
+                link.system.scheduler.signal(request.forget, ())
+
+    def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
+        link = self.link
+        if block:
+            link.system.scheduler.refuse_blocking(f"ask({type(message).__name__})", "await ref.call(message)")
+        _checked(link, self, message)
+        future = pykka.ThreadingFuture[Any]()
+        request = _Request(link, self, message, ThreadReply(future))
+        link.system.scheduler.signal(request.send, (timeout,))
+        return future.get(timeout=timeout) if block else future
+
+    # --- ending ---
+
+    def stop(self) -> pykka.Future[bool]:
+        future = pykka.ThreadingFuture[bool]()
+        self._on_loop(lambda: self.link.request_stop(STOP, self, ThreadReply(future)))
+        return future
+
+    def exit(self, reason: ExitReason = Shutdown()) -> None:  # noqa: B008 - reasons are immutable values
+        self._exit(self.link.system.scheduler.current or current_cell.get(), reason)
+
+    def kill(self) -> None:
+        self._on_loop(lambda: self.link.signal(KILL, self.target))
+
+    def is_alive(self) -> bool:
+        return self.link.lost is None
+
+    async def ended(self, timeout: float | None = None) -> ExitReason:
+        loop = asyncio.get_running_loop()
+        vigil = _Vigil(loop)
+        token = self.link.system.next_token()
+        self._monitor(token, vigil)
+        try:
+            async with asyncio.timeout(timeout):
+                return await vigil.future
+        finally:
+            self._demonitor(token)
+
+    # --- who it is ---
+
+    @property
+    def address(self) -> Address:
+        return Address(*self.link.peer, self.target if type(self.target) is int else 0)
+
+    @property
+    def name(self) -> str | None:
+        return None
+
+    def __repr__(self) -> str:
+        return f"<actor {self.target} of {self.link.peer}>"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is RemoteRef and other.target == self.target and other._link_to.peer == self._link_to.peer
+
+    def __hash__(self) -> int:
+        return hash((self.target, self._link_to.peer))
+
+    # --- signals ---
+
+    def _monitor(self, token: int, watcher: Watcher) -> None:
+        self._on_loop(lambda: self.link.monitor(self, token, watcher))
+
+    def _demonitor(self, token: int) -> None:
+        self._on_loop(lambda: self.link.demonitor(token))
+
+    def _link(self, sender: ActorRef[Any]) -> None:
+        self._on_loop(lambda: self.link.link(self, sender))
+
+    def _unlink(self, sender: ActorRef[Any]) -> None:
+        self._on_loop(lambda: self.link.unlink(self, sender))
+
+    def _exit(self, sender: ActorRef[Any] | None, reason: ExitReason) -> None:
+        self._on_loop(lambda: self.link.signal(EXIT, self.target, sender, reason))
+
+    def _linked_exit(self, sender: ActorRef[Any], reason: ExitReason) -> None:
+        self._on_loop(lambda: self.link.linked_exit(self, sender, reason))
+
+    def _on_loop(self, action: Callable[[], object]) -> None:
+        """At once on the loop's thread: an actor's signals and messages to another keep the order they were sent in."""
+        link = self.link
+        if link.thread == threading.get_ident():
+            action()
+        else:
+            link.system.scheduler.signal(action, ())
+
+
+class RemoteNamedRef(RemoteRef[A]):
+    """Resolved on its own node at each use. While that node is down, a tell is a dead letter and a call fails."""
+
+    __slots__ = ("_links", "node")
+
+    def __init__(self, links: Links, node: str, name: str) -> None:
+        self._links = links
+        self.node = node
+        self.target = name
+
+    @property
+    def link(self) -> Link:
+        return self._links.towards(self.node)
+
+    def tell(self, message: Any) -> None:
+        RemoteRef[A](self.link, self.target).tell(message)
+
+    @property
+    def name(self) -> str:
+        return str(self.target)
+
+    def __repr__(self) -> str:
+        return f"<'{self.target}@{self.node}'>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemoteNamedRef) and (other.target, other.node) == (self.target, self.node)
+
+    def __hash__(self) -> int:
+        return hash((self.target, self.node))
+
+
+class _Request:
+    """One open request: sent on the loop's thread, and forgotten there when nobody waits any more."""
+
+    __slots__ = ("_link", "_message", "_number", "_ref", "_reply")
+
+    def __init__(self, link: Link, ref: RemoteRef[Any], message: Any, reply: Reply) -> None:
+        self._link = link
+        self._ref = ref
+        self._message = message
+        self._reply = reply
+        self._number = 0
+
+    def send(self, remaining: float | None, sender: ActorRef[Any] | None = None, trace: bytes = b"") -> None:
+        self._number = self._link.request(self._ref, self._message, self._reply, remaining, sender, trace)
+
+    def forget(self) -> None:
+        self._link.forget(self._number)
+
+
+class _Vigil:
+    """The watcher behind `ended()`."""
+
+    __slots__ = ("_loop", "future")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.future: asyncio.Future[ExitReason] = loop.create_future()
+
+    def down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
+        self._loop.call_soon_threadsafe(self._over, reason)
+
+    def _over(self, reason: ExitReason) -> None:
+        if not self.future.done():
+            self.future.set_result(reason)
+
+
+def _from_afar(link: Link, ref: RemoteRef[Any], message: Any) -> None:
+    """A tell from another thread: refused there if it cannot be sent, then handed to the loop."""
+    _checked(link, ref, message)
+    if link.full and link.lost is None:
+        link.obstructed(ref, message)
+    link.system.scheduler.signal(link.send, (ref, message))
+
+
+def _checked(link: Link, ref: RemoteRef[Any], message: Any) -> None:
+    """Raise here and now what the loop's thread could only report."""
+    Encoder(link.links.export, _unannounced).item(TELL, ref.target, message)
+
+
+def _unannounced(definition: bytes) -> None:
+    """A trial announces nothing."""
+
+
+def _time_is_up(future: asyncio.Future[Any], callee: ActorRef[Any], timeout: float, inherited: bool) -> None:
+    if not future.done():
+        whose = "the request being handled had no more time" if inherited else f"within {timeout} s"
+        future.set_exception(DeadlineExceeded(f"{callee!r} did not answer: {whose}", inherited=inherited))

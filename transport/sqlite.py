@@ -1,0 +1,287 @@
+"""The membership table as an SQLite file that the processes of one machine share. The default.
+
+    event loop ──▶ one worker thread ──▶ connection ──▶ membership.db (+ -wal, -shm) ◀── other processes
+
+All SQL runs in the worker thread, so a lock or a slow disk never stops the loop. A commit is one `BEGIN IMMEDIATE`
+transaction: SQLite lets one writer in at a time and the compare happens inside. WAL, so that readers and the writer do
+not wait for each other; `synchronous=FULL`, since a vote that is forgotten in a power cut was never cast. The file says
+that it is ours (`application_id`) and which layout it has (`user_version`). Not for a network file system: SQLite's
+locks do not hold there; nodes on other machines reach the table through `served`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from understudy.transport.table import (
+    Change,
+    Expect,
+    Member,
+    Name,
+    Snapshot,
+    Suspicion,
+    TableError,
+    TableUnavailable,
+    TableUnusable,
+    Versions,
+    check,
+    written,
+)
+
+T = TypeVar("T")
+
+APPLICATION_ID = 0x554E4453  # "UNDS"
+FORMAT = 1
+
+SCHEMA = (
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {FORMAT}",
+    "CREATE TABLE version (id INTEGER PRIMARY KEY CHECK (id = 1), members INTEGER NOT NULL, names INTEGER NOT NULL)",
+    "INSERT INTO version VALUES (1, 0, 0)",
+    """CREATE TABLE member (
+        node TEXT PRIMARY KEY, incarnation INTEGER NOT NULL, address TEXT NOT NULL, status TEXT NOT NULL,
+        curve_key TEXT NOT NULL, roles TEXT NOT NULL, pid INTEGER NOT NULL, suspicions TEXT NOT NULL,
+        reason TEXT NOT NULL, changed INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TABLE name (
+        name TEXT PRIMARY KEY, node TEXT NOT NULL, incarnation INTEGER NOT NULL, version INTEGER NOT NULL,
+        fence INTEGER NOT NULL, changed INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+)
+# One statement, and so one moment: between two, another process may have made the tables.
+WHOSE = """SELECT
+    (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
+    (SELECT count(*) FROM sqlite_master)"""
+
+FOREIGN = {"SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_FORMAT"}
+FORBIDDEN = {"SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH"}
+BUSY = {"SQLITE_BUSY", "SQLITE_LOCKED"}
+
+
+class SqliteTable:
+    """Made by `await SqliteTable.open(path)`; let go of by `await table.close()`."""
+
+    def __init__(self, path: Path, *, busy_timeout: float, poll: float) -> None:
+        self.path = path
+        self._busy_timeout = busy_timeout
+        self._poll = poll
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="understudy-table")
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+        self._closed = False
+
+    @classmethod
+    async def open(cls, path: Path, *, busy_timeout: float = 5.0, poll: float = 0.25) -> SqliteTable:
+        """Open the table at `path`, and make it (with its folders) if there is none.
+
+        `busy_timeout`: seconds to wait for another process's commit; `poll`: seconds between two looks of `hints` at
+        the versions (about 50 µs each). Raises TableUnusable when the file can never be our table, TableUnavailable
+        when it cannot be had now.
+        """
+        table = cls(path, busy_timeout=busy_timeout, poll=poll)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + busy_timeout
+        try:
+            while True:
+                try:
+                    await table._work(table._open)
+                except TableUnavailable:
+                    # Two processes that make the same new file are told "locked" at once, without the busy timeout.
+                    if loop.time() >= end:
+                        raise
+                    await asyncio.sleep(0.02)
+                else:
+                    return table
+        except BaseException:
+            await table.close()
+            raise
+
+    async def read(self, since: Versions | None = None) -> Snapshot:
+        """See MembershipTable."""
+        return await self._work(lambda: self._read(since))
+
+    async def commit(self, expect: Expect, change: Change) -> Versions | None:
+        """See MembershipTable."""
+        check(expect, change)
+        return await self._work(lambda: self._commit(expect, change))
+
+    async def hints(self) -> AsyncIterator[Versions]:
+        """See MembershipTable. Other processes' commits are found by looking, every `poll` seconds."""
+        seen: Versions | None = None
+        while not self._closed:
+            with suppress(TableError):
+                now = await self._work(self._look)
+                if now != seen:
+                    seen = now
+                    yield now
+            await asyncio.sleep(self._poll)
+
+    async def close(self) -> None:
+        """See MembershipTable. Waits for what is under way; twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown(wait=False)
+
+    # --- what follows runs in the worker thread ---
+
+    def _open(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TableUnusable(
+                f"the folder {self.path.parent} of the membership table cannot be made: {error.strerror}; "
+                f"name a state folder that you may write"
+            ) from error
+        connection = sqlite3.connect(
+            self.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        self._inode = self.path.stat().st_ino
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        if self._is_new(connection):
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            with connection:
+                if self._is_new(connection):  # still: nobody else made it while we waited for the lock
+                    for statement in SCHEMA:
+                        connection.execute(statement)
+        connection.execute("PRAGMA synchronous = FULL")
+
+    def _is_new(self, connection: sqlite3.Connection) -> bool:
+        """Whether the file is empty. TableUnusable when it belongs to somebody else; nothing of it was touched."""
+        application, layout, tables = connection.execute(WHOSE).fetchone()
+        if (application, layout) == (APPLICATION_ID, FORMAT):
+            return False
+        if application == APPLICATION_ID:
+            raise TableUnusable(
+                f"{self.path} is the membership table of another version of Understudy (layout {layout}, this one "
+                f"reads {FORMAT}); run the same version on every node, or name another state folder"
+            )
+        if (application, layout, tables) == (0, 0, 0):
+            return True
+        raise TableUnusable(f"{self.path} is another program's database; name another state folder")
+
+    def _read(self, since: Versions | None) -> Snapshot:
+        connection = self._usable()
+        connection.execute("BEGIN")
+        with connection:
+            now = self._look()
+            if since is None or since.members > now.members or since.names > now.names:
+                since = Versions()
+            members = connection.execute("SELECT * FROM member WHERE changed > ? ORDER BY changed", (since.members,))
+            names = connection.execute("SELECT * FROM name WHERE changed > ? ORDER BY changed", (since.names,))
+            return Snapshot(now, tuple(map(_member, members)), tuple(map(_name, names)))
+
+    def _commit(self, expect: Expect, change: Change) -> Versions | None:
+        connection = self._usable()
+        connection.execute("BEGIN IMMEDIATE")
+        with connection:
+            now = self._look()
+            stored = connection.execute(
+                "SELECT * FROM name WHERE name IN (SELECT value FROM json_each(?))", (json.dumps(list(expect.names)),)
+            )
+            old = {name: Name(name) for name in expect.names} | {row[0]: _name(row) for row in stored}
+            if expect.members not in (None, now.members):
+                return None
+            if any(old[name].version != version for name, version in expect.names.items()):
+                return None
+            after = Versions(now.members + bool(change.members), now.names + bool(change.names))
+            connection.executemany(
+                "INSERT OR REPLACE INTO member VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(*_columns(row), after.members) for row in change.members],
+            )
+            rows = [written(old[row.name], row) for row in change.names]
+            connection.executemany(
+                "INSERT OR REPLACE INTO name VALUES (?, ?, ?, ?, ?, ?)",
+                [(row.name, row.node, row.incarnation, row.version, row.fence, after.names) for row in rows],
+            )
+            connection.execute("UPDATE version SET members = ?, names = ?", (after.members, after.names))
+            return after
+
+    def _look(self) -> Versions:
+        return Versions(*self._usable().execute("SELECT members, names FROM version").fetchone())
+
+    def _usable(self) -> sqlite3.Connection:
+        assert self._connection is not None
+        try:
+            inode = self.path.stat().st_ino
+        except OSError:
+            inode = 0
+        if inode != self._inode:  # SQLite would go on with the file that nobody else can find any more
+            raise TableUnavailable(
+                f"the membership table {self.path} was removed or replaced while in use; restart the nodes that use it"
+            )
+        return self._connection
+
+    # --- and back ---
+
+    async def _work(self, job: Callable[[], T]) -> T:
+        if self._closed:
+            raise TableUnavailable(f"the membership table {self.path} is closed here")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, job)
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: sqlite3.Error) -> TableError:
+        name: str = getattr(error, "sqlite_errorname", "")
+        base = "_".join(name.split("_")[:2])
+        if base in FOREIGN:
+            return TableUnusable(f"{self.path} is no SQLite database ({error}); name another state folder")
+        if base in FORBIDDEN:
+            return TableUnusable(
+                f"the membership table {self.path} cannot be written ({error}); name a state folder that you may write"
+            )
+        if base in BUSY:
+            return TableUnavailable(
+                f"the membership table {self.path} was locked by another process for {self._busy_timeout:g} s"
+            )
+        if base == "SQLITE_FULL":
+            return TableUnavailable(f"no room for the membership table {self.path}: the disk is full; free some space")
+        return TableUnavailable(f"the membership table {self.path} failed: {error} ({name or type(error).__name__})")
+
+
+def _columns(row: Member) -> tuple[Any, ...]:
+    roles = json.dumps(row.roles)
+    suspicions = json.dumps([[vote.node, vote.incarnation] for vote in row.suspicions])
+    head = (row.node, row.incarnation, row.address, row.status, row.curve_key)
+    return (*head, roles, row.pid, suspicions, row.reason)
+
+
+def _member(columns: tuple[Any, ...]) -> Member:
+    node, incarnation, address, status, curve_key, roles, pid, suspicions, reason, _ = columns
+    return Member(
+        node=node,
+        incarnation=incarnation,
+        address=address,
+        status=status,
+        curve_key=curve_key,
+        roles=tuple(json.loads(roles)),
+        pid=pid,
+        suspicions=tuple(Suspicion(*vote) for vote in json.loads(suspicions)),
+        reason=reason,
+    )
+
+
+def _name(columns: tuple[Any, ...]) -> Name:
+    *row, _ = columns
+    return Name(*row)

@@ -1,0 +1,199 @@
+"""The real network: ZeroMQ over TCP. One ROUTER is bound per node, one DEALER connects to each peer.
+
+    DEALER ── DATA, HELLO, PING ──▶ ROUTER      no ROUTING_ID: a fixed one makes a peer mute, or lets another hijack it
+           ◀── ACK, WELCOME, PONG ──            ROUTER_MANDATORY: otherwise it drops in silence at its high-water mark
+
+Plain sockets on the loop's own reader, not `zmq.asyncio` (measured: 80 k messages/s with it, 885 k without). A ZeroMQ
+socket's file descriptor is edge-triggered, and every send, receive and look at EVENTS may consume the edge. Hence:
+
+    the descriptor is readable, or something was sent ──▶ pump: read EVENTS ──▶ input: receive, and read EVENTS again
+                                                                            ──▶ output that was wanted: writable()
+                                                                            ──▶ neither: wait for the next edge
+                                                          its time is up    ──▶ pump again, after the loop's turn
+    never `add_writer`
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import zmq
+
+from understudy.transport.network import CannotListen, Channel, Path, parse_address
+from understudy.transport.wire import FRAME_LIMIT
+
+PUMP_BUDGET = 0.005
+"""Seconds of receiving before the loop gets a turn."""
+
+QUEUE_LIMIT = 64
+"""Frames in ZeroMQ's own queues, each way, per peer: the reservoir is the session's bounded outbox, not these."""
+
+OPTIONS = {
+    zmq.SNDHWM: QUEUE_LIMIT,
+    zmq.RCVHWM: QUEUE_LIMIT,
+    zmq.IMMEDIATE: 1,  # queue for established connections only
+    zmq.LINGER: 0,  # a node that leaves in order has waited for its acknowledgements
+    zmq.RECONNECT_IVL: 50,
+    zmq.RECONNECT_IVL_MAX: 2_000,
+    zmq.HEARTBEAT_IVL: 1_000,  # a peer that hangs is seen after HEARTBEAT_TIMEOUT; TCP alone would take minutes
+    zmq.HEARTBEAT_TIMEOUT: 3_000,
+    zmq.HEARTBEAT_TTL: 3_000,
+    zmq.HANDSHAKE_IVL: 5_000,  # a stranger that says nothing
+    zmq.MAXMSGSIZE: FRAME_LIMIT,
+    zmq.TCP_KEEPALIVE: 1,
+}
+
+LAST_WORDS = 100
+"""Milliseconds that the last answers have to leave this process after close()."""
+
+
+class _Pump:
+    """Moves the frames of one socket. `take` receives and handles one; `writable` is called when output was wanted."""
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        take: Callable[[zmq.Socket[bytes]], None],
+        writable: Callable[[], None] | None = None,
+    ) -> None:
+        self.socket = socket
+        self._take = take
+        self._writable = writable
+        self._wanted = False
+        self._scheduled = False
+        self._loop = asyncio.get_running_loop()
+        self._descriptor = int(socket.getsockopt(zmq.FD))
+        self._loop.add_reader(self._descriptor, self._run)
+        self.look_again()  # an edge may have passed before the reader stood
+
+    def send(self, parts: list[bytes]) -> bool:
+        if self.socket.closed:
+            return False
+        try:
+            self.socket.send_multipart(parts, zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+                raise
+            self._wanted = self._writable is not None
+            self.look_again()
+            return False
+        self.look_again()
+        return True
+
+    def look_again(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._run_again)
+
+    def close(self, linger: int = 0) -> None:
+        if not self.socket.closed:
+            self._loop.remove_reader(self._descriptor)
+            self.socket.close(linger)
+
+    def _run_again(self) -> None:
+        self._scheduled = False
+        self._run()
+
+    def _run(self) -> None:
+        """Receive while there is input. Asking EVENTS first is five times cheaper than being refused with EAGAIN."""
+        socket, clock = self.socket, self._loop.time
+        end = clock() + PUMP_BUDGET
+        while not socket.closed:
+            events = int(socket.getsockopt(zmq.EVENTS))
+            if self._wanted and events & zmq.POLLOUT and self._writable is not None:
+                self._wanted = False
+                self._writable()
+            elif not events & zmq.POLLIN:
+                return
+            elif clock() > end:
+                self.look_again()
+                return
+            else:
+                try:
+                    self._take(socket)
+                except zmq.Again:
+                    return
+
+
+class ZeroMqNetwork:
+    """The `Network` of a node on real sockets. Made and used on the loop's thread."""
+
+    def __init__(self) -> None:
+        self._context = zmq.Context()
+        self._router: _Pump | None = None
+        self._channels: set[_Pump] = set()
+
+    def bind(self, address: str, heard: Callable[[Path, bytes], None]) -> str:
+        parse_address(address)
+        socket = self._context.socket(zmq.ROUTER)
+        _configure(socket)
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            socket.close()
+            why = "the port is in use" if error.errno == zmq.EADDRINUSE else str(error)
+            raise CannotListen(
+                f"cannot listen at {address}: {why}; choose another port, or 0 for any free one"
+            ) from error
+
+        def take(socket: zmq.Socket[bytes]) -> None:
+            parts = socket.recv_multipart(zmq.NOBLOCK)
+            if len(parts) == 2:  # more parts are none of ours: frames are single
+                heard(parts[0], parts[1])
+
+        self._router = _Pump(socket, take)
+        return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def answer(self, path: Path, frame: bytes) -> bool:
+        return self._router is not None and self._router.send([path, frame])
+
+    def connect(self, address: str, heard: Callable[[bytes], None], writable: Callable[[], None]) -> Channel:
+        parse_address(address)
+        socket = self._context.socket(zmq.DEALER)
+        _configure(socket)
+        socket.connect(address)
+
+        def take(socket: zmq.Socket[bytes]) -> None:
+            heard(socket.recv(zmq.NOBLOCK))
+
+        pump = _Pump(socket, take, writable)
+        self._channels.add(pump)
+        return _Way(pump, self._channels)
+
+    async def listens(self, address: str) -> bool:
+        try:
+            _, writer = await asyncio.open_connection(*parse_address(address))
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    def close(self) -> None:
+        for pump in tuple(self._channels):
+            pump.close()
+        self._channels.clear()
+        if self._router is not None:
+            self._router.close(LAST_WORDS)
+        self._context.term()
+
+
+class _Way:
+    """The `Channel` of one DEALER."""
+
+    def __init__(self, pump: _Pump, all_channels: set[_Pump]) -> None:
+        self._pump = pump
+        self._all = all_channels
+
+    def send(self, frame: bytes) -> bool:
+        return self._pump.send([frame])
+
+    def close(self) -> None:
+        self._pump.close()
+        self._all.discard(self._pump)
+
+
+def _configure(socket: zmq.Socket[bytes]) -> None:
+    for option, value in OPTIONS.items():
+        socket.setsockopt(option, value)
