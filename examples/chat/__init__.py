@@ -1,0 +1,5 @@
+"""A chat: one room actor per topic, with history, presence and typing."""
+
+from understudy.examples.chat.room import PAGES, ChatRoom
+
+__all__ = ["PAGES", "ChatRoom"]

@@ -1,0 +1,196 @@
+"""Server-sent events, `GET /topics/{topic}/events`: a topic's broadcasts for curl, scripts and `EventSource`.
+
+    : keep-alive                        a comment, every 15 s
+    event: joined                       first of all: the reply to the join
+    data: {"run": {...}}
+
+    id: 6f0c...-42                      then each broadcast; id is its cursor, "epoch-offset"
+    event: frame
+    data: {"turn": 7, ...}
+
+The listener joins the topic's room like any other member, with the query's parameters as its payload, and can be
+refused like any other: then the answer is an HTTP error, and no `EventSource` tries again.
+"""
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from understudy.actors import Actor, ActorRef, Down, ExitReason
+from understudy.gateway import phoenix
+from understudy.gateway.connection import SocketConnection, Tick
+from understudy.gateway.fanout import Watch
+from understudy.gateway.http import HttpError
+from understudy.gateway.messages import Admitted, Attach, Denied, Join, Member, OpenRoom, RoomOpened, RoomRefused
+from understudy.gateway.services import SERVICES, Services
+from understudy.gateway.session import HangUp
+
+KEEP_ALIVE = 15.0
+"""Seconds between comments, so that neither proxies nor clients take a quiet stream for a dead one."""
+
+
+class EventSerializer:
+    """Event-stream text; for HTTP/1.1 in chunks of the chunked transfer coding, so that it is encoded once, too."""
+
+    def __init__(self, chunked: bool) -> None:
+        self.chunked = chunked
+
+    def reply(self, join_ref: str | None, ref: str | None, topic: str, status: str, response: bytes) -> bytes:
+        return self.piece(b"event: joined\ndata: %b\n\n" % response)
+
+    def push(self, join_ref: str | None, topic: str, event: str, payload: bytes) -> bytes:
+        return self.piece(b"event: %b\ndata: %b\n\n" % (_one_line(event), payload))
+
+    def broadcast(self, topic: str, event: str, payload: bytes, cursor: str) -> bytes:
+        return self.piece(b"id: %b\nevent: %b\ndata: %b\n\n" % (cursor.encode(), _one_line(event), payload))
+
+    def piece(self, text: bytes) -> bytes:
+        """Text as it goes onto the socket."""
+        return b"%x\r\n%b\r\n" % (len(text), text) if self.chunked else text
+
+
+CHUNKED, PLAIN = EventSerializer(True), EventSerializer(False)
+
+
+class EventConnection(SocketConnection):
+    """A listener's HTTP response. Holds back what is sent until the response has begun; `over` is done once closed."""
+
+    __slots__ = ("_held", "over")
+
+    serializer: EventSerializer
+
+    def __init__(self, transport: asyncio.Transport, serializer: EventSerializer, tick: Tick) -> None:
+        super().__init__(transport, serializer, tick)
+        self._held = True
+        self.over: asyncio.Future[None] = tick.loop.create_future()
+
+    def begin(self) -> None:
+        """The response's headers are out."""
+        self._held = False
+        self.flush()
+
+    def flush(self) -> None:
+        if not self._held:
+            super().flush()
+
+    def _say_goodbye(self, code: int, reason: str) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
+
+
+class _KeepAlive:
+    """Time for a comment."""
+
+
+class Listener(Actor):
+    """The session of a listener: one topic, nothing to say.
+
+    `outcome` is set once: to None when it is in, to the reason when it is not.
+    """
+
+    def __init__(
+        self,
+        connection: EventConnection,
+        services: Services,
+        topic: str,
+        payload: dict[str, Any],
+        outcome: asyncio.Future[str | None],
+    ) -> None:
+        super().__init__()
+        self.connection = connection
+        self.services = services
+        self.topic = topic
+        self.payload = payload
+        self.outcome = outcome
+
+    def on_start(self) -> None:
+        fanout = self.services.fanout
+        self.member = Member(self.system.world.token(), self.actor_ref, fanout, self.services.node)
+        fanout.tell(Watch(self.actor_ref, self.connection))
+        fanout.tell(Attach(self.member, self.topic, None, None, self.connection))
+        self.services.rooms.tell(OpenRoom(self.topic, self.member.id, self.actor_ref))
+        self.send_every(KEEP_ALIVE, _KeepAlive())
+
+    def on_receive(self, message: object) -> Any:
+        match message:
+            case RoomOpened(_, room):
+                self.monitor(room)
+                room.tell(Join(self.member, self.payload))
+            case Admitted():
+                self._decide(None)
+            case RoomRefused(_, reason) | Denied(_, reason):
+                self._decide(reason)
+                self.stop()
+            case _KeepAlive() if self.connection.closed:
+                self.stop()
+            case _KeepAlive():
+                self.connection.send(self.connection.serializer.piece(b": keep-alive\n\n"))
+            case Down() | HangUp():
+                # The room's end is the end of the stream; an EventSource then opens a new one.
+                self._decide("room unavailable")
+                self.stop()
+            case _:
+                return self.unhandled(message)
+        return None
+
+    def on_stop(self, reason: ExitReason) -> None:
+        self._decide("room unavailable")
+
+    def _decide(self, reason: str | None) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(reason)
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """The endpoint for any topic."""
+    return await stream(request, request.match_info["topic"], dict(request.query))
+
+
+async def stream(request: web.Request, topic: str, payload: dict[str, Any] | None = None) -> web.StreamResponse:
+    """Answer `request` with the events of `topic` until either side ends it; for routes of an application's own.
+
+    `payload` is what the room's `on_join` gets. Raises HttpError when the topic is unknown or the room refuses.
+    """
+    services = request.app[SERVICES]
+    services.origins.check(request)
+    if not 0 < len(topic) <= phoenix.TOPIC_LIMIT:
+        raise HttpError(404, "unmatched_topic", f"a topic has 1 to {phoenix.TOPIC_LIMIT} characters")
+    services.check_capacity()
+    transport = request.transport
+    if transport is None:
+        raise HttpError(499, "client_gone", "the client closed the connection")
+    connection = EventConnection(transport, CHUNKED if request.version >= (1, 1) else PLAIN, services.tick)
+    services.opened(connection)
+    listener: ActorRef[Any] | None = None
+    try:
+        outcome: asyncio.Future[str | None] = services.loop.create_future()
+        listener = await services.start_actor(Listener, connection, services, topic, payload or {}, outcome)
+        reason = await outcome
+        if reason is not None:
+            connection.ended()
+            raise _refusal(topic, reason)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+        await response.prepare(request)
+        connection.begin()
+        await connection.over
+        connection.ended()
+        return response
+    finally:
+        if listener is not None:
+            listener.tell(HangUp())
+        services.closed(connection)
+
+
+def _refusal(topic: str, reason: str) -> HttpError:
+    match reason:
+        case "unmatched topic":
+            return HttpError(404, "unmatched_topic", f"there is no topic {topic}")
+        case "join crashed" | "room unavailable" | "too many rooms":
+            return HttpError(503, reason.replace(" ", "_"), f"{topic}: {reason}; try again later")
+        case _:
+            return HttpError(403, "refused", reason)
+
+
+def _one_line(event: str) -> bytes:
+    return event.replace("\n", " ").replace("\r", " ").encode()

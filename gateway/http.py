@@ -1,0 +1,214 @@
+"""What holds for every HTTP request: who may ask from where, for how long, and how errors and pages look.
+
+An error is JSON with a code for programs and a sentence for people:
+    {"error": {"code": "not_found", "message": "GET /nothing: Not Found"}}
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Middleware
+from yarl import URL
+
+from understudy.actors import CallError
+
+log = logging.getLogger("understudy.gateway")
+
+
+class _OnlyOurMistakes(logging.Filter):
+    """A client that speaks no HTTP is answered with 400. That is no error of ours, and a log that strangers fill is none."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+server_log = logging.getLogger("understudy.gateway.server")
+"""aiohttp's own."""
+server_log.addFilter(_OnlyOurMistakes())
+
+HEADER_DEADLINE = 10.0
+"""Seconds, from the start of a connection or the end of its last request, until a request's headers are complete."""
+
+BODY_DEADLINE = 30.0
+"""Seconds until a request's body is complete."""
+
+BODY_LIMIT = 64 * 1024
+"""Bytes of a request's body."""
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'none'; object-src 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+"""On every response; one that a handler set itself stays."""
+
+TEXT_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain",
+}
+"""What the standard library knows of these differs between versions and machines; browsers go by it, told not to sniff."""
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class HttpError(Exception):
+    """Raised by a handler: the client gets `status` and `{"error": {"code": code, "message": message}}`."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+class Origins:
+    """Which pages may use the gateway from a browser: those of the gateway's own host, and the allowed ones.
+
+    `allowed` holds origins like "https://chat.example.org", or "*" for any. Programs that send no Origin may.
+    """
+
+    def __init__(self, allowed: Iterable[str] = ()) -> None:
+        self.allowed = frozenset(allowed)
+        for origin in self.allowed - {"*"}:
+            url = URL(origin)
+            if not url.scheme or not url.host or str(url.origin()) != origin:
+                raise ValueError(f"an allowed origin looks like 'https://example.org' or is '*', not {origin!r}")
+
+    def check(self, request: web.Request) -> None:
+        """Raise HttpError for a request from a foreign page."""
+        origin = request.headers.get("Origin")
+        if origin is None or origin in self.allowed or "*" in self.allowed:
+            return
+        # The host is compared, not the scheme: a proxy that speaks TLS stands between https:// there and http:// here.
+        if origin.partition("://")[2] != request.host:
+            raise HttpError(
+                403,
+                "origin_refused",
+                f"pages of {origin[:200]} may not use this gateway; its owner can allow them with origins=[...]",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """The files of `folder` are served under `prefix` ("/" or "/chat"); a folder's page is its index.html."""
+
+    prefix: str
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if not self.prefix.startswith("/") or (len(self.prefix) > 1 and self.prefix.endswith("/")):
+            raise ValueError(f"a mount's prefix is '/' or like '/chat', not {self.prefix!r}")
+        if not self.folder.is_dir():
+            raise ValueError(f"the pages for {self.prefix} should be in {self.folder}, which is no folder")
+
+
+def page_routes(mounts: Sequence[Mount]) -> list[web.RouteDef]:
+    """Routes for static pages, the longest prefix first."""
+    routes: list[web.RouteDef] = []
+    for mount in sorted(mounts, key=lambda mount: -len(mount.prefix)):
+        beginning = mount.prefix.rstrip("/")
+        if beginning:
+            routes.append(web.get(beginning, _redirect_to(beginning + "/")))
+        routes.append(web.get(beginning + "/{path:.*}", _serve(mount.folder.resolve())))
+    return routes
+
+
+def _redirect_to(location: str) -> Handler:
+    async def redirect(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=308, headers={"Location": location})
+
+    return redirect
+
+
+def _serve(folder: Path) -> Handler:
+    async def page(request: web.Request) -> web.StreamResponse:
+        path = request.match_info["path"]
+        if not path or path.endswith("/"):
+            path += "index.html"
+        file = _find(folder, path)
+        if file is None:
+            raise HttpError(404, "not_found", f"there is no page {request.path}")
+        # Asked for again each time and answered with 304 while it is the same: no build step, no stale scripts.
+        headers = {"Cache-Control": "no-cache"}
+        if file.suffix in TEXT_TYPES:
+            headers["Content-Type"] = f"{TEXT_TYPES[file.suffix]}; charset=utf-8"
+        return web.FileResponse(file, headers=headers)
+
+    return page
+
+
+def _find(folder: Path, path: str) -> Path | None:
+    """The file, if it is one, is inside of `folder` and none of its names begins with a dot."""
+    try:
+        file = (folder / path).resolve()
+        hidden = any(name.startswith(".") for name in path.split("/"))
+        return file if file.is_relative_to(folder) and file.is_file() and not hidden else None
+    except (ValueError, OSError):  # a zero byte, a name too long for the file system
+        return None
+
+
+def guard(origins: Origins) -> Middleware:
+    """The middleware around all handlers: Origin check of what changes something, body deadline, errors as JSON."""
+
+    @web.middleware
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            if request.method not in ("GET", "HEAD", "OPTIONS"):
+                origins.check(request)
+            if request.can_read_body:
+                await _read_body(request)
+            return await handler(request)
+        except HttpError as error:
+            return error_response(error)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            code = error.reason.lower().replace(" ", "_")
+            response = error_response(HttpError(error.status, code, f"{request.method} {request.path}: {error.reason}"))
+            if "Allow" in error.headers:
+                response.headers["Allow"] = error.headers["Allow"]
+            return response
+        except CallError as error:
+            log.warning("%s %s: %s", request.method, request.path, error)
+            return error_response(HttpError(503, "unavailable", f"try again later: {error}"))
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path)
+            return error_response(HttpError(500, "internal_error", "the server made a mistake; its log says which"))
+
+    return guarded
+
+
+async def _read_body(request: web.Request) -> None:
+    """Read it here, where it is timed: handlers then find it read."""
+    try:
+        async with asyncio.timeout(BODY_DEADLINE):
+            await request.read()
+    except TimeoutError:
+        raise HttpError(408, "body_too_slow", f"the body was not complete within {BODY_DEADLINE:.0f} s") from None
+
+
+def error_response(error: HttpError) -> web.Response:
+    """An HttpError as the client gets it."""
+    return web.json_response({"error": {"code": error.code, "message": error.message}}, status=error.status)
+
+
+async def add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
+    """For `app.on_response_prepare`."""
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["Server"] = "understudy"  # not which version of what, for those who look for old ones

@@ -1,0 +1,140 @@
+"""The HTTP server: aiohttp on the gateway actor's loop, with our endpoints, limits and manners.
+
+/socket/websocket?vsn=2.0.0      Phoenix Channels                       websocket.py
+/topics/{topic}/events           server-sent events                     events.py
+/healthz                         {"status": "ok", "node", "pid", ...}
+routes of the application
+/understudy/...                  our JavaScript client and style        gateway/web
+pages of the application
+"""
+
+import asyncio
+import errno
+from collections.abc import Sequence
+from contextvars import Context
+from pathlib import Path
+
+from aiohttp import web
+
+from understudy.gateway.connection import SERVICE_RESTART
+from understudy.gateway.events import events
+from understudy.gateway.http import (
+    BODY_LIMIT,
+    HEADER_DEADLINE,
+    Mount,
+    add_security_headers,
+    guard,
+    page_routes,
+    server_log,
+)
+from understudy.gateway.services import SERVICES, Services
+from understudy.gateway.websocket import websocket
+
+DRAIN_TIMEOUT = 2.5
+"""Seconds within which clients have said goodbye or are reset."""
+
+HANDLER_TIMEOUT = 1.0
+"""Seconds that a request under way may still take once the server stops."""
+
+OUR_PAGES = Mount("/understudy", Path(__file__).parent / "web")
+
+
+class Server:
+    """Serves from `start` to `stop`."""
+
+    def __init__(
+        self,
+        services: Services,
+        *,
+        routes: Sequence[web.AbstractRouteDef] = (),
+        pages: Sequence[Mount] = (),
+        header_deadline: float = HEADER_DEADLINE,
+    ) -> None:
+        self.services = services
+        self.url = ""
+        app = web.Application(middlewares=[guard(services.origins)], client_max_size=BODY_LIMIT)
+        app[SERVICES] = services
+        app.on_response_prepare.append(add_security_headers)
+        app.add_routes(
+            [
+                web.get("/socket/websocket", websocket, allow_head=False),
+                web.get("/topics/{topic}/events", events, allow_head=False),
+                web.get("/healthz", healthz),
+                *routes,
+                *page_routes([OUR_PAGES, *pages]),
+            ]
+        )
+        # aiohttp has no deadline for headers, but one for idle connections, which runs from the connection's start and
+        # is not put off by bytes that dribble in: the same thing under another name.
+        # handler_cancellation: a listener who leaves must end its stream at once, not at the next write.
+        self._runner = web.AppRunner(
+            app,
+            keepalive_timeout=header_deadline,
+            handler_cancellation=True,
+            shutdown_timeout=HANDLER_TIMEOUT,
+            access_log=None,
+            logger=server_log,
+        )
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen. Raises OSError with a sentence that says what to do."""
+        # Connections inherit the context their listener was made in; they must not act as the gateway actor.
+        loop = asyncio.get_running_loop()
+        await loop.create_task(self._listen(host, port), context=Context())
+
+    async def _listen(self, host: str, port: int) -> None:
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise OSError(error.errno, _why(host, port, error)) from None
+        self.url = site.name
+
+    async def drain(self) -> None:
+        """Take no more connections and let go of those there are, in words that mean 'come back'."""
+        self.services.draining = True
+        connections = self.services.connections
+        for connection in list(connections):
+            connection.close(SERVICE_RESTART, "the server restarts; connect again")
+        try:
+            async with asyncio.timeout(DRAIN_TIMEOUT):
+                await self.services.wait_until_empty()
+        except TimeoutError:
+            for connection in list(connections):
+                connection.reset()
+
+    async def stop(self) -> None:
+        """Stop listening and end what is left. May be called again."""
+        self.services.draining = True
+        for connection in list(self.services.connections):
+            connection.reset()
+        await self._runner.cleanup()
+
+
+async def healthz(request: web.Request) -> web.StreamResponse:
+    """Whether this gateway takes clients, and which process it is."""
+    services = request.app[SERVICES]
+    draining = services.draining
+    return web.json_response(
+        {
+            "status": "draining" if draining else "ok",
+            "node": services.node,
+            "pid": services.pid,
+            "connections": len(services.connections),
+        },
+        status=503 if draining else 200,
+    )
+
+
+def _why(host: str, port: int, error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"{host}:{port} is in use by another program: end that one, or choose another port"
+        case errno.EACCES:
+            return f"{host}:{port} may not be opened by this user: choose a port from 1024 up"
+        case errno.EADDRNOTAVAIL:
+            return f"this machine has no address {host}: choose 127.0.0.1, or one it has"
+        case _:
+            return f"cannot listen on {host}:{port}: {error.strerror or error}"

@@ -1,0 +1,257 @@
+"""The session: one actor per client connection, which speaks Phoenix Channels with it.
+
+    socket ──Received──> session ──OpenRoom──> rooms          opening
+                                 <─RoomOpened─
+                                 ──Join──────> room           joining     what the client pushes now waits here
+                                 <─Admitted───                joined
+                                 ──Event─────> room
+
+It never waits: a join that takes long is an entry in its table, so heartbeats and other topics go on. What a client
+hears comes through the fan-out, in order: from the rooms, and from the session what no room can answer.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from understudy.actors import Actor, ActorRef, Down, Failure, NoProc, Normal, Shutdown
+from understudy.gateway import phoenix
+from understudy.gateway.connection import GOING_AWAY, POLICY, Connection
+from understudy.gateway.fanout import Say, Watch
+from understudy.gateway.messages import (
+    Admitted,
+    Attach,
+    Denied,
+    Detach,
+    Event,
+    Join,
+    Leave,
+    Member,
+    OpenRoom,
+    Reply,
+    RoomOpened,
+    RoomRefused,
+)
+from understudy.gateway.phoenix import Frame
+
+IDLE_TIMEOUT = 60.0
+"""Seconds without a word after which a client is let go; Phoenix clients send a heartbeat every 30."""
+
+TOPIC_LIMIT = 100
+"""Topics a client may be in at a time."""
+
+EARLY_LIMIT = 64
+"""Messages kept for a topic whose join is under way; further ones are refused."""
+
+PATIENCE = 10
+"""Malformed frames after which a client is no client of this protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A text frame came. Calling instead of telling makes a client that floods wait for its session."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """The socket is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _LookAtTheClock:
+    """Has the client been silent for too long?"""
+
+
+@dataclass(slots=True)
+class Stay:
+    """The client in one topic, from its join to the end of it."""
+
+    topic: str
+    join_ref: str | None
+    ref: str | None
+    payload: dict[str, Any]
+    member: Member
+    room: ActorRef[Any] | None = None
+    monitor: int | None = None
+    joined: bool = False
+    early: list[Frame] = field(default_factory=list)
+    retried: bool = False
+
+
+class Session(Actor):
+    """Owns `connection` until either ends. Started under a supervisor, never restarted: a client reconnects instead."""
+
+    def __init__(
+        self, connection: Connection, rooms: ActorRef[Any], fanout: ActorRef[Any], node: str, idle: float = IDLE_TIMEOUT
+    ) -> None:
+        super().__init__()
+        self.connection = connection
+        self.rooms = rooms
+        self.fanout = fanout
+        self.node = node
+        self.idle = idle
+        self.stays: dict[str, Stay] = {}
+        self._by_member: dict[str, Stay] = {}
+        self._by_monitor: dict[int, Stay] = {}
+        self._count = 0
+        self._malformed = 0
+        self._heard_at = 0.0
+
+    def on_start(self) -> None:
+        self._id = self.system.world.token()
+        self._heard_at = self.system.loop.time()
+        self.send_after(self.idle, _LookAtTheClock())
+        self.fanout.tell(Watch(self.actor_ref, self.connection))
+
+    def on_receive(self, message: object) -> Any:
+        match message:
+            case Received(text):
+                self._heard(text)
+            case RoomOpened(member, room):
+                if stay := self._by_member.get(member):
+                    self._knock(stay, room)
+            case RoomRefused(member, reason) | Denied(member, reason):
+                if stay := self._by_member.get(member):
+                    self._refused(stay, reason)
+            case Admitted(member):
+                if stay := self._by_member.get(member):
+                    stay.joined = True
+                    early, stay.early = stay.early, []
+                    for frame in early:
+                        self._push(stay, frame)
+            case Down(token, _, reason) if stay := self._by_monitor.get(token):
+                self._room_ended(stay, reason)
+            case _LookAtTheClock():
+                self._let_go_if_idle()
+            case HangUp():
+                self.stop()
+            case _:
+                return self.unhandled(message)
+        return None
+
+    # --- what the client says ---
+
+    def _heard(self, text: str) -> None:
+        self._heard_at = self.system.loop.time()
+        try:
+            frame = phoenix.decode(text)
+        except phoenix.Malformed as error:
+            frame = Frame(None, error.ref, error.topic, "", None)
+            self._answer(frame, {"reason": "malformed frame", "detail": str(error)})
+            self._malformed += 1
+            if self._malformed >= PATIENCE:
+                self.connection.close(POLICY, "too many malformed frames")
+            return
+        stay = self.stays.get(frame.topic)
+        if frame.topic == phoenix.SOCKET_TOPIC:
+            if frame.event == phoenix.HEARTBEAT:
+                self._answer(frame, None)
+            else:
+                self._answer(frame, {"reason": "unknown event"})
+        elif frame.event == phoenix.JOIN:
+            self._join(frame)
+        elif frame.event == phoenix.LEAVE:
+            self._leave(stay, frame)
+        elif stay is None:
+            self._answer(frame, {"reason": "unmatched topic"})
+        elif frame.join_ref is not None and frame.join_ref != stay.join_ref:
+            pass  # meant for a stay that ended; Phoenix ignores it too
+        elif stay.joined:
+            self._push(stay, frame)
+        elif len(stay.early) < EARLY_LIMIT:
+            stay.early.append(frame)
+        else:
+            self._answer(frame, {"reason": "the join is still under way"})
+
+    def _join(self, frame: Frame) -> None:
+        payload = frame.payload
+        if old := self.stays.get(frame.topic):
+            self._end(old, phoenix.CLOSE)
+        if not isinstance(payload, dict):
+            reason = "expected the payload of phx_join to be an object"
+            self._answer(frame, {"reason": "malformed frame", "detail": reason})
+        elif len(self.stays) >= TOPIC_LIMIT:
+            self._answer(frame, {"reason": "too many channels joined"})
+        else:
+            self._count += 1
+            member = Member(f"{self._id}.{self._count}", self.actor_ref, self.fanout, self.node)
+            stay = Stay(frame.topic, frame.join_ref, frame.ref, payload, member)
+            self.stays[frame.topic] = self._by_member[member.id] = stay
+            self.fanout.tell(Attach(member, frame.topic, frame.join_ref, frame.ref, self.connection))
+            self.rooms.tell(OpenRoom(frame.topic, member.id, self.actor_ref))
+
+    def _leave(self, stay: Stay | None, frame: Frame) -> None:
+        if stay is None:
+            self._answer(frame, None)
+        elif frame.join_ref is None or frame.join_ref == stay.join_ref:
+            self._reply(stay, frame.ref, "ok", {})
+            self._end(stay, phoenix.CLOSE)
+
+    def _push(self, stay: Stay, frame: Frame) -> None:
+        assert stay.room is not None
+        stay.room.tell(Event(stay.member.id, frame.ref, frame.event, frame.payload))
+
+    # --- what becomes of a stay ---
+
+    def _knock(self, stay: Stay, room: ActorRef[Any]) -> None:
+        stay.room = room
+        stay.monitor = self.monitor(room)
+        self._by_monitor[stay.monitor] = stay
+        room.tell(Join(stay.member, stay.payload))
+
+    def _refused(self, stay: Stay, reason: str) -> None:
+        self._reply(stay, stay.ref, "error", {"reason": reason})
+        for frame in stay.early:
+            self._reply(stay, frame.ref, "error", {"reason": "unmatched topic"})
+        self._forget(stay, None)
+
+    def _room_ended(self, stay: Stay, reason: object) -> None:
+        if stay.joined:
+            # Clients take phx_close as the end and join again after phx_error.
+            self._forget(stay, phoenix.CLOSE if isinstance(reason, Normal | Shutdown) else phoenix.ERROR)
+        elif isinstance(reason, Normal | NoProc) and not stay.retried:
+            # It ended between being found and being asked: that room is gone, but not the topic.
+            self._lose_room(stay)
+            stay.retried = True
+            self.rooms.tell(OpenRoom(stay.topic, stay.member.id, self.actor_ref))
+        else:
+            self._refused(stay, "join crashed" if isinstance(reason, Failure) else "room unavailable")
+
+    def _end(self, stay: Stay, last: str) -> None:
+        """The client ends it; the room is told."""
+        if stay.room is not None:
+            stay.room.tell(Leave(stay.member.id))
+        self._forget(stay, last)
+
+    def _forget(self, stay: Stay, last: str | None) -> None:
+        self.fanout.tell(Detach(stay.member.id, last))
+        self._lose_room(stay)
+        del self.stays[stay.topic], self._by_member[stay.member.id]
+
+    def _lose_room(self, stay: Stay) -> None:
+        if stay.monitor is not None:
+            self.demonitor(stay.monitor, flush=True)
+            del self._by_monitor[stay.monitor]
+            stay.monitor = None
+
+    # --- the connection ---
+
+    def _reply(self, stay: Stay, ref: str | None, status: str, response: dict[str, Any]) -> None:
+        """An answer about a topic the client is in, or at the door of."""
+        if ref is not None:
+            self.fanout.tell(Reply(stay.member.id, ref, status, phoenix.to_json(response)))
+
+    def _answer(self, frame: Frame, error: dict[str, Any] | None) -> None:
+        """An answer that has to do with no stay: ok, or an error. In turn with everything else the client hears."""
+        status, response = ("ok", phoenix.EMPTY) if error is None else ("error", phoenix.to_json(error))
+        said = self.connection.serializer.reply(frame.join_ref, frame.ref, frame.topic, status, response)
+        self.fanout.tell(Say(self.connection, said))
+
+    def _let_go_if_idle(self) -> None:
+        left = self._heard_at + self.idle - self.system.loop.time()
+        if left > 0:
+            self.send_after(left, _LookAtTheClock())
+        else:
+            self.connection.close(GOING_AWAY, "idle")
+            self.stop()

@@ -1,0 +1,97 @@
+"""The codec of Phoenix Channels V2: what it reads, what it refuses and how it says so, what it writes."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from understudy.gateway import phoenix
+from understudy.gateway.phoenix import Frame, Malformed
+
+refs = st.none() | st.text(max_size=phoenix.REF_LIMIT)
+words = st.text(min_size=1, max_size=100)
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+payloads = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4)
+)
+
+
+@given(refs, refs, words, words, payloads)
+def test_what_is_written_is_read_back(
+    join_ref: str | None, ref: str | None, topic: str, event: str, payload: object
+) -> None:
+    text = phoenix.encode(join_ref, ref, topic, event, phoenix.to_json(payload)).decode()
+    assert phoenix.decode(text) == Frame(join_ref, ref, topic, event, payload)
+
+
+@given(st.text() | payloads.map(json.dumps))
+def test_any_text_is_a_frame_or_malformed(text: str) -> None:
+    try:
+        assert phoenix.decode(text).topic
+    except Malformed as error:
+        said = str(error)
+        assert_that_it_helps(said)
+
+
+def assert_that_it_helps(said: str) -> None:
+    assert said.startswith("expected ")
+    assert ", got " in said
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "expected JSON, got ''"),
+        ("{", "expected JSON, got '{'"),
+        ('{"a": 1}', "expected an array of 5 elements [join_ref, ref, topic, event, payload], got an object"),
+        ("[]", "got an array of 0"),
+        ('[null, "1", "phoenix", "heartbeat"]', "got an array of 4"),
+        ('[1, "1", "a", "b", {}]', "expected join_ref to be null or a string of at most 64 characters, got a number"),
+        ('[null, {}, "a", "b", {}]', "expected ref to be null or a string of at most 64 characters, got an object"),
+        ('[null, "1", null, "b", {}]', "expected topic to be a string of 1 to 256 characters, got null"),
+        ('[null, "1", "", "b", {}]', "got a string of 0 characters"),
+        (json.dumps([None, "1", "a" * 257, "b", {}]), "got a string of 257 characters"),
+        ('[null, "1", "a", true, {}]', "expected event to be a string of 1 to 128 characters, got a boolean"),
+        ('[null, "1", "a", "b", NaN]', "NaN is not JSON"),
+        ('[null, "1", "a", "b", Infinity]', "Infinity is not JSON"),
+        ('[null, "1", "a", "b", ' + "[" * 33 + "]" * 33 + "]", "expected at most 32 levels of nesting, got more"),
+        ("[" * 60_000, "expected at most 32 levels of nesting, got more"),
+        ('[null, "1", "a", "b", "\\ud800"]', "expected Unicode text, got half of a surrogate pair"),
+        ('[null, "1", "\\ud800", "b", {}]', "expected Unicode text, got half of a surrogate pair"),
+        ('[null, "1", "a", "b", ' + "9" * 5000 + "]", "expected JSON"),
+    ],
+)
+def test_malformed_text_is_refused_with_what_was_expected_and_what_came(text: str, expected: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        phoenix.decode(text)
+    assert expected in str(caught.value)
+
+
+def test_a_refusal_names_the_message_it_answers_where_that_can_be_read() -> None:
+    with pytest.raises(Malformed) as caught:
+        phoenix.decode('[null, "7", "room:a", 1, {}]')
+    assert (caught.value.ref, caught.value.topic) == ("7", "room:a")
+    with pytest.raises(Malformed) as caught:
+        phoenix.decode('[null, 7, 8, "b", {}]')
+    assert (caught.value.ref, caught.value.topic) == (None, "phoenix")
+
+
+def test_nesting_up_to_the_limit_is_fine() -> None:
+    text = '[null, "1", "a", "b", ' + "[" * 32 + "]" * 32 + "]"
+    assert phoenix.decode(text).event == "b"
+
+
+def test_a_whole_surrogate_pair_is_text() -> None:
+    assert phoenix.decode('[null, "1", "a", "b", "\\ud83c\\udfad"]').payload == "🎭"
+
+
+def test_a_reply_has_status_and_response() -> None:
+    text = phoenix.encode_reply("1", "2", "room:a", "ok", b'{"id":3}')
+    assert json.loads(text) == ["1", "2", "room:a", "phx_reply", {"status": "ok", "response": {"id": 3}}]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {"a": {1, 2}}, b"bytes"])
+def test_what_json_cannot_say_is_not_written(value: object) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        phoenix.to_json(value)
