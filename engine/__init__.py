@@ -1,0 +1,56 @@
+"""Runs: programs published under names, executed in worker processes, streamed live to any number of viewers."""
+
+from understudy.engine.catalog import CatalogError, program
+from understudy.engine.engine import Engine
+from understudy.engine.messages import (
+    ENDED,
+    Cancel,
+    CancelRun,
+    EndRun,
+    Follow,
+    Frame,
+    GetRun,
+    Launch,
+    ListRuns,
+    RunBegan,
+    RunChanged,
+    RunEnded,
+    RunInfo,
+    RunStarted,
+    RunState,
+    RunView,
+    StartRun,
+    Unwatch,
+    UnwatchRun,
+    Watch,
+    WatchRun,
+)
+from understudy.engine.runs import Runs
+
+__all__ = [
+    "ENDED",
+    "Cancel",
+    "CancelRun",
+    "CatalogError",
+    "EndRun",
+    "Engine",
+    "Follow",
+    "Frame",
+    "GetRun",
+    "Launch",
+    "ListRuns",
+    "RunBegan",
+    "RunChanged",
+    "RunEnded",
+    "RunInfo",
+    "RunStarted",
+    "RunState",
+    "RunView",
+    "Runs",
+    "StartRun",
+    "Unwatch",
+    "UnwatchRun",
+    "Watch",
+    "WatchRun",
+    "program",
+]
