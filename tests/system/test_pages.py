@@ -1,0 +1,213 @@
+"""The page in a real browser, two people at it: New game, frames, chat, presence, a killed engine. And what it looks like."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.system.demo import Demo, is_running
+from understudy import Node
+from understudy.supervisors import WhichChildren
+
+GONE_WITHIN = 5_000
+BACK_WITHIN = 10_000
+"""Milliseconds."""
+
+Light = Literal["dark", "light"]
+
+
+@contextmanager
+def person(
+    browser: Browser, demo: Demo, *, width: int = 1280, height: int = 800, light: Light = "dark"
+) -> Iterator[Page]:
+    """Somebody at a browser of their own, in the lobby. Errors of the page fail the test."""
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=light)
+    page = context.new_page()
+    errors: list[str] = []
+    foreign: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: None if request.url.startswith(demo.url) else foreign.append(request.url))
+    page.goto(demo.url)
+    expect(page.locator("#connection[data-state=connected]")).to_be_visible(timeout=GONE_WITHIN)
+    try:
+        yield page
+    finally:
+        context.close()
+    assert errors == [], "the page raises no error"
+    assert foreign == [], "nothing is fetched from elsewhere"
+
+
+def call_oneself(page: Page, name: str) -> None:
+    """Say in the chat who one is, as far as it asks."""
+    field = page.locator("#chat-name")
+    if field.is_visible():
+        field.fill(name)
+        field.press("Enter")
+    expect(page.locator("#chat-input")).to_be_enabled()
+
+
+def start_game(page: Page) -> str:
+    """Press New game and return the run's id once its frames are drawn."""
+    before = page.url
+    page.locator("#new-game").click()
+    expect(page).not_to_have_url(before)
+    run = page.url.partition("#run/")[2]
+    assert run
+    expect(page.locator(f"#stage[data-run='{run}'] canvas[data-turn]")).to_be_visible(timeout=BACK_WITHIN)
+    return run
+
+
+def say(page: Page, text: str) -> None:
+    """Say something in the chat, and see it there."""
+    page.locator("#chat-input").fill(text)
+    page.locator("#chat-input").press("Enter")
+    expect(page.locator("[data-line]", has_text=text).last).to_be_visible()
+
+
+def turn(page: Page) -> int:
+    """The turn that the canvas shows."""
+    return int(page.locator("canvas").get_attribute("data-turn") or -1)
+
+
+def test_two_people_watch_the_same_game_live(demo: Demo, browser: Browser) -> None:
+    with person(browser, demo) as ada, person(browser, demo) as bert:
+        run = start_game(ada)
+        expect(bert.locator(f"[data-run='{run}'][data-state=running]").first).to_be_visible()
+        expect(bert.locator("canvas[data-turn]")).to_be_visible()
+        for page in (ada, bert):
+            before = turn(page)
+            page.wait_for_function(
+                "turn => Number(document.querySelector('canvas').dataset.turn) >= turn + 5", arg=before
+            )
+        assert abs(turn(ada) - turn(bert)) <= 5
+
+        served = ada.locator("#served-by")
+        expect(served).to_contain_text("stage")
+        expect(served).to_contain_text(str(demo.process_of("stage")))
+
+
+def test_a_game_is_watched_late_from_its_current_state(demo: Demo, browser: Browser) -> None:
+    with person(browser, demo) as ada:
+        run = start_game(ada)
+        ada.wait_for_function("() => Number(document.querySelector('canvas').dataset.turn) >= 15")
+        with person(browser, demo) as late:
+            late.goto(f"{demo.url}/#run/{run}")
+            expect(late.locator("canvas[data-turn]")).to_be_visible()
+            assert turn(late) >= 15
+
+
+def test_the_chat_shows_who_is_there_who_types_and_each_message_at_once(demo: Demo, browser: Browser) -> None:
+    with person(browser, demo) as ada:
+        call_oneself(ada, "Ada")
+        with person(browser, demo) as bert:
+            call_oneself(bert, "Bert")
+            people = ada.locator("[data-person]")
+            expect(people).to_have_count(2)
+
+            bert.locator("#chat-input").press_sequentially("Good eve")
+            expect(ada.locator("[data-typing]")).not_to_be_empty()
+            bert.locator("#chat-input").press_sequentially("ning!")
+            bert.locator("#chat-input").press("Enter")
+            expect(ada.locator("[data-line]", has_text="Good evening!")).to_be_visible()
+
+            say(ada, "And to you")
+            expect(bert.locator("[data-line]", has_text="And to you")).to_be_visible()
+        expect(people).to_have_count(1, timeout=GONE_WITHIN)
+
+
+def kill_children(demo: Demo, supervisor: str, name: str) -> None:
+    """From another node, as an operator would: end a supervisor's children of that name, and see them end."""
+    with ThreadPoolExecutor() as elsewhere:  # Playwright has an event loop in this thread already
+        elsewhere.submit(asyncio.run, _kill_children(demo, supervisor, name)).result()
+
+
+async def _kill_children(demo: Demo, supervisor: str, name: str) -> None:
+    async with Node("operator", join=demo.join_address) as operator:
+        for child in await operator.ref(f"{supervisor}@stage").call(WhichChildren()):
+            if child.id.startswith(name):
+                child.ref.kill()
+                await child.ref.ended(5)
+
+
+def test_a_crashed_chat_room_comes_back_alone(demo: Demo, browser: Browser) -> None:
+    """The game goes on without a pause, the connection stays, and the chat works again without a reload."""
+    with person(browser, demo) as ada:
+        call_oneself(ada, "Ada")
+        say(ada, "before the crash")
+        start_game(ada)
+        ada.locator("#connection").evaluate(
+            "mark => { window.lost = 0; new MutationObserver(() => { window.lost += mark.dataset.state !== 'connected' })"
+            ".observe(mark, {attributes: true}) }"
+        )
+        kill_children(demo, "gateway/rooms", "room:")
+        expect(ada.locator("[data-gap]")).to_be_visible(timeout=BACK_WITHIN)  # the page is honest about it
+        say(ada, "after the crash")
+        expect(ada.locator("[data-person]")).to_have_count(1)
+        before = turn(ada)
+        ada.wait_for_function("turn => Number(document.querySelector('canvas').dataset.turn) > turn", arg=before)
+        assert ada.evaluate("window.lost") == 0
+
+
+def test_a_crashed_session_comes_back_alone(demo: Demo, browser: Browser) -> None:
+    """Only the client whose session it was reconnects, and then sees and hears as before."""
+    with person(browser, demo) as ada:
+        call_oneself(ada, "Ada")
+        kill_children(demo, "gateway/sessions", "")
+        expect(ada.locator("#connection")).to_have_attribute("data-state", "connected", timeout=BACK_WITHIN)
+        say(ada, "here again")
+
+
+def test_a_killed_engine_is_told_and_a_new_game_plays_without_a_reload(demo: Demo, browser: Browser) -> None:
+    with person(browser, demo) as ada:
+        ada.evaluate("window.notReloaded = true")
+        for _ in range(3):
+            run = start_game(ada)
+            _, info = demo.request("GET", f"/runs/{run}")
+            os.kill(info["pid"], signal.SIGKILL)
+
+            lost = ada.locator(f"[data-run='{run}'][data-state=lost]").first
+            expect(lost).to_be_visible(timeout=GONE_WITHIN)
+            expect(ada.locator("[data-notice=warn]", has_text="engine-1").first).to_be_visible(timeout=GONE_WITHIN)
+            expect(ada.locator("[data-node='engine-1'][data-status=active]")).to_be_visible(timeout=BACK_WITHIN)
+            again = start_game(ada)
+            assert again != run
+            demo.request("DELETE", f"/runs/{again}")
+        assert ada.evaluate("window.notReloaded") is True
+
+
+def test_a_killed_stage_is_reconnected_to_without_a_reload(demo: Demo, browser: Browser) -> None:
+    with person(browser, demo) as ada:
+        ada.evaluate("window.notReloaded = true")
+        seen = len(demo.lines)
+        stage = int(ada.locator("#served-by").get_attribute("data-pid") or 0)
+        assert is_running(stage)
+        os.kill(stage, signal.SIGKILL)
+        expect(ada.locator("#connection")).not_to_have_attribute("data-state", "connected", timeout=GONE_WITHIN)
+        successor = demo.process_of("stage", after=seen)
+        expect(ada.locator("#connection")).to_have_attribute("data-state", "connected", timeout=BACK_WITHIN)
+        expect(ada.locator("#served-by")).to_contain_text(str(successor), timeout=BACK_WITHIN)
+        assert ada.evaluate("window.notReloaded") is True
+
+
+@pytest.mark.parametrize("light", ["dark", "light"])
+@pytest.mark.parametrize(("device", "width", "height"), [("desktop", 1280, 800), ("phone", 390, 844)])
+def test_pages_fit_their_screen_in_both_lights(
+    demo: Demo, browser: Browser, screenshots: Path, device: str, width: int, height: int, light: Light
+) -> None:
+    """Takes the pictures that a person looks at; checks what a machine can see: nothing hangs out at the side."""
+    with person(browser, demo, width=width, height=height, light=light) as ada:
+        call_oneself(ada, "Ada")
+        start_game(ada)
+        say(ada, "Break a leg, everybody")
+        ada.wait_for_function("() => Number(document.querySelector('canvas').dataset.turn) >= 20")
+        ada.evaluate("scrollTo(0, 0)")
+        ada.screenshot(path=screenshots / f"lobby-{device}-{light}.png")
+        ada.screenshot(path=screenshots / f"lobby-{device}-{light}-whole.png", full_page=True)
+        assert ada.evaluate("document.documentElement.scrollWidth <= innerWidth")

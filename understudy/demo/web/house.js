@@ -1,0 +1,76 @@
+/** The house around the stage: the nodes of the cluster, who served this page, and notices. */
+
+import { clock, h, icon } from "/understudy/dom.js";
+
+/**
+ * @typedef {{name: string, roles: string[], status: "joining"|"active"|"dead"|"left", address: string, pid: number, incarnation: number}} NodeInfo
+ * @typedef {{level: "info"|"warn", text: string, at: number}} Notice `at` in unix seconds
+ */
+
+const NODE = {
+  active: { word: "", mark: "alive" },
+  joining: { word: "joining", mark: "waiting" },
+  dead: { word: "down", mark: "failing" },
+  left: { word: "left", mark: "gone" },
+};
+/** How long a notice stays. Milliseconds. */
+const STAYS = { info: 8_000, warn: 20_000 };
+const MOST = 3;
+const CLOSE = "M6 6l12 12M18 6L6 18";
+
+export class House {
+  /** @type {NodeInfo[]} */ nodes = [];
+
+  /** @param {{nodes: HTMLElement, served: HTMLElement, notices: HTMLElement}} places */
+  constructor(places) {
+    this.places = places;
+    document.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") /** @type {HTMLElement|null} */ (places.notices.lastElementChild)?.remove();
+    });
+  }
+
+  /** @param {string} node @param {number} pid */
+  served(node, pid) {
+    this.places.served.replaceChildren("Served by ", h("b", {}, node), ", process ", h("span", { class: "figures" }, pid));
+    this.places.served.dataset.served = node;
+    this.places.served.dataset.pid = String(pid);
+  }
+
+  /** @param {NodeInfo[]} nodes */
+  cluster(nodes) {
+    this.nodes = nodes;
+    this.places.nodes.replaceChildren(
+      ...nodes.map(({ name, roles, status, address, pid }) => {
+        const { word, mark } = NODE[status] ?? NODE.left;
+        return h("li", { "data-node": name, "data-pid": pid, "data-status": status, "data-mark": mark, title: `${name} (${roles.join(", ") || "no role"}) at ${address}, process ${pid}: ${status}` },
+          h("span", { class: "mark", "aria-hidden": "true" }), h("b", { class: "cut" }, name), h("span", { class: "muted figures" }, status === "active" ? String(pid) : word), h("span", { class: "unseen" }, status));
+      }),
+    );
+  }
+
+  /** Is there a node to play on? */
+  get engine() {
+    return this.nodes.some(({ roles, status }) => roles.includes("engine") && status === "active");
+  }
+
+  /** @param {Notice} notice */
+  notice({ level, text, at }) {
+    const { notices } = this.places;
+    if ([...notices.children].some((shown) => /** @type {HTMLElement} */ (shown).dataset.text === text)) return;
+    const close = h("button", { type: "button", class: "quiet", "aria-label": "Dismiss", onclick: () => item.remove() }, icon(CLOSE));
+    const item = h("div", { class: "notice", "data-notice": level, "data-text": text, "data-mark": level === "warn" ? "failing" : "alive" }, h("span", { class: "mark", "aria-hidden": "true" }), h("p", {}, text, " ", clock(at)), close);
+    notices.append(item);
+    while (notices.childElementCount > MOST) notices.firstElementChild?.remove();
+    this.#fade(item, STAYS[level] ?? STAYS.info);
+  }
+
+  /** Leaves by itself, but not while somebody reads it with pointer or focus. @param {HTMLElement} item @param {number} after */
+  #fade(item, after) {
+    setTimeout(() => (item.matches(":hover, :focus-within") ? this.#fade(item, 2_000) : item.remove()), after);
+  }
+
+  /** Something this page tried did not work. @param {string} text */
+  trouble(text) {
+    this.notice({ level: "warn", text, at: Date.now() / 1000 });
+  }
+}
