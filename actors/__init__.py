@@ -21,7 +21,7 @@ from understudy.actors.errors import (
     UnderstudyError,
 )
 from understudy.actors.message import Request, message, registered_class, registered_name
-from understudy.actors.names import NamedRef
+from understudy.actors.names import NamedRef, checked_name
 from understudy.actors.reasons import ExitReason, Failure, Killed, NoConnection, NoProc, Normal, Shutdown
 from understudy.actors.ref import DEFAULT_TIMEOUT, ActorRef, Watcher
 from understudy.actors.signals import Down, Exit, Later, Stop
@@ -72,6 +72,7 @@ __all__ = [
     "Watcher",
     "World",
     "allowance",
+    "checked_name",
     "current_cell",
     "message",
     "registered_class",

@@ -20,7 +20,6 @@ actor, called or told ("let it crash"); to refuse a request and live on, a handl
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -29,10 +28,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar
 
 import pykka
 
+from understudy.actors.bonds import Monitor
 from understudy.actors.cell import Cell
 from understudy.actors.deadlines import current_request
 from understudy.actors.envelope import Envelope
 from understudy.actors.errors import ActorDied
+from understudy.actors.mortician import cancel
 from understudy.actors.reasons import ExitReason, Killed
 from understudy.actors.ref import ActorRef
 from understudy.actors.signals import StopRequest, Unhandled
@@ -135,31 +136,36 @@ class Actor(PykkaActor):
         """Watch `ref`: exactly one `Down(token, ref, reason)` will come, at once if it is dead already. Returns the token."""
         self._still_mine()
         token = self.system.next_token()
-        self._cell.tied().monitors[token] = ref
-        ref._monitor(token, self._cell)
+        whom = ref._meant()
+        self._cell.tied().monitors[token] = Monitor(whom)
+        whom._monitor(token, self._cell)
         return token
 
     def demonitor(self, token: int, flush: bool = False) -> None:
         """Stop watching. With `flush`, a `Down` that waits in the mailbox already is taken back too."""
         self._still_mine()
-        ref = self._cell.tied().monitors.pop(token, None)
-        if ref is not None:
-            ref._demonitor(token)
+        monitor = self._cell.tied().monitors.pop(token, None)
+        if monitor is not None:
+            monitor.ref._demonitor(token)
         if flush:
+            if monitor is not None:
+                monitor.active = False
             self._cell.flush_down(token)
 
     def link(self, ref: ActorRef[Any]) -> None:
         """Tie two lives together: when one ends other than normally, the other gets an exit signal."""
         self._still_mine()
-        if ref is not self._cell:
-            self._cell.tied().links.add(ref)
-            ref._link(self._cell)
+        other = ref._meant()
+        if other is not self._cell:
+            self._cell.on_loop(self._cell._linked, other)
+            other._link(self._cell)
 
     def unlink(self, ref: ActorRef[Any]) -> None:
         """Undo a link, also that to a child or to one's parent."""
         self._still_mine()
-        self._cell._unlinked(ref)
-        ref._unlink(self._cell)
+        other = ref._meant()
+        self._cell.on_loop(self._cell._unlinked, other)
+        other._unlink(self._cell)
 
     # --- oneself ---
 
@@ -187,8 +193,14 @@ class Actor(PykkaActor):
         A result that is not None comes back as a message; an exception fails the actor; it is cancelled when the actor
         ends. It may not touch the actor's state: it runs while messages are handled.
         """
-        self._still_mine()
-        self._cell.on_loop(self._background, coroutine)
+        if not inspect.iscoroutine(coroutine):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"run takes a coroutine, not {coroutine!r}")
+        try:
+            self._still_mine()
+        except ActorDied:
+            coroutine.close()
+            raise
+        self._cell.on_loop(self._run_in_background, coroutine)
 
     # --- for the kernel ---
 
@@ -216,28 +228,29 @@ class Actor(PykkaActor):
         """Run the last hook; a coroutine if it is asynchronous."""
         return self._cell.scheduler.isolated(self._cell, hook)
 
-    def _background(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def _run_in_background(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         cell = self._cell
-        if cell.actor is None or not cell.is_alive():
-            coroutine.close()
-            return
         context = cell.scheduler.context_of(cell).copy()
         context.run(current_request.set, None)
-        task = cell.scheduler.loop.create_task(coroutine, context=context)
-        cell.tied().tasks.add(task)
-        task.add_done_callback(self._background_over)
+        task = cell.scheduler.loop.create_task(self._background(coroutine), context=context)
+        tasks = cell.tied().tasks
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        if cell.reason is not None:  # it may clean up, and no more
+            cancel(task)
 
-    def _background_over(self, task: asyncio.Task[Any]) -> None:
+    async def _background(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         cell = self._cell
-        if cell.bonds is not None:
-            cell.bonds.tasks.discard(task)
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is not None:
-            cell.scheduler.mortician.crashed(cell, task.get_coro(), error)
-        elif task.result() is not None:
-            cell.tell(task.result())
+        try:
+            result = await coroutine
+        except GeneratorExit:  # the loop was closed under it
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it raises ends this actor alone
+            if cell.reason is None:
+                cell.scheduler.mortician.crashed_aside(cell, coroutine, error)
+        else:
+            if result is not None and cell.reason is None:
+                cell.tell(result)
 
     def _still_mine(self) -> None:
         """Refuse what an abandoned handler of a killed actor still tries to do."""

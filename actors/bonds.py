@@ -12,6 +12,25 @@ if TYPE_CHECKING:
     from understudy.actors.timers import Timer
 
 
+class Monitor:
+    """A monitor that an actor holds. It is the ticket of its own `Down`: no longer active, that is void."""
+
+    __slots__ = ("active", "ref")
+
+    def __init__(self, ref: ActorRef[Any]) -> None:
+        self.ref = ref
+        self.active = True
+
+
+class Void:
+    """The ticket of an entry that was taken back."""
+
+    active = False
+
+
+VOID = Void()
+
+
 class Bonds:
     """`children` maps each child, in order of start, to whether the link to it still stands."""
 
@@ -21,8 +40,8 @@ class Bonds:
         self.name = name
         self.children: dict[Cell[Any], bool] = {}
         self.links: set[ActorRef[Any]] = set()
-        self.monitors: dict[int, ActorRef[Any]] = {}
+        self.monitors: dict[int, Monitor] = {}
         self.watchers: dict[int, Watcher] = {}
         self.timers: set[Timer] = set()
-        self.owed: set[Later] = set()
+        self.owed: dict[Later, None] = {}  # in order: whoever asked first is answered first
         self.tasks: set[asyncio.Task[Any]] = set()

@@ -8,34 +8,35 @@ The mailbox is a deque, made on first use, of bare messages and envelopes. Wakin
     if idle: idle = False; ready <- me  if mailbox and idle: idle = False; ready <- me
 
 Whichever order these run in, either the sender sees the idle flag or the scheduler sees the message. Two senders may
-both put the cell into the ready queue: the second turn finds nothing to do. A dead cell is idle for ever, so a late
-message wakes the scheduler, which makes it a dead letter.
+both put the cell into the ready queue: the second turn finds nothing to do. A dead cell is made idle again before each
+look at what is left in its mailbox, so every late message wakes the scheduler, which makes it a dead letter.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-import pykka
-
 from understudy.actors.address import Address
-from understudy.actors.bonds import Bonds
-from understudy.actors.deadlines import allowance, current_cell, current_request
-from understudy.actors.envelope import Envelope, Reply, Void
+from understudy.actors.bonds import VOID, Bonds, Monitor
+from understudy.actors.deadlines import allowance, current_cell, current_request, due_by, speaker
+from understudy.actors.envelope import Envelope, Reply
 from understudy.actors.errors import ActorDied, DeadlineExceeded, Deadlock, Refused
 from understudy.actors.mortician import ALIVE, DEAD, LEAVING
 from understudy.actors.reasons import ExitReason, NoProc, Shutdown
 from understudy.actors.ref import DEFAULT_TIMEOUT, A, ActorRef, Watcher
-from understudy.actors.replies import ForeignLoopReply, LoopReply, ThreadReply
+from understudy.actors.replies import Answer, ForeignLoopReply, LoopReply, ThreadReply
 from understudy.actors.scheduler import Pending, Scheduler
 from understudy.actors.signals import Down, StopRequest
 
 if TYPE_CHECKING:
+    import pykka
+
     from understudy.actors.actor import Actor
     from understudy.actors.system import ActorSystem
     from understudy.actors.timers import Timer
@@ -81,7 +82,7 @@ class Cell(ActorRef[A]):
         self.stage = ALIVE
         self.reason: ExitReason | None = None
         self.last_words: BaseException | ExitReason | None = None
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[Any] | None = None
         self.context: Context | None = None
         self.envelope: Envelope | None = None
         self.bonds: Bonds | None = None
@@ -102,10 +103,20 @@ class Cell(ActorRef[A]):
 
     async def call(self, message: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:
         scheduler = self.scheduler
+        loop = scheduler.loop
         pending: Pending | None = None
-        if self.idle and self.reason is None and threading.get_ident() == scheduler.thread and not scheduler.intake:
+        if (
+            self.idle
+            and self.reason is None
+            and threading.get_ident() == scheduler.thread
+            and not scheduler.intake
+            and loop.is_running()
+            and timeout > 0
+        ):
             actor = self.actor
-            if actor is not None and not actor.asynchronous and timeout > 0 and not _expired(scheduler):
+            request = current_request.get()
+            in_time = request is None or request.deadline is None or request.deadline > loop.time()
+            if actor is not None and not actor.asynchronous and in_time:
                 # The callee waits for work on this very loop, and so does the caller: hand the message over directly.
                 result = scheduler.hand_off(self, message)
                 if result.__class__ is not Pending:
@@ -114,58 +125,71 @@ class Cell(ActorRef[A]):
                         await scheduler.breathe()
                     return result
                 pending = result
-                await asyncio.sleep(0)  # the callee's death may have reached the caller through a link: then end here
-        if pending is None and self.reason is not None:
-            raise ActorDied(NoProc(), repr(self))
-        caller = current_cell.get()
-        if caller is self:
-            raise Deadlock(f"{self!r} called itself: it could never answer. Call a method of your own instead.")
-        loop = asyncio.get_running_loop()
-        deadline, inherited = allowance(timeout, loop.time())
         future: asyncio.Future[Any]
         if pending is not None:
             future = pending.future
+            deadline, inherited = due_by(timeout, loop.time())
             pending.envelope.deadline = deadline
+        elif self.reason is not None or scheduler.lost():
+            raise ActorDied(NoProc(), repr(self))
         else:
+            caller = current_cell.get()
+            if caller is self and asyncio.current_task() is self.task:
+                raise Deadlock(f"{self!r} called itself: it could never answer. Call a method of your own instead.")
+            loop = asyncio.get_running_loop()
+            here = loop is scheduler.loop
+            deadline, inherited = allowance(timeout, loop.time())
             future = loop.create_future()
+            reply: Reply = LoopReply(future) if here and not self.threaded else ForeignLoopReply(future, loop)
             # Another loop has another clock: what is left is all that can be said across.
-            local = loop is scheduler.loop and not self.threaded
-            reply: Reply = LoopReply(future) if local else ForeignLoopReply(future, loop)
-            expiry = deadline if loop is scheduler.loop else scheduler.loop.time() + (deadline - loop.time())
+            expiry = deadline if here else scheduler.loop.time() + (deadline - loop.time())
             self.tell(Envelope(message, reply, sender=caller, deadline=expiry))
         timer = loop.call_at(deadline, _time_is_up, future, self, timeout, inherited)
         try:
+            if pending is not None:
+                await asyncio.sleep(0)  # the callee's death may have reached the caller through a link: then end here
             return await future
         except Refused as refusal:
             refusal.relayed = True
             raise
+        except DeadlineExceeded as late:
+            late.inherited = inherited  # whoever noticed first, it is the same deadline
+            raise
         finally:
             timer.cancel()
-            future.cancel()
+            if not future.cancel() and not future.cancelled():
+                future.exception()  # seen, even if the caller was cancelled at the same moment
 
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
-        if block:
-            self.scheduler.refuse_blocking(f"ask({type(message).__name__})", "await ref.call(message)")
-        future = pykka.ThreadingFuture[Any]()
+        if block and self.threaded and current_cell.get() is self:
+            raise Deadlock(f"{self!r} asked itself: it could never answer. Call a method of your own instead.")
+        future = Answer(self.scheduler, f"ask({type(message).__name__})", "await ref.call(message)")
         reply = ThreadReply(future)
-        if self.reason is not None:
-            reply.fail(pykka.ActorDeadError(f"{self!r} not found"))
+        if block:
+            future.refuse_on_loop()
+        if self.reason is not None or self.scheduler.lost():
+            reply.fail(ActorDied(NoProc(), repr(self)))
         else:
             self.tell(Envelope(message, reply))
-        return future.get(timeout=timeout) if block else future
+        if not block:
+            return future
+        try:
+            return future.get(timeout=timeout)
+        finally:
+            reply.answered = True  # whoever gave up waiting is served no more
 
     # --- ending ---
 
     def stop(self) -> pykka.Future[bool]:
-        future = pykka.ThreadingFuture[bool]()
-        if self.reason is not None:
+        future = Answer(self.scheduler, "stop().get()", "await ref.ended()")
+        if self.reason is not None or self.scheduler.lost():
             future.set(False)
         else:
             self.tell(Envelope(StopRequest(), ThreadReply(future)))
         return future
 
     def exit(self, reason: ExitReason = Shutdown()) -> None:  # noqa: B008 - reasons are immutable values
-        self._exit(self.scheduler.current or current_cell.get(), reason)
+        self._exit(speaker(), reason)
 
     def kill(self) -> None:
         self.on_loop(self.scheduler.mortician.kill, self)
@@ -174,15 +198,20 @@ class Cell(ActorRef[A]):
         return self.reason is None
 
     async def ended(self, timeout: float | None = None) -> ExitReason:
+        if self.stage == DEAD and self.reason is not None:
+            return self.reason
         loop = asyncio.get_running_loop()
         future: asyncio.Future[ExitReason] = loop.create_future()
         token = self.system.next_token()
         self._monitor(token, _Vigil(future, loop))
         try:
-            async with asyncio.timeout(timeout):
-                return await future
+            await asyncio.wait((future,), timeout=timeout)
+            if not future.done():
+                raise TimeoutError(f"{self!r} did not end within {timeout} s")
+            return future.result()
         finally:
             self._demonitor(token)
+            future.cancel()
 
     # --- who it is ---
 
@@ -235,8 +264,7 @@ class Cell(ActorRef[A]):
 
     def down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
         """A monitor of this actor fired (the cell is its own actor's `Watcher`)."""
-        if self.bonds is not None and self.bonds.monitors.pop(token, None) is not None:
-            self.tell(Envelope(Down(token, ref, reason)))  # in an envelope, so that a flush can take it back
+        self.on_loop(self._went_down, token, ref, reason)
 
     # --- for the kernel ---
 
@@ -247,6 +275,10 @@ class Cell(ActorRef[A]):
     def laid_to_rest(self) -> None:
         """The actor is dead and its references to it are gone."""
 
+    def at_hand(self) -> Envelope | None:
+        """The entry being handled, if it came in an envelope."""
+        return self.envelope
+
     def on_loop(self, function: Callable[..., object], *arguments: Any) -> None:
         """Run a signal on the owner's loop, after those sent before it and before any later message is handled."""
         self.scheduler.signal(function, arguments)
@@ -254,7 +286,9 @@ class Cell(ActorRef[A]):
     def tied(self) -> Bonds:
         """The bonds, made if there were none."""
         if self.bonds is None:
-            self.bonds = Bonds()
+            with _first_use:  # a thread actor and its loop may both be the first
+                if self.bonds is None:
+                    self.bonds = Bonds()
         return self.bonds
 
     def keep_timer(self, timer: Timer) -> bool:
@@ -273,7 +307,7 @@ class Cell(ActorRef[A]):
         """Make void the `Down` of this monitor if it waits in the mailbox already."""
         for entry in tuple(self.mailbox or ()):  # a copy: other threads may append meanwhile
             if entry.__class__ is Envelope and entry.message.__class__ is Down and entry.message.token == token:
-                entry.ticket = Void()
+                entry.ticket = VOID
 
     def _first_append(self) -> Callable[[Any], None]:
         with _first_use:
@@ -282,6 +316,14 @@ class Cell(ActorRef[A]):
                 self.mailbox = mailbox
                 self.append = mailbox.append
             return self.append
+
+    def _went_down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
+        bonds = self.bonds
+        monitor: Monitor | None = bonds.monitors.get(token) if bonds is not None else None
+        if bonds is not None and monitor is not None:
+            # First tell, then forget: a demonitor in another thread finds the monitor, or else its Down in the mailbox.
+            self.tell(Envelope(Down(token, ref, reason), ticket=monitor))
+            bonds.monitors.pop(token, None)
 
     def _watched(self, token: int, watcher: Watcher) -> None:
         if self.stage == DEAD:
@@ -321,16 +363,12 @@ class _Vigil:
         self.loop = loop
 
     def down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
-        self.loop.call_soon_threadsafe(self._over, reason)
+        with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits any more
+            self.loop.call_soon_threadsafe(self._over, reason)
 
     def _over(self, reason: ExitReason) -> None:
         if not self.future.done():
             self.future.set_result(reason)
-
-
-def _expired(scheduler: Scheduler) -> bool:
-    request = current_request.get()
-    return request is not None and request.deadline is not None and request.deadline <= scheduler.loop.time()
 
 
 def _time_is_up(future: asyncio.Future[Any], callee: ActorRef[Any], timeout: float, inherited: bool) -> None:

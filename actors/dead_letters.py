@@ -36,7 +36,12 @@ class DeadLetters:
     def subscribe(self, callback: Callable[[DeadLetter], None]) -> Callable[[], None]:
         """Call `callback` with every dead letter, on the system's loop; the returned function ends that."""
         self._subscribers.append(callback)
-        return lambda: self._subscribers.remove(callback)
+
+        def unsubscribe() -> None:
+            if callback in self._subscribers:
+                self._subscribers.remove(callback)
+
+        return unsubscribe
 
     def add(self, letter: DeadLetter) -> None:
         """Count a letter and show it. A subscriber that fails is reported and harms neither the others nor the sender."""

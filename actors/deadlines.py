@@ -1,11 +1,13 @@
-"""How long a call may wait: its own timeout, and never longer than what is left of the request being handled.
+"""Who is speaking, and until when: the actor and the request at hand, wherever in a handler's code one stands.
 
-The actor and the request at hand are context variables of its task, so a call finds them however deep in the
-handler's code it stands. Background tasks, timers and tells inherit no deadline.
+A call may wait for its own timeout, and never longer than what is left of the request being handled. Actor and request
+are context variables of the handler's task. A plain handler has no task: the scheduler notes its actor in the thread's
+seat, which costs less. Background tasks, timers and tells inherit no deadline.
 """
 
 from __future__ import annotations
 
+import threading  # noqa: TID251 - each thread has a seat of its own
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +24,33 @@ current_request: ContextVar[Envelope | None] = ContextVar("current_request", def
 """The entry that this code handles; None in background tasks."""
 
 
+class Seat:
+    """One per thread: the actor whose plain handler or hook runs there now."""
+
+    __slots__ = ("cell",)
+
+    def __init__(self) -> None:
+        self.cell: Cell[Any] | None = None
+
+
+class _Seats(threading.local):
+    def __init__(self) -> None:
+        self.mine = Seat()
+
+
+_seats = _Seats()
+
+
+def seat() -> Seat:
+    """The calling thread's seat; every system on its loop shares it."""
+    return _seats.mine
+
+
+def speaker() -> Cell[Any] | None:
+    """The actor whose code is running here, of whichever system; None outside any."""
+    return _seats.mine.cell or current_cell.get()
+
+
 class Allowance(NamedTuple):
     """`deadline` in the loop's seconds. `inherited`: it is the deadline of the request being handled."""
 
@@ -33,10 +62,16 @@ def allowance(timeout: float, now: float) -> Allowance:
     """Until when a call begun `now` may wait. Raises ValueError for a negative timeout, DeadlineExceeded if none is left."""
     if not timeout >= 0:
         raise ValueError(f"a timeout is a number of seconds from 0 up, not {timeout!r}")
+    due = due_by(timeout, now)
+    if due.inherited and due.deadline <= now:
+        raise DeadlineExceeded("no time is left of the request being handled", inherited=True)
+    return due
+
+
+def due_by(timeout: float, now: float) -> Allowance:
+    """Until when the answer to a call begun `now` has to come, be it too late already."""
     request = current_request.get()
     deadline = now + timeout
     if request is None or request.deadline is None or request.deadline > deadline:
         return Allowance(deadline, inherited=False)
-    if request.deadline <= now:
-        raise DeadlineExceeded("no time is left of the request being handled", inherited=True)
     return Allowance(request.deadline, inherited=True)

@@ -30,12 +30,6 @@ class Ticket(Protocol):
     active: bool
 
 
-class Void:
-    """The ticket of an entry that was taken back."""
-
-    active = False
-
-
 class Envelope:
     """One mailbox entry. Every field exists from the first day, since each of them also crosses the wire.
 

@@ -2,7 +2,7 @@
 
 UnderstudyError
 ├── CallError                 a call did not get its answer
-│   ├── ActorDied             the callee ended, or was not there       .reason
+│   ├── ActorDied             the callee ended, or was not there       .reason   (also a pykka.ActorDeadError)
 │   │   └── NodeDown          its whole node did
 │   ├── Refused               the callee said no, and lives            .detail
 │   ├── DeadlineExceeded      the time was up (also a TimeoutError)
@@ -15,6 +15,8 @@ UnderstudyError
 
 from __future__ import annotations
 
+import pykka
+
 from understudy.actors.reasons import ExitReason
 
 
@@ -26,7 +28,7 @@ class CallError(UnderstudyError):
     """A call did not get its answer; the subclass says why."""
 
 
-class ActorDied(CallError):
+class ActorDied(CallError, pykka.ActorDeadError):
     """The callee ended before it answered, or was not there. `reason` says why."""
 
     def __init__(self, reason: ExitReason, who: str = "the actor") -> None:

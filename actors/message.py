@@ -51,6 +51,8 @@ def message(name_or_class: str | type[T], /) -> Any:
                 f"a message's wire name has 1 to {NAME_LIMIT} characters, this one {len(name)}: {name[:40]!r}"
             )
         return partial(_register, name=name)
+    if not isinstance(name_or_class, type):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"@message decorates a class, not {name_or_class!r}")
     return _register(name_or_class, f"{name_or_class.__module__}:{name_or_class.__qualname__}")
 
 

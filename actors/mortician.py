@@ -12,6 +12,7 @@ dies without recursion.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Coroutine
 from types import CoroutineType
@@ -37,16 +38,12 @@ ALIVE, CLOSED, LEAVING, DEAD = range(4)
 CANCEL_GRACE = 5.0
 """Seconds that a cancelled handler has to end; one that swallows the cancellation is then abandoned."""
 
-CHILD_GRACE = 5.0
-"""Seconds that a child without children of its own has to end when its parent does; it is then killed."""
-
 
 class Mortician:
     """Ends the actors of one scheduler, and sees to what they leave behind."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self._graces: dict[Cell[Any], asyncio.TimerHandle] = {}
 
     # --- what ends an actor ---
 
@@ -64,10 +61,10 @@ class Mortician:
 
     def dismiss(self, cell: Cell[Any], reason: ExitReason) -> None:
         """End `cell` now: cancel its asynchronous handler at its await, then run `on_stop`."""
-        self.close(cell, reason, reason)
-        if cell.stage == CLOSED and cell.task is not None:
-            self._cancel(cell.task)
-            self._scheduler.loop.call_later(CANCEL_GRACE, self._abandon, cell, cell.task)
+        handler = cell.task
+        if cell.stage == ALIVE:
+            self.close(cell, reason, reason)
+            self._interrupt(cell, handler)
 
     def stillborn(self, cell: Cell[Any], reason: ExitReason) -> None:
         """An actor that did not start leaves nothing behind, and no hook runs."""
@@ -84,7 +81,7 @@ class Mortician:
             cell.last_words = None
             cell.stage = CLOSED
             if cell.task is not None:
-                self._cancel(cell.task)  # abandoned if it does not obey: nobody waits for it
+                cancel(cell.task)  # abandoned if it does not obey: nobody waits for it
                 cell.task = None
             self._clear_out(cell)
 
@@ -103,6 +100,13 @@ class Mortician:
                 exc_info=(type(error), error, error.__traceback__),
             )
         self.close(cell, Failure.of(error), error)
+
+    def crashed_aside(self, cell: Cell[Any], work: object, error: BaseException) -> None:
+        """A background task of `cell` raised: a handler that runs at the same time is cancelled."""
+        handler = cell.task
+        if cell.stage == ALIVE:
+            self.crashed(cell, work, error)
+            self._interrupt(cell, handler)
 
     def close(self, cell: Cell[Any], reason: ExitReason, last_words: BaseException | ExitReason) -> None:
         """End `cell` for the world. The hook gets `last_words`: an exception (`on_failure`) or a reason (`on_stop`)."""
@@ -132,15 +136,23 @@ class Mortician:
             self._hook_failed(cell, error)
         else:
             if slow.__class__ is CoroutineType:
-                bounded = self._slow_hook(cell, cast("Coroutine[Any, Any, Any]", slow), actor.stop_timeout)
+                timeout = actor.stop_timeout
+                bounded = self._slow_hook(cell, cast("Coroutine[Any, Any, Any]", slow), timeout)
                 cell.task = self._scheduler.loop.create_task(bounded, context=self._scheduler.context_of(cell))
+                if timeout is not None:
+                    self._abandon_later(cell, cell.task, timeout + CANCEL_GRACE)
                 return
         self._clear_out(cell)
 
     async def _slow_hook(self, cell: Cell[Any], hook: Coroutine[Any, Any, Any], timeout: float | None) -> None:
+        if cell.stage != CLOSED:  # it was killed before this task began
+            hook.close()
+            return
         try:
             async with asyncio.timeout(timeout):
                 await hook
+        except GeneratorExit:  # the loop was closed under it
+            raise
         except BaseException as error:  # noqa: BLE001 - a failing hook must not stop the funeral
             if cell.stage == CLOSED:
                 self._hook_failed(cell, error)
@@ -154,11 +166,16 @@ class Mortician:
         if not isinstance(cell.reason, Failure):
             cell.reason = Failure.of(error)
 
-    def _cancel(self, task: asyncio.Task[Any]) -> None:
-        """Cancel code at its await. Not at once: code that never began could neither await its handler nor clean up."""
-        self._scheduler.loop.call_soon(task.cancel)
+    def _interrupt(self, cell: Cell[Any], handler: asyncio.Task[Any] | None) -> None:
+        if handler is not None:
+            cancel(handler)
+            self._abandon_later(cell, handler, CANCEL_GRACE)
 
-    def _abandon(self, cell: Cell[Any], task: asyncio.Task[None]) -> None:
+    def _abandon_later(self, cell: Cell[Any], task: asyncio.Task[Any], patience: float) -> None:
+        timer = self._scheduler.loop.call_later(patience, self._abandon, cell, task)
+        task.add_done_callback(lambda _: timer.cancel())
+
+    def _abandon(self, cell: Cell[Any], task: asyncio.Task[Any]) -> None:
         if cell.stage == CLOSED and cell.task is task and not task.done():
             logger.error("%r ignores its cancellation: abandoned", cell)
             cell.task = None
@@ -176,28 +193,28 @@ class Mortician:
             for timer in tuple(bonds.timers):
                 timer.cancel()
             for task in tuple(bonds.tasks):
-                self._cancel(task)
+                cancel(task)
         assert cell.reason is not None, "a closed cell has its reason"
         for later in tuple(bonds.owed) if bonds is not None else ():
             later.fail(ActorDied(cell.reason, repr(cell)))
-        if cell.envelope is not None and cell.envelope.reply is not None:
-            if cell.envelope.message.__class__ is StopRequest:
-                cell.envelope.reply.set(True)
+        at_hand = cell.at_hand()
+        if at_hand is not None and at_hand.reply is not None:
+            if at_hand.message.__class__ is StopRequest:
+                at_hand.reply.set(True)
             else:
-                cell.envelope.reply.fail(ActorDied(cell.reason, repr(cell)))
+                at_hand.reply.fail(ActorDied(cell.reason, repr(cell)))
         cell.envelope = None
         self.bury(cell)
         self._end_next_child(cell)
 
     def _end_next_child(self, cell: Cell[Any]) -> None:
+        if cell.stage != LEAVING:  # two children's obituaries came at once, and the first one was the last
+            return
         children = cell.bonds.children if cell.bonds is not None else None
         if children:
-            child = next(reversed(children))
-            self._scheduler.signal(self.exit_signal, (child, cell, Shutdown("its parent ended")))
-            if not (child.bonds is not None and child.bonds.children):
-                self._graces[child] = self._scheduler.loop.call_later(
-                    CHILD_GRACE, self._scheduler.signal, self.kill, (child,)
-                )
+            child, linked = children.popitem()  # the last one: a look at it would walk over all that have gone
+            children[child] = linked
+            self._scheduler.signal(self.dismiss, (child, Shutdown("its parent ended")))
             return  # its obituary brings us back
         self._announce(cell)
 
@@ -208,12 +225,8 @@ class Mortician:
         cell.stage = DEAD
         cell.actor = None
         cell.context = None
-        cell.idle = True  # what comes late wakes the scheduler, which buries it
-        if cell.mailbox:
-            self.bury(cell)
-        grace = self._graces.pop(cell, None)
-        if grace is not None:
-            grace.cancel()
+        cell.laid_to_rest()
+        self.bury_late(cell)
         if parent is None:
             self._scheduler.system.forget(cell)
         else:
@@ -221,12 +234,13 @@ class Mortician:
         if bonds is None:
             return
         cell.bonds = Bonds(bonds.name) if bonds.name is not None else None  # the name stays, for whoever reads a report
-        for ref in bonds.links:
-            ref._linked_exit(cell, reason)
+        signal = self._scheduler.signal  # one signal each: whoever cannot be told does not keep the others from it
+        for ref in tuple(bonds.links):
+            signal(ref._linked_exit, (cell, reason))
         for token, watcher in tuple(bonds.watchers.items()):
-            watcher.down(token, cell, reason)
-        for token, ref in tuple(bonds.monitors.items()):
-            ref._demonitor(token)
+            signal(watcher.down, (token, cell, reason))
+        for token, monitor in tuple(bonds.monitors.items()):
+            signal(monitor.ref._demonitor, (token,))
 
     def _leave_parent(self, cell: Cell[Any], parent: Cell[Any], reason: ExitReason) -> None:
         if parent.bonds is None:
@@ -241,27 +255,45 @@ class Mortician:
 
     def bury(self, cell: Cell[Any]) -> None:
         """Answer the requests and count the messages that a dead actor's mailbox still holds."""
-        reason = cell.reason if cell.reason is not None else NoProc()
         while cell.mailbox:
-            item = cell.mailbox.popleft()
-            if item.__class__ is Envelope:
-                if item.reply is None:
-                    if item.ticket is None or item.ticket.active:
-                        self.dead_letter(cell, item.message, "dead")
-                elif item.message.__class__ is StopRequest:
-                    item.reply.set(False)
-                else:
-                    item.reply.fail(ActorDied(NoProc() if cell.stage == DEAD else reason, repr(cell)))
-            else:
-                self.dead_letter(cell, item, "dead")
+            try:
+                item = cell.mailbox.popleft()
+            except IndexError:  # a thread actor's thread was faster, and buries it
+                return
+            self.bury_one(cell, item)
+
+    def bury_one(self, cell: Cell[Any], item: Any) -> None:
+        """Answer or count one entry that will not be handled."""
+        if item.__class__ is not Envelope:
+            self.dead_letter(cell, item, "dead")
+        elif item.reply is None:
+            if item.ticket is None or item.ticket.active:
+                self.dead_letter(cell, item.message, "dead")
+        elif item.message.__class__ is StopRequest:
+            item.reply.set(False)
+        else:
+            reason = cell.reason if cell.reason is not None and cell.stage != DEAD else NoProc()
+            item.reply.fail(ActorDied(reason, repr(cell)))
+
+    def bury_late(self, cell: Cell[Any]) -> None:
+        """Bury what came after the end. Idle first, so that whatever comes after this look brings us back."""
+        cell.idle = True
+        self.bury(cell)
 
     def bury_what_came_late(self) -> None:
         """The system is down: whatever still arrives is a dead letter."""
         ready = self._scheduler.ready
         while ready:
-            self.bury(ready.popleft())
-        self._scheduler.asleep = True
+            self.bury_late(ready.popleft())
 
     def dead_letter(self, target: ActorRef[Any], message: Any, reason: str) -> None:
         """Count a message that nobody handled."""
         self._scheduler.system.dead_letters.add(DeadLetter(target, cast("object", message), reason))
+
+
+def cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel code at its await. One that has not begun is left its first step: it could not clean up before that."""
+    if inspect.getcoroutinestate(cast("CoroutineType[Any, Any, Any]", task.get_coro())) == inspect.CORO_CREATED:
+        task.get_loop().call_soon(task.cancel)
+    else:
+        task.cancel()

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pykka
-
 from understudy.actors.address import Address
 from understudy.actors.dead_letters import DeadLetter
 from understudy.actors.errors import ActorDied
 from understudy.actors.reasons import ExitReason, NoProc, Shutdown
 from understudy.actors.ref import DEFAULT_TIMEOUT, A, ActorRef, Watcher
+from understudy.actors.replies import Answer
 
 if TYPE_CHECKING:
+    import pykka
+
     from understudy.actors.system import ActorSystem
+
+
+NAME_LIMIT = 255
+"""Characters of an actor's name."""
+
+
+def checked_name(name: str) -> str:
+    """The name, if an actor may have it; else ValueError."""
+    if not isinstance(name, str) or not 0 < len(name) <= NAME_LIMIT:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"an actor's name is a text of 1 to {NAME_LIMIT} characters, not {name!r}")
+    return name
 
 
 class NamedRef(ActorRef[A]):
@@ -30,22 +42,19 @@ class NamedRef(ActorRef[A]):
         if ref is not None:
             ref.tell(message)
         else:
-            self.system.dead_letters.add(DeadLetter(self, message, "no such name"))
+            self.system.scheduler.signal(self.system.dead_letters.add, (DeadLetter(self, message, "no such name"),))
 
     async def call(self, message: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:
         return await self._now().call(message, timeout)
 
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
-        try:
-            return self._now().ask(message, block=block, timeout=timeout)
-        except ActorDied as error:
-            raise pykka.ActorDeadError(str(error)) from None
+        return self._now().ask(message, block=block, timeout=timeout)
 
     def stop(self) -> pykka.Future[bool]:
         ref = self.system.whereis(self._name)
         if ref is not None:
             return ref.stop()
-        nobody = pykka.ThreadingFuture[bool]()
+        nobody = Answer(self.system.scheduler, "stop().get()", "await ref.ended()")
         nobody.set(False)
         return nobody
 
@@ -117,6 +126,9 @@ class NamedRef(ActorRef[A]):
         ref = self.system.whereis(self._name)
         if ref is not None:
             ref._linked_exit(sender, reason)
+
+    def _meant(self) -> ActorRef[Any]:
+        return self.system.whereis(self._name) or self
 
     def _now(self) -> ActorRef[A]:
         ref = self.system.whereis(self._name)

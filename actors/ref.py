@@ -100,7 +100,10 @@ class ActorRef(Generic[A]):
         raise NotImplementedError
 
     async def ended(self, timeout: float | None = None) -> ExitReason:
-        """Wait for the actor's end and return its reason (`NoProc` if it was gone before). TimeoutError after `timeout`."""
+        """Wait for the actor's end and return its reason; TimeoutError after `timeout` seconds.
+
+        `NoProc` if it was gone before and its reason is not known here any more.
+        """
         raise NotImplementedError
 
     # --- who it is ---
@@ -116,6 +119,10 @@ class ActorRef(Generic[A]):
         raise NotImplementedError
 
     # --- signals between actors; the kernel and the transport speak these, users do not ---
+
+    def _meant(self) -> ActorRef[Any]:
+        """The actor that a monitor or link made now is about: for a name, whoever has it at the moment."""
+        return self
 
     def _monitor(self, token: int, watcher: Watcher) -> None:
         raise NotImplementedError

@@ -3,9 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import contextlib
+from typing import TYPE_CHECKING, Any
 
 import pykka
+
+from understudy.actors.errors import Refused
+
+if TYPE_CHECKING:
+    from understudy.actors.scheduler import Scheduler
+
+
+class Answer(pykka.ThreadingFuture[Any]):
+    """What a plain thread waits for. On the loop that would have to give the answer, `get` raises instead of hanging."""
+
+    def __init__(self, scheduler: Scheduler, what: str, remedy: str) -> None:
+        super().__init__()
+        self._scheduler = scheduler
+        self._what = what
+        self._remedy = remedy
+        self._come = False
+
+    def refuse_on_loop(self) -> None:
+        """Raise RuntimeError if the calling thread may not block."""
+        self._scheduler.refuse_blocking(self._what, self._remedy)
+
+    def get(self, *, timeout: float | None = None) -> Any:
+        if not self._come:
+            self.refuse_on_loop()
+        try:
+            return super().get(timeout=timeout)
+        except Refused as refusal:
+            refusal.relayed = True
+            raise
+
+    def set(self, value: Any = None) -> None:
+        super().set(value)
+        self._come = True
+
+    def set_exception(self, exc_info: Any = None) -> None:
+        super().set_exception(exc_info)
+        self._come = True
 
 
 class LoopReply:
@@ -44,10 +82,8 @@ class ForeignLoopReply(LoopReply):
         self._there(super().fail, error)
 
     def _there(self, answer: Any, outcome: Any) -> None:
-        try:
+        with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits any more
             self.loop.call_soon_threadsafe(answer, outcome)
-        except RuntimeError:  # that loop is closed: nobody waits any more
-            self.future.cancel()
 
 
 class ThreadReply:

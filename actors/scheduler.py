@@ -8,7 +8,8 @@ No thread per actor, no task per message, no `call_soon` per message: one callba
 nothing is ready or about 5 ms are over; then the loop gets its turn (I/O, timers), and the callback is scheduled again.
 
 Each actor has a context of its own for context variables, made lazily: plain turns run in a shared scratch context,
-and the first actor that changes it keeps it; the scheduler then takes a fresh one.
+and the first actor that changes it keeps it; the scheduler then takes a fresh one. Signals never run inside an actor's
+own context, which could then not be entered again for its last hook.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from contextvars import Context, copy_context
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, cast
 
-from understudy.actors.deadlines import current_cell, current_request
+from understudy.actors.deadlines import current_cell, current_request, seat
 from understudy.actors.envelope import Envelope, Reply
-from understudy.actors.errors import DeadlineExceeded, Refused
+from understudy.actors.errors import ActorDied, DeadlineExceeded, Refused
 from understudy.actors.mortician import Mortician
 from understudy.actors.reasons import Normal
 from understudy.actors.replies import LoopReply
@@ -61,14 +62,18 @@ class Scheduler:
         self.intake: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self.asleep = True
         self.closed = False
-        self.current: Cell[Any] | None = None
         self.expired = 0
         self.mortician = Mortician(self)
+        self.credit = 0
+        self._seat = seat()
         self._inside = False
+        self._due = False
         self._stride = STRIDE
         self._slice_end = 0.0
-        self.credit = 0
+        self._last_rites = threading.RLock()
         self._base = copy_context()
+        self._base.run(current_cell.set, None)  # this system may be made by an actor of another
+        self._base.run(current_request.set, None)
         self._scratch = self._base.copy()
         self._side = self._base.copy()
 
@@ -79,19 +84,32 @@ class Scheduler:
         self.asleep = False
         if self.closed:
             self.close()
-        elif threading.get_ident() == self.thread:
-            self.loop.call_soon(self._tick, context=self._base)
-        else:
-            try:
-                self.loop.call_soon_threadsafe(self._tick, context=self._base)
-            except RuntimeError:  # the loop was closed without shutting the system down
-                self.close()
+            return
+        try:
+            if threading.get_ident() == self.thread:
+                self._be_due()
+            else:
+                self.loop.call_soon_threadsafe(self._be_due, context=self._base)
+        except RuntimeError:  # the loop was closed without shutting the system down
+            self.close()
 
     def close(self) -> None:
-        """Nobody is left: whatever still comes is answered and buried at once, by whoever sends it."""
+        """Nobody is left: whatever still comes is answered and buried at once, by whoever sends it, in any thread."""
         self.closed = True
-        self.drain()
-        self.mortician.bury_what_came_late()
+        with self._last_rites:
+            while not self._inside:  # else this is a signal's doing, and the loop below it goes on
+                self.asleep = True
+                if not (self.intake or self.ready):
+                    return
+                self.drain()
+                self.mortician.bury_what_came_late()
+
+    def lost(self) -> bool:
+        """Whether nobody will ever be served here again: the system was shut down, or its loop closed under it."""
+        if not self.closed and self.loop.is_closed():
+            self._inside = False
+            self.close()
+        return self.closed
 
     def signal(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         """Run `function(*arguments)` on the loop's thread, in the order of the calls: at once, or before the next message."""
@@ -117,21 +135,30 @@ class Scheduler:
 
     def refuse_blocking(self, what: str, remedy: str) -> None:
         """Raise if this is the loop's own thread, where a blocking wait could never end."""
-        if threading.get_ident() == self.thread and not self.closed:
+        if threading.get_ident() == self.thread and not self.lost():
             raise RuntimeError(f"{what} would block the event loop that must answer it; on the loop use: {remedy}")
 
     # --- turns ---
 
-    def _tick(self) -> None:
-        self._slice_end = self.loop.time() + SLICE
-        while self._scratch.run(self._run, self.ready, None):
-            self._scratch = self._base.copy()
-        if self.ready or self.intake:
+    def _be_due(self) -> None:
+        if not self._due:  # two threads may both have found the scheduler asleep
+            self._due = True
             self.loop.call_soon(self._tick, context=self._base)
-            return
-        self.asleep = True
-        if (self.ready or self.intake) and self.asleep:  # another thread came in between
-            self.wake()
+
+    def _tick(self) -> None:
+        self._due = False
+        self._slice_end = self.loop.time() + SLICE
+        try:
+            while self._scratch.run(self._run, self.ready, None):
+                self._scratch = self._base.copy()
+        finally:
+            self._inside = False
+            if self.ready or self.intake:
+                self._be_due()
+            else:
+                self.asleep = True
+                if (self.ready or self.intake) and self.asleep:  # another thread came in between
+                    self.wake()
 
     def _run(self, ready: deque[Cell[Any]], own: Context | None) -> bool:
         """Give turns to the cells of `ready`. True: stopped since an actor has kept the scratch context.
@@ -139,12 +166,12 @@ class Scheduler:
         `own` is the context of the one cell in `ready` when that cell has one: then nothing is to be watched.
         """
         intake = self.intake
+        here = self._seat
         clock = self.loop.time
         left = stride = self._stride
         read_at = clock()
         scratch, base = self._scratch, self._base
         while True:
-            # Not inside an actor's own context: a signal may end that actor, and its hook could not enter it again.
             if intake and own is None:
                 self.drain()
             if not ready:
@@ -152,16 +179,18 @@ class Scheduler:
             cell = ready.popleft()
             actor = cell.actor
             if actor is None:
-                self.mortician.bury(cell)
+                self.mortician.bury_late(cell)
                 continue
             if cell.task is not None or cell.reason is not None:
                 continue  # busy: its burst, or its funeral, looks at the mailbox again
             if cell.context is not None and own is None:
                 cell.context.run(self._run, deque((cell,)), cell.context)
+                if clock() >= self._slice_end:
+                    return False
                 continue
             mailbox = cell.mailbox
             assert mailbox is not None, "a cell becomes ready by its first message"
-            self.current = cell
+            here.cell = cell
             self._inside = True
             receive = actor.on_receive
             count = min(left, TURN)
@@ -187,7 +216,7 @@ class Scheduler:
             except BaseException as error:  # noqa: BLE001 - whatever a handler raises ends that actor alone
                 self.failed(cell, item, error)
             self._inside = False
-            self.current = None
+            here.cell = None
             left += count
             if cell.task is None and cell.reason is None:
                 if mailbox:
@@ -198,6 +227,7 @@ class Scheduler:
                         cell.idle = False
                         self.ready.append(cell)
             if own is None and scratch != base:
+                current_cell.set(cell)  # in this very context
                 cell.context = scratch
                 return True
             if left <= 0:
@@ -216,11 +246,14 @@ class Scheduler:
         if (item.ticket is not None and not item.ticket.active) or (reply is not None and reply.abandoned()):
             return False
         if item.deadline is not None and self.loop.time() >= item.deadline:
-            self.expired += 1
-            if reply is not None:
-                reply.fail(DeadlineExceeded(f"the time was up before {cell!r} came to the request"))
+            self.signal(self._expire, (cell, item))
             return False
         return True
+
+    def _expire(self, cell: Cell[Any], item: Envelope) -> None:
+        self.expired += 1
+        if item.reply is not None:
+            item.reply.fail(DeadlineExceeded(f"the time was up before {cell!r} came to the request"))
 
     def _dispatch(self, cell: Cell[Any], actor: Actor, item: Any) -> Coroutine[Any, Any, Any] | None:
         """Handle one entry. An asynchronous handler is returned as the coroutine that a task is to run."""
@@ -265,7 +298,7 @@ class Scheduler:
         if isinstance(error, Refused | DeadlineExceeded) and ends_request_only(error):
             cell.envelope = None
             if reply is not None:
-                reply.fail(type(error)(str(error)))
+                reply.fail(_afresh(error))
             else:
                 self.mortician.dead_letter(cell, envelope.message if envelope is not None else item, "refused")
         else:
@@ -279,39 +312,40 @@ class Scheduler:
 
     async def _burst(self, cell: Cell[Any], actor: Actor, item: Any, handler: Coroutine[Any, Any, Any] | None) -> None:
         """The task of a busy actor: its asynchronous handler, then what came meanwhile, one turn of it at most."""
-        current_cell.set(cell)
         mailbox = cell.mailbox
+        clock = self.loop.time
+        end = clock() + SLICE
         count = TURN
         try:
+            if cell.reason is not None and handler is not None:  # it ended before this task began
+                handler.close()
+                return
+            current_request.set(item if item.__class__ is Envelope else None)
             while True:
                 if handler is not None:
-                    current_request.set(item if item.__class__ is Envelope else None)
                     self.settle(cell, item, await handler)
                 count -= 1
                 if self.intake:
                     self.drain()
-                if not count or not mailbox or cell.reason is not None:
+                if not count or not mailbox or cell.reason is not None or clock() >= end:
                     return
                 item = mailbox.popleft()
+                current_request.set(item if item.__class__ is Envelope else None)
                 handler = self._dispatch(cell, actor, item)
+        except GeneratorExit:  # the loop was closed under it
+            raise
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises ends that actor alone
             # A cancellation that the system sent is how an exit signal ends a handler; any other is a failure.
             if cell.reason is None:
                 self.failed(cell, item, error)
         finally:
-            self.task_over(cell)
-
-    def task_over(self, cell: Cell[Any]) -> None:
-        """The task of an actor's handler ended."""
-        cell.task = None
-        if cell.reason is not None:
-            # In the next tick: this still runs in the actor's own context, which its hook is about to enter.
-            self.intake.append((self.mortician.bow_out, (cell,)))
-            if self.asleep:
-                self.wake()
-            return
-        cell.envelope = None
-        self.rest(cell)
+            current_request.set(None)
+            cell.task = None
+            if cell.reason is None:
+                cell.envelope = None
+                self.rest(cell)
+            else:  # once this task has left the actor's context, which its last hook enters again
+                self.loop.call_soon(self.signal, self.mortician.bow_out, (cell,), context=self._base)
 
     def rest(self, cell: Cell[Any]) -> None:
         """Mark an actor idle, or ready again if something came."""
@@ -340,7 +374,12 @@ class Scheduler:
             pending = Pending(self.loop.create_future(), message)
             if error is not None:
                 self.failed(cell, pending.envelope, error)
+            elif cell.reason is not None:  # it was ended by what its handler did
+                pending.reply.fail(ActorDied(cell.reason, repr(cell)))
+                if result.__class__ is CoroutineType:
+                    result.close()
             elif result.__class__ is CoroutineType:
+                cell.envelope = pending.envelope
                 self._start_burst(cell, actor, pending.envelope, result)
             else:
                 self.settle(cell, pending.envelope, result)
@@ -349,34 +388,44 @@ class Scheduler:
         return pending if pending is not None else result
 
     async def breathe(self) -> None:
-        """Called after hand-offs: let the loop have its turn once their slice of time is used up."""
+        """Called after hand-offs: let the loop have its turn once their slice of time is used up.
+
+        A caller that has died of one ends here, as it would have waiting for the answer.
+        """
         self.credit = CREDIT
-        if self.loop.time() >= self._slice_end:
+        caller = current_cell.get()
+        if self.loop.time() >= self._slice_end or (caller is not None and caller.reason is not None):
             await asyncio.sleep(0)
             self._slice_end = self.loop.time() + SLICE
 
     def context_of(self, cell: Cell[Any]) -> Context:
         """The actor's own context, made if it had none."""
         if cell.context is None:
-            cell.context = self._base.copy()
-            cell.context.run(current_cell.set, cell)
+            self._keep(cell, self._base.copy())
+        assert cell.context is not None, "it was made just now"
         return cell.context
+
+    def _keep(self, cell: Cell[Any], context: Context) -> None:
+        context.run(current_cell.set, cell)
+        cell.context = context
 
     def isolated(self, cell: Cell[Any], function: Callable[..., Any], *arguments: Any) -> Any:
         """Run code of an actor outside a turn, as itself: in its own context, its signals after it."""
-        outer, self.current = self.current, cell
+        here = self._seat
+        outer, here.cell = here.cell, cell
         outside, self._inside = not self._inside, True
         context = cell.context
         try:
             return (context if context is not None else self._side).run(function, *arguments)
         finally:
-            self.current = outer
+            here.cell = outer
             self._inside = not outside
             if context is None and self._side != self._base:
-                cell.context = self._side
+                self._keep(cell, self._side)
                 self._side = self._base.copy()
             if outside and self.intake:
                 self.drain()
+                self.credit = 0  # whoever handed over may have died of it: let it breathe
 
 
 def ends_request_only(error: BaseException) -> bool:
@@ -390,14 +439,24 @@ def ends_request_only(error: BaseException) -> bool:
     return isinstance(error, DeadlineExceeded) and error.inherited
 
 
+def _afresh(error: Refused | DeadlineExceeded) -> Exception:
+    """The refusal as its caller gets it: a copy, since a handler may raise the same object again."""
+    if isinstance(error, DeadlineExceeded):
+        return DeadlineExceeded(str(error))
+    copy = type(error).__new__(type(error), *error.args)
+    copy.__dict__.update(error.__dict__)
+    return copy
+
+
 class Pending:
     """The answer to a hand-off that is still to come: the handler awaits something, or its death is under way."""
 
-    __slots__ = ("envelope", "future")
+    __slots__ = ("envelope", "future", "reply")
 
     def __init__(self, future: asyncio.Future[Any], message: Any) -> None:
         self.future = future
-        self.envelope = Envelope(message, LoopReply(future))
+        self.reply = LoopReply(future)
+        self.envelope = Envelope(message, self.reply)
 
 
 _NO_PLAIN_REPLY = frozenset({CoroutineType, Later, Stop, Unhandled})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableSet
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ class Later:
     def __init__(self) -> None:
         self._answer: Callable[[Reply], None] | None = None
         self._reply: Reply | None = None
-        self._owed: MutableSet[Later] | None = None
+        self._owed: dict[Later, None] | None = None
 
     def set(self, value: Any) -> None:
         """Answer with `value`."""
@@ -61,20 +61,20 @@ class Later:
         """Answer with an error: the caller's `call` raises it."""
         self._settle(lambda reply: reply.fail(error))
 
-    def owe(self, reply: Reply, owed: MutableSet[Later]) -> None:
+    def owe(self, reply: Reply, owed: dict[Later, None]) -> None:
         """The handler has returned this. For the kernel."""
         if self._answer is not None:
             self._answer(reply)
         else:
             self._reply, self._owed = reply, owed
-            owed.add(self)
+            owed[self] = None
 
     def _settle(self, answer: Callable[[Reply], None]) -> None:
         if self._answer is not None:
             return
         self._answer = answer
         if self._reply is not None and self._owed is not None:
-            self._owed.discard(self)
+            self._owed.pop(self, None)
             answer(self._reply)
 
 

@@ -9,17 +9,19 @@ async with ActorSystem("shop") as system:
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 import logging
+from collections.abc import Coroutine
 from types import CoroutineType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from understudy.actors.actor import Actor
 from understudy.actors.cell import Cell
 from understudy.actors.dead_letters import DeadLetters
 from understudy.actors.errors import NameTaken, StartFailed
-from understudy.actors.mortician import ALIVE
-from understudy.actors.names import NamedRef
+from understudy.actors.mortician import ALIVE, CANCEL_GRACE, DEAD
+from understudy.actors.names import NamedRef, checked_name
 from understudy.actors.reasons import Failure, Shutdown
 from understudy.actors.ref import ActorRef
 from understudy.actors.scheduler import Scheduler
@@ -28,9 +30,6 @@ from understudy.actors.world import World
 A = TypeVar("A", bound=Actor)
 
 logger = logging.getLogger("understudy.actors")
-
-NAME_LIMIT = 255
-"""Characters of an actor's name."""
 
 
 class ActorSystem:
@@ -42,12 +41,13 @@ class ActorSystem:
         self.world = world if world is not None else World()
         self.loop = asyncio.get_running_loop()
         self.dead_letters = DeadLetters()
-        self.scheduler = Scheduler(self, self.loop)
+        # A simulated loop brings a scheduler of its own, under whose seed the actors take turns.
+        self.scheduler: Scheduler = getattr(self.loop, "scheduler_class", Scheduler)(self, self.loop)
         self._names: dict[str, Cell[Any]] = {}
         self._top: dict[Cell[Any], None] = {}
         self._numbers = itertools.count(1)
         self._tokens = itertools.count(1)
-        self._down = False
+        self._ending: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -87,44 +87,67 @@ class ActorSystem:
     ) -> ActorRef[A]:
         if not (isinstance(cls, type) and issubclass(cls, Actor)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"spawn takes a subclass of Actor, not {cls!r}")
-        if self._down:
+        self._on_own_loop(f"spawn({cls.__name__})")
+        if self._ending is not None:
             raise StartFailed(cls.__name__, Shutdown(f"the system {self.name!r} is shutting down"))
+        if parent is not None and parent.stage != ALIVE:
+            raise StartFailed(cls.__name__, Shutdown(f"its parent {parent!r} has ended"))
         scheduler = self.scheduler
         cell = cls.make_cell(scheduler, next(self._numbers), parent)
         if name is not None:
             self._claim(name, cell)
-        actor = cls.__new__(cls)
-        actor._cell = cell
-        cell.actor = actor
         if parent is None:
             self._top[cell] = None
         else:
             parent.tied().children[cell] = False  # linked once it has started: a failed start raises, and that is all
+        error: BaseException | None = None
         try:
+            actor = cls.__new__(cls)
+            actor._cell = cell
+            cell.actor = actor
             starting = scheduler.isolated(cell, actor.begin, args, kwargs)
+        except BaseException as raised:  # noqa: BLE001 - whatever it raises ends that actor alone
+            error = raised
+        else:
             if starting.__class__ is CoroutineType:
-                cell.task = self.loop.create_task(starting, context=scheduler.context_of(cell))
-                async with asyncio.timeout(start_timeout):
-                    await cell.task
-        except BaseException as error:
-            # Whoever spawns may be cancelled meanwhile; a cancellation of the start itself is a failed start.
-            mine = isinstance(error, asyncio.CancelledError) and not _cancelled()
-            reason = cell.reason if mine and cell.reason is not None else Failure.of(error)
-            cell.task = None
-            scheduler.signal(scheduler.mortician.stillborn, (cell, reason))
-            if not isinstance(error, Exception) and not mine:
-                raise
-            raise StartFailed(repr(cell), reason) from error
-        cell.task = None
+                error = await self._finish_start(cell, cast("Coroutine[Any, Any, None]", starting), start_timeout)
         orphaned = parent is not None and parent.stage != ALIVE
-        if cell.stage != ALIVE or orphaned:
-            reason = cell.reason if cell.reason is not None else Shutdown("its parent ended meanwhile")
+        if error is not None or cell.stage != ALIVE or orphaned:
+            reason = cell.reason
+            if reason is None:
+                reason = Failure.of(error) if error is not None else Shutdown("its parent ended meanwhile")
             scheduler.signal(scheduler.mortician.stillborn, (cell, reason))
-            raise StartFailed(repr(cell), reason)
+            raise StartFailed(repr(cell), reason) from error
         if parent is not None:
             parent.tied().children[cell] = True
         cell.open()
         return cell
+
+    async def _finish_start(
+        self, cell: Cell[Any], starting: Coroutine[Any, Any, None], timeout: float | None
+    ) -> BaseException | None:
+        """Run an asynchronous start in a task, and return how it failed. Raises only when the spawner is cancelled."""
+        signal, mortician = self.scheduler.signal, self.scheduler.mortician
+        task: asyncio.Task[BaseException | None]
+        task = self.loop.create_task(_outcome(cell, starting), context=self.scheduler.context_of(cell))
+        cell.task = task
+        try:
+            await asyncio.wait((task,), timeout=timeout)
+            if not task.done():
+                late = TimeoutError(f"it took longer than {timeout} s")
+                signal(mortician.dismiss, (cell, Failure.of(late)))
+                await asyncio.wait((task,), timeout=CANCEL_GRACE)
+                return late
+            return task.result()
+        except asyncio.CancelledError:
+            signal(mortician.dismiss, (cell, Shutdown("its spawner was cancelled")))
+            await asyncio.wait((task,), timeout=CANCEL_GRACE)
+            cell.task = None
+            signal(mortician.stillborn, (cell, Shutdown("its spawner was cancelled")))
+            raise
+        finally:
+            if cell.task is task:
+                cell.task = None
 
     # --- names ---
 
@@ -134,12 +157,11 @@ class ActorSystem:
 
     def whereis(self, name: str) -> ActorRef[Any] | None:
         """The living actor of that name."""
-        return self._names.get(name)
+        cell = self._names.get(name)
+        return cell if cell is not None and cell.reason is None else None
 
     def _claim(self, name: str, cell: Cell[Any]) -> None:
-        if not isinstance(name, str) or not 0 < len(name) <= NAME_LIMIT:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ValueError(f"an actor's name is a text of 1 to {NAME_LIMIT} characters, not {name!r}")
-        owner = self._names.setdefault(name, cell)
+        owner = self._names.setdefault(checked_name(name), cell)
         if owner is not cell:
             raise NameTaken(f"the name {name!r} belongs to {owner!r}; it is free again when that actor has ended")
         cell.tied().name = name
@@ -152,24 +174,37 @@ class ActorSystem:
     # --- ending ---
 
     async def shutdown(self, deadline: float = 10.0) -> None:
-        """End every actor, the last one started first, each with its children; kill what is left after `deadline` seconds."""
-        self._down = True
+        """End every actor, the last one started first, each with its children; kill what is left after `deadline` seconds.
+
+        An actor may call it too: it is ended with the others, and the shutdown goes on without it.
+        """
+        self._on_own_loop("shutdown")
+        if self._ending is None:
+            self._ending = self.loop.create_task(self._end_all(deadline), context=contextvars.Context())
+        await asyncio.shield(self._ending)
+
+    async def _end_all(self, deadline: float) -> None:
         end = self.loop.time() + deadline
-        while self._top:
-            cell = next(reversed(self._top))
+        for cell in reversed(tuple(self._top)):
             cell.on_loop(self.scheduler.mortician.dismiss, cell, Shutdown("the system shuts down"))
+            if cell.stage == DEAD:
+                await self.scheduler.breathe()
+                continue
             try:
                 await cell.ended(max(0.0, end - self.loop.time()))
             except TimeoutError:
                 logger.error("%r did not end within the system's deadline of %s s: killed", cell, deadline)
-                self._kill_tree(cell)
+                for one in reversed(_family(cell)):
+                    one.kill()
                 await cell.ended()
         self.scheduler.close()
 
-    def _kill_tree(self, cell: Cell[Any]) -> None:
-        for child in tuple(cell.bonds.children) if cell.bonds is not None else ():
-            self._kill_tree(child)
-        cell.kill()
+    def _on_own_loop(self, what: str) -> None:
+        if asyncio.get_running_loop() is not self.loop:
+            raise RuntimeError(
+                f"{what} belongs on the loop of the system {self.name!r}; from elsewhere use "
+                f"asyncio.run_coroutine_threadsafe(system.{what.partition('(')[0]}(...), system.loop)"
+            )
 
     # --- for the kernel ---
 
@@ -182,7 +217,22 @@ class ActorSystem:
         self._top.pop(cell, None)
 
 
-def _cancelled() -> bool:
-    """Whether the running task itself is being cancelled, rather than something it awaited."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+async def _outcome(cell: Cell[Any], starting: Coroutine[Any, Any, None]) -> BaseException | None:
+    if cell.reason is not None:  # it ended before this task began
+        starting.close()
+        return None
+    try:
+        await starting
+    except GeneratorExit:  # the loop was closed under it
+        raise
+    except BaseException as error:  # noqa: BLE001 - it must not leave the loop, and is told to whoever spawns
+        return error
+    return None
+
+
+def _family(cell: Cell[Any]) -> list[Cell[Any]]:
+    """An actor and all its descendants, parents first."""
+    family = [cell]
+    for one in family:
+        family.extend(one.bonds.children if one.bonds is not None else ())
+    return family

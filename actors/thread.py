@@ -5,7 +5,7 @@
     mailbox.append, wake  ───────────────>   on_start, then one message after the other
     settle, failed        <── signals ────   what the handler returned or raised
     farewell              ───────────────>   the hook, once the handler at hand has returned
-    bow out               <── signal ─────
+    clear out             <── signal ─────
 
 All bookkeeping stays on the loop; the thread only runs the user's code. Python cannot kill a thread: one that never
 returns is abandoned when its actor is killed or its time to stop is up. It is a daemon, and what it still sends through
@@ -27,6 +27,7 @@ from understudy.actors.actor import Actor
 from understudy.actors.cell import Cell
 from understudy.actors.deadlines import current_cell
 from understudy.actors.envelope import Envelope
+from understudy.actors.reasons import ExitReason
 from understudy.actors.ref import A
 from understudy.actors.scheduler import ends_request_only
 from understudy.actors.signals import Stop, StopRequest
@@ -56,7 +57,7 @@ class ThreadMailbox(deque[Any]):
 class ThreadCell(Cell[A]):
     """The reference to a thread actor. It is never idle while it lives: its thread, not the scheduler, takes the messages."""
 
-    __slots__ = ("wakeups",)
+    __slots__ = ("taken", "wakeups")
 
     threaded: ClassVar[bool] = True
 
@@ -66,6 +67,10 @@ class ThreadCell(Cell[A]):
         self.mailbox = mailbox
         self.append = mailbox.append
         self.wakeups = mailbox.wakeups
+        self.taken: Any = None
+
+    def at_hand(self) -> Envelope | None:
+        return self.taken if self.taken.__class__ is Envelope else None
 
     def open(self) -> None:
         self.wakeups.put(None)
@@ -94,6 +99,9 @@ class ThreadActor(Actor, PykkaThreadingActor):
         self.__init__(*args, **kwargs)  # type: ignore[misc]  # the first and only call: __new__ was called alone
         return self._start_thread()
 
+    def last_hook(self, last_words: BaseException | ExitReason) -> Callable[[], Any] | None:
+        return super().last_hook(last_words) or _nothing  # in any case the end waits for the handler at hand
+
     def farewell(self, hook: Callable[[], Any]) -> Any:
         return self._in_thread(hook)
 
@@ -105,48 +113,55 @@ class ThreadActor(Actor, PykkaThreadingActor):
     async def _in_thread(self, hook: Callable[[], Any]) -> None:
         done: asyncio.Future[None] = self._cell.scheduler.loop.create_future()
         self._last_errand = (hook, done)
-        self._mailbox().wakeups.put(None)
+        self._thread_cell().wakeups.put(None)
         await done
 
-    def _mailbox(self) -> ThreadMailbox:
-        mailbox = self._cell.mailbox
-        assert isinstance(mailbox, ThreadMailbox), "a thread actor's cell has a thread's mailbox"
-        return mailbox
+    def _thread_cell(self) -> ThreadCell[Self]:
+        cell = self._cell
+        assert isinstance(cell, ThreadCell), "a thread actor's cell was made by its make_cell"
+        return cell
 
     # --- the thread ---
 
     def _main(self, started: asyncio.Future[None]) -> None:
-        cell = self._cell
-        scheduler = cell.scheduler
-        mailbox = self._mailbox()
+        cell = self._thread_cell()
+        scheduler, mailbox = cell.scheduler, cell.mailbox
+        assert mailbox is not None, "it was made with the cell"
         current_cell.set(cell)
         if not self._run_for(started, self.on_start):
             return
         finished = False
-        while cell.actor is self:
-            mailbox.wakeups.get()
+        while True:
+            cell.wakeups.get()
             if self._last_errand is not None:
                 hook, done = self._last_errand
                 self._run_for(done, hook)
                 return
-            if finished or cell.reason is not None or not mailbox:
-                continue
-            item = mailbox.popleft()
-            if not scheduler.admits(cell, item):
+            if cell.actor is not self:
+                return
+            if finished or cell.reason is not None:
                 continue
             try:
-                result = self._handle(item)
-            except BaseException as error:  # noqa: BLE001 - whatever a handler raises ends that actor alone
-                finished = not ends_request_only(error)
-                scheduler.signal(scheduler.failed, (cell, item, error))
-            else:
-                finished = result.__class__ is Stop
-                scheduler.signal(scheduler.settle, (cell, item, result))
+                item = cell.taken = mailbox.popleft()
+            except IndexError:
+                continue
+            if cell.reason is not None:  # its end may have looked for an entry at hand just before
+                scheduler.signal(scheduler.mortician.bury_one, (cell, item))
+            elif scheduler.admits(cell, item):
+                try:
+                    result = self._handle(item)
+                except BaseException as error:  # noqa: BLE001 - whatever a handler raises ends that actor alone
+                    finished = not ends_request_only(error)
+                    scheduler.signal(scheduler.failed, (cell, item, error))
+                else:
+                    finished = result.__class__ is Stop
+                    scheduler.signal(scheduler.settle, (cell, item, result))
+            if not finished:
+                cell.taken = None
 
     def _handle(self, item: Any) -> Any:
         if item.__class__ is not Envelope:
             return self.on_receive(item)
-        self._cell.envelope = item
         if item.message.__class__ is StopRequest:
             return Stop(reply=True)
         return self._handle_receive(item.message)
@@ -160,6 +175,10 @@ class ThreadActor(Actor, PykkaThreadingActor):
             error = raised
         self._cell.on_loop(_resolve, waiting, error)
         return error is None
+
+
+def _nothing() -> None:
+    """The last hook of a class that has none."""
 
 
 def _resolve(waiting: asyncio.Future[None], error: BaseException | None) -> None:

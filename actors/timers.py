@@ -26,19 +26,17 @@ class Timer:
         self._interval = interval
         self._handle: asyncio.TimerHandle | None = None
         self.active = True
-        self._due = 0.0
-        cell.on_loop(self._arm, delay)
+        self._due = cell.scheduler.loop.time() + delay
+        cell.on_loop(self._arm)
 
     def cancel(self) -> None:
         """After this returns the message is not delivered any more, even if it waits in the mailbox already."""
         self.active = False
         self._cell.on_loop(self._disarm)
 
-    def _arm(self, delay: float) -> None:
+    def _arm(self) -> None:
         if self.active and self._cell.keep_timer(self):
-            loop = self._cell.scheduler.loop
-            self._due = loop.time() + delay
-            self._handle = loop.call_at(self._due, self._fire)
+            self._handle = self._cell.scheduler.loop.call_at(self._due, self._fire)
 
     def _disarm(self) -> None:
         self.active = False

@@ -12,12 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
+def _wall() -> float:
+    return real_time.time()  # looked up at each call, so that a simulation can step in
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """`random` draws everything that is drawn; `wall()` is the calendar, in Unix seconds, and never measures a duration."""
 
     random: real_random.Random = field(default_factory=real_random.SystemRandom)
-    wall: Callable[[], float] = real_time.time
+    wall: Callable[[], float] = _wall
 
     def token(self) -> str:
         """An identifier of 16 hexadecimal digits (64 bits)."""

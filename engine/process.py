@@ -7,6 +7,7 @@ One chunk at a time: a worker that yields faster than its run can pass on waits 
 """
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ from typing import Any, Self, cast
 import msgpack
 
 from understudy.actors import ActorRef
+
+logger = logging.getLogger("understudy.engine")
 
 GRACE = 1.0
 """Seconds from SIGTERM to SIGKILL, and from a worker's end to the closing of pipes that a child of its own still holds."""
@@ -106,6 +109,7 @@ class WorkerProcess(asyncio.SubprocessProtocol):
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == 2:
             self._last_words = (self._last_words + data)[-LAST_WORDS:]
+            logger.debug("worker %s: %s", self.pid, data)
             return
         stdout = self._pipe(1)
         if stdout is not None:

@@ -65,7 +65,7 @@ def describe(error: BaseException) -> str:
 
 
 def _stream(program: Generator[object, Any, object], rate: float | None, stdout: BinaryIO) -> object:
-    """Send each frame when it is due; one that comes late is sent at once, and those after it are not hurried."""
+    """Send each frame when it is due. After one that is late by more than a whole interval, time is counted anew."""
     interval = 1 / rate if rate else 0.0
     due = time.monotonic()
     clock = threading.Event()
@@ -78,8 +78,9 @@ def _stream(program: Generator[object, Any, object], rate: float | None, stdout:
         carried = _carried(data, f"frame {number}", FRAME_LIMIT)
         clock.wait(max(0.0, due - time.monotonic()))
         _send(stdout, ["frame", carried])
+        now = time.monotonic()
+        due = due + interval if now <= due + interval else now + interval
         number += 1
-        due = max(due + interval, time.monotonic())
 
 
 def _carried(value: object, what: str, limit: int) -> object:

@@ -27,7 +27,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
-from understudy.actors import Actor, ActorRef, Down, Refused, Stop
+from understudy.actors import Actor, ActorRef, Down, Later, Refused, Stop
 from understudy.gateway import phoenix
 from understudy.gateway.messages import Admit, Admitted, Broadcast, Denied, Event, Join, Leave, Member, Push, Reply
 from understudy.gateway.presence import Meta, Presence
@@ -47,6 +47,29 @@ class _Decided:
     member: Member
     response: bytes | None
     reason: str
+
+
+class _PushReply:
+    """Where a `Later` puts the answer to a push."""
+
+    def __init__(self, room: "Room", member: Member, ref: str | None) -> None:
+        self._room = room
+        self._member = member
+        self._ref = ref
+
+    def set(self, value: dict[str, Any] | None) -> None:
+        self._room._reply(self._member, self._ref, "ok", value)
+
+    def fail(self, error: Exception) -> None:
+        """A refusal is passed on; any other error is not the client's business."""
+        if isinstance(error, Refused):
+            self._room._refuse(self._member, self._ref, error)
+        else:
+            log.error("what %s was to answer later failed: %s", self._room.topic, error)
+            self._room._reply(self._member, self._ref, "error", {"reason": "failed"})
+
+    def abandoned(self) -> bool:
+        return self._member.id not in self._room.members
 
 
 class Room(Actor):
@@ -80,7 +103,8 @@ class Room(Actor):
     def on_event(self, member: Member, event: str, payload: Any) -> Any:
         """A member pushed `event`. Return the reply (a dict, None for an empty one) or raise Refused(reason).
 
-        Plain, or `async def`; the room does nothing else meanwhile.
+        Plain, or `async def`; the room does nothing else meanwhile. What takes long is answered with a `Later`: return
+        it, work in the background (`self.run`), then `set` the reply or `fail` with Refused.
         """
         raise Refused("unknown event")
 
@@ -236,14 +260,20 @@ class Room(Actor):
             return None
         if inspect.isawaitable(response):
             return self._event_later(member, message.ref, response)
-        self._reply(member, message.ref, "ok", response)
+        self._answer(member, message.ref, response)
         return None
 
     async def _event_later(self, member: Member, ref: str | None, response: Awaitable[Any]) -> None:
         try:
-            self._reply(member, ref, "ok", await response)
+            self._answer(member, ref, await response)
         except Refused as refusal:
             self._refuse(member, ref, refusal)
+
+    def _answer(self, member: Member, ref: str | None, response: dict[str, Any] | Later | None) -> None:
+        if isinstance(response, Later):
+            response.owe(_PushReply(self, member, ref), {})
+        else:
+            self._reply(member, ref, "ok", response)
 
     def _refuse(self, member: Member, ref: str | None, refusal: Refused) -> None:
         self._reply(member, ref, "error", {"reason": refusal.detail})

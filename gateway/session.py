@@ -13,7 +13,7 @@ hears comes through the fan-out, in order: from the rooms, and from the session 
 from dataclasses import dataclass, field
 from typing import Any
 
-from understudy.actors import Actor, ActorRef, Down, Failure, NoProc, Normal, Shutdown
+from understudy.actors import Actor, ActorRef, Down, Failure, NoProc, Normal
 from understudy.gateway import phoenix
 from understudy.gateway.connection import GOING_AWAY, POLICY, Connection
 from understudy.gateway.fanout import Say, Watch
@@ -208,8 +208,9 @@ class Session(Actor):
 
     def _room_ended(self, stay: Stay, reason: object) -> None:
         if stay.joined:
-            # Clients take phx_close as the end and join again after phx_error.
-            self._forget(stay, phoenix.CLOSE if isinstance(reason, Normal | Shutdown) else phoenix.ERROR)
+            # Clients take phx_close as the end, and join again after phx_error. A room that finished is the end of its
+            # topic; one that crashed, or was shut down with its node, is not.
+            self._forget(stay, phoenix.CLOSE if isinstance(reason, Normal) else phoenix.ERROR)
         elif isinstance(reason, Normal | NoProc) and not stay.retried:
             # It ended between being found and being asked: that room is gone, but not the topic.
             self._lose_room(stay)

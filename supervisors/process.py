@@ -6,23 +6,29 @@
     kill()     SIGKILL
 
 The child gets a pipe as standard input. End of file on it means that its parent is gone, however it went: a program
-that heeds it (as our nodes and workers do) never outlives its parent.
+that heeds it (as our nodes and workers do) never outlives its parent. What the child itself started in its session and
+left behind is killed with it, so that its successor finds ports and files free.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 from understudy.actors import Actor, ExitReason, Request, message
 
 logger = logging.getLogger("understudy.supervisors")
 
 LINE_LIMIT = 64 * 1024
-"""Bytes of one line that a child may print before it is cut."""
+"""Bytes of one line that a child may print; the rest of a longer one is cut off."""
+
+LAST_WORDS = 1.0
+"""Seconds after a child's end in which what it printed is still read, if somebody else holds its pipes open."""
 
 
 @message("understudy.supervisors.ProcessStatus")
@@ -37,7 +43,7 @@ class ProcessExited(Exception):
 class OsProcess(Actor):
     """Runs `argv`. Ready once it printed a line that starts with `ready` (at once if None); later lines are logged.
 
-    `grace`: seconds from SIGTERM to SIGKILL at an orderly end.
+    `env` is its whole environment (None: ours); `grace`: seconds from SIGTERM to SIGKILL at an orderly end.
     """
 
     def __init__(
@@ -49,91 +55,155 @@ class OsProcess(Actor):
         grace: float = 4.0,
     ) -> None:
         super().__init__()
-        self.stop_timeout = grace + 1.0
+        if isinstance(argv, str) or not argv:
+            raise ValueError(f"argv is a list of a program and its arguments, not {argv!r}")
+        self.stop_timeout = grace + 2 * LAST_WORDS
         self._argv = tuple(argv)
         self._ready = ready
         self._env = dict(env) if env is not None else None
         self._grace = grace
         self.ready_line = ""
-        self._process: asyncio.subprocess.Process | None = None
+        self._program: _Program | None = None
 
     async def on_start(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            process = await asyncio.create_subprocess_exec(
+            _, program = await loop.subprocess_exec(
+                lambda: _Program(self._ready),
                 *self._argv,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
+                stderr=None,
                 env=self._env,
-                limit=LINE_LIMIT,
                 start_new_session=True,  # Ctrl-C in the terminal is for the supervising process, which ends us in order
             )
         except OSError as error:
             raise ProcessExited(f"{self._argv[0]} could not be started: {error}") from error
-        self._process = process
+        self._program = program
         try:
-            await self._until_ready(process)
+            await asyncio.wait((program.ready, program.exited), return_when=asyncio.FIRST_COMPLETED)
+            if not program.ready.done():
+                raise ProcessExited(f"it {_ending(program.code)} before it was ready; its error output says why")
         except BaseException:
-            _signal(process, signal.SIGKILL)
-            await process.wait()
+            program.end()
+            await program.over(LAST_WORDS)
             raise
-        self.run(self._watch(process))
+        self.ready_line = program.ready.result()
+        self.run(self._watch(program))
 
     async def on_receive(self, message: Any) -> Any:
         match message:
             case ProcessExited():
                 raise message
             case ProcessStatus():
-                pid = self._process.pid if self._process is not None else None
+                pid = self._program.pid if self._program is not None else None
                 return {"argv": list(self._argv), "pid": pid, "ready": self.ready_line}
             case _:
                 return self.unhandled(message)
 
     async def on_stop(self, reason: ExitReason) -> None:
-        process = self._process
-        if process is None or process.returncode is not None:
+        program = self._program
+        if program is None or program.exited.done():
             return
-        _signal(process, signal.SIGTERM)
-        try:
-            async with asyncio.timeout(self._grace):
-                await process.wait()
-        except TimeoutError:
-            logger.error("process %s ignored SIGTERM for %s s: killed", process.pid, self._grace)
-            _signal(process, signal.SIGKILL)
-            await process.wait()
+        program.terminate()
+        await asyncio.wait((program.exited,), timeout=self._grace)
+        if not program.exited.done():
+            logger.error("process %s ignored SIGTERM for %s s: killed", program.pid, self._grace)
+            program.end()
+        await program.over(LAST_WORDS)
 
-    async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None, "its standard output is a pipe"
-        while self._ready is not None:
-            line = (await process.stdout.readline()).decode(errors="replace").rstrip("\n")
-            if line.startswith(self._ready):
-                self.ready_line = line
-                return
-            if not line and process.stdout.at_eof():
-                raise ProcessExited(f"{_ending(await process.wait())} before it was ready; its error output says why")
-
-    async def _watch(self, process: asyncio.subprocess.Process) -> ProcessExited:
-        """Log what it prints until it ends. Cancelled by a kill, which runs no hook: then the process ends here."""
-        assert process.stdout is not None, "its standard output is a pipe"
+    async def _watch(self, program: _Program) -> ProcessExited:
+        """Wait for its end. Cancelled when the actor ends in whatever way: then the process ends too."""
         try:
-            async for line in process.stdout:
-                logger.info("%s", line.decode(errors="replace").rstrip("\n"))
-            return ProcessExited(f"process {process.pid} {_ending(await process.wait())}")
+            await asyncio.shield(program.exited)
+            await program.over(LAST_WORDS)
+            return ProcessExited(f"process {program.pid} {_ending(program.code)}")
         finally:
-            if process.returncode is None:
-                _signal(process, signal.SIGKILL)
+            program.end()
+
+
+class _Program(asyncio.SubprocessProtocol):
+    """The event loop's end of the process. Learns of its exit at once, whoever else may still hold its pipes open."""
+
+    def __init__(self, ready: str | None) -> None:
+        loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[str] = loop.create_future()
+        self._awaited = ready
+        if ready is None:
+            self.ready.set_result("")
+        self.exited: asyncio.Future[None] = loop.create_future()
+        self.code = 0
+        self.pid = 0
+        self._closed: asyncio.Future[None] = loop.create_future()
+        self._transport: asyncio.SubprocessTransport | None = None
+        self._line = b""
+        self._ending = False
+
+    async def over(self, patience: float) -> None:
+        """Wait until all it said was read and its pipes are closed; they are closed here after `patience` seconds."""
+        await asyncio.wait((self._closed,), timeout=patience)
+        self.end()
+        await asyncio.wait((self._closed,), timeout=patience)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self._signal(signal.SIGTERM)
+
+    def end(self) -> None:
+        """End it and what it started."""
+        self._ending = True
+        if self.exited.done() and self._transport is not None:
+            self._transport.close()
+        else:
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Not Popen.send_signal: that may reap the process behind the back of asyncio's own child watcher.
+        if not self.exited.done():
+            with suppress(ProcessLookupError):  # it has ended, and asyncio is about to say so
+                (os.killpg if number is signal.SIGKILL else os.kill)(self.pid, number)
+
+    def _heard(self, line: bytes) -> None:
+        text = line[:LINE_LIMIT].decode(errors="replace")
+        if self.ready.done():
+            logger.info("%s", text)
+        elif self._awaited is not None and text.startswith(self._awaited):
+            self.ready.set_result(text)
+
+    # --- asyncio tells ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.SubprocessTransport, transport)  # what it is, though uvloop's has another base
+        self.pid = self._transport.get_pid()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            self._heard(self._line + line)
+            self._line = b""
+        self._line = (self._line + rest)[:LINE_LIMIT]
+
+    def process_exited(self) -> None:
+        assert self._transport is not None, "it was connected first"
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)  # what it started and left behind
+        self.code = self._transport.get_returncode() or 0
+        if not self.exited.done():
+            self.exited.set_result(None)
+        if self._ending:
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._line:
+            self._heard(self._line)
+        if not self._closed.done():
+            self._closed.set_result(None)
 
 
 def _ending(code: int) -> str:
-    if code < 0:
-        try:
-            return f"was ended by {signal.Signals(-code).name}"
-        except ValueError:
-            return f"was ended by signal {-code}"
-    return f"exited with status {code}"
-
-
-def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    if code >= 0:
+        return f"exited with status {code}"
     try:
-        process.send_signal(number)
-    except ProcessLookupError:  # it ended by itself meanwhile
-        return
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, TypeAlias, get_args
 
-from understudy.actors import Actor, ExitReason, Normal, Shutdown
+from understudy.actors import Actor, ExitReason, Normal, Shutdown, checked_name
 
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
 ShutdownSpec: TypeAlias = float | Literal["brutal_kill", "infinity"]
@@ -56,6 +56,8 @@ class Child:
             raise ValueError(f"Child.shutdown is a number of seconds from 0 up, not {shutdown!r}")
         if not self.start_timeout > 0:
             raise ValueError(f"Child.start_timeout is a number of seconds above 0, not {self.start_timeout!r}")
+        if self.name is not None:
+            checked_name(self.name)
         if not self.id:
             object.__setattr__(self, "id", self.name or self.cls.__name__)
 

@@ -142,6 +142,8 @@ class Supervisor(Actor):
         if self.strategy != "one_for_one":
             raise ValueError(f"{type(self).__name__}.strategy is 'one_for_one', not {self.strategy!r}")
         for child in self.children():
+            if not isinstance(child, Child):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"{type(self).__name__}.children() returns a list of Child(...), not of {child!r}")
             if child.id in self._posts:
                 raise ValueError(f"two children of {type(self).__name__} have the id {child.id!r}: give one another id")
             post = self._posts[child.id] = _Post(child)
@@ -252,6 +254,8 @@ class Supervisor(Actor):
     # --- requests ---
 
     async def _add(self, child: Child) -> ActorRef[Any]:
+        if not isinstance(child, Child):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise Refused(f"StartChild takes a Child(...), not {child!r}")
         known = self._posts.get(child.id)
         if known is not None:
             raise Refused(f"the child {child.id!r} exists already and is {known.state}")
@@ -274,10 +278,10 @@ class Supervisor(Actor):
             raise Refused(str(error)) from error
 
     def _post(self, child: str) -> _Post:
-        try:
-            return self._posts[child]
-        except KeyError:
-            raise Refused(f"no child {child!r}; there are: {', '.join(map(repr, self._posts)) or 'none'}") from None
+        post = self._posts.get(child) if isinstance(child, str) else None  # it may come from anywhere
+        if post is None:
+            raise Refused(f"no child {child!r}; there are: {', '.join(map(repr, self._posts)) or 'none'}")
+        return post
 
     def _stopped(self, post: _Post) -> _Post:
         if post.state != "stopped":

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Generator
 from typing import Any
 
@@ -79,6 +80,14 @@ def yields(what: str) -> Generator[Any, None, Any]:
         return "x" * 200_000
     yield bad[what]
     return None
+
+
+@program("dawdles")
+def dawdles() -> Generator[int, None, None]:
+    """Takes its time for the second frame."""
+    yield 0
+    threading.Event().wait(0.4)
+    yield from range(1, 5)
 
 
 @program("stubborn")

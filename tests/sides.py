@@ -63,6 +63,10 @@ class Counter(Actor):
                 return self.actor_ref
             case Misbehave("refuse"):
                 raise Refused("not today")
+            case Misbehave("refuse at length"):
+                raise Refused("x" * 3_000_000)
+            case Misbehave("with a surrogate"):
+                raise ValueError("\udcff is no text")
             case Misbehave("stop"):
                 self.stop()
                 return None

@@ -306,7 +306,7 @@ async def test_a_hasty_program_does_not_hold_up_the_node() -> None:
 @pytest.mark.parametrize(
     ("program", "args", "rate", "sentence"),
     [
-        ("cuont", {}, None, "no program is published as 'cuont'; there are: count, exits,"),
+        ("cuont", {}, None, "no program is published as 'cuont'; there are: count, dawdles,"),
         ("count", {}, None, "program 'count': missing a required argument: 'to'; it takes"),
         ("count", {"to": 1, "up": 2}, None, "program 'count': got an unexpected keyword argument 'up'"),
         ("count", {"to": "three"}, None, "program 'count': to must be int, not 'three'"),
@@ -342,6 +342,15 @@ async def test_a_full_engine_refuses_and_has_room_again_later() -> None:
                     return
                 except Refused:
                     await asyncio.sleep(0)
+
+
+async def test_where_no_process_can_be_started_a_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with house() as stage:
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "executable", "/no/such/python")
+            with pytest.raises(Refused, match=r"no worker process could be started: .*/no/such/python"):
+                await stage.start("forever")
+        assert (await stage.start("forever")).run == "r1"
 
 
 @pytest.mark.parametrize(

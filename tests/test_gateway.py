@@ -10,7 +10,7 @@ import pytest
 from tests.gateway_helpers import Client, House, gateway
 from tests.helpers import eventually
 from understudy.actors import ActorRef, ActorSystem, Failure, StartFailed, Stop
-from understudy.gateway import Gateway, GetUrl, Room, Topic
+from understudy.gateway import Gateway, Room, Topic
 from understudy.supervisors import Child, Supervisor, WhichChildren
 
 
@@ -423,7 +423,7 @@ async def test_a_supervised_gateway_that_dies_is_back_on_its_port_and_its_client
         port = probe.getsockname()[1]
     async with ActorSystem("test") as system, aiohttp.ClientSession() as http:
         child = Child(Gateway, args=("stage",), kwargs={"port": port, "topics": {"room:*": House}}, name="gateway")
-        await system.spawn(Supervisor, [child], intensity=10)
+        supervisor = await system.spawn(Supervisor, [child], intensity=10)
         url = f"http://127.0.0.1:{port}/socket/websocket?vsn=2.0.0"
         for end in (kill, shut_down, fail):
             async with http.ws_connect(url) as ws:
@@ -433,10 +433,9 @@ async def test_a_supervised_gateway_that_dies_is_back_on_its_port_and_its_client
                 assert dying is not None
                 end(dying)
                 assert await client.closed() != 1000
-            assert await dying.ended()
-            while system.whereis("gateway") is None:
-                await asyncio.sleep(0)
-            await http.get(f"http://127.0.0.1:{port}/healthz")
+            await dying.ended()
+            (row,) = await supervisor.call(WhichChildren())
+            assert (row.state, row.ref is not dying) == ("running", True)
 
 
 async def test_nothing_is_left_of_clients_and_listeners_that_are_gone() -> None:

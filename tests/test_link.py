@@ -21,6 +21,7 @@ from understudy.actors import (
     DeadlineExceeded,
     Down,
     Exit,
+    ExitReason,
     Failure,
     Killed,
     NoConnection,
@@ -498,6 +499,26 @@ async def test_a_message_that_may_have_arrived_has_an_unknown_fate_and_one_never
         await b.system.shutdown()
 
 
+async def test_the_news_of_a_death_passes_whatever_its_reason_says() -> None:
+    reasons: list[tuple[ExitReason, ExitReason]] = [
+        (Shutdown("\udcff is no text"), Shutdown("\\udcff is no text")),
+        (Shutdown("x" * 3_000_000), Failure("Shutdown", "shutdown: " + "x" * 1_990)),
+    ]
+    async with sides("a", "b") as (a, b):
+        counter = a.links.named("b", "counter")
+        for reason, arrives in reasons:
+            ref = await b.system.spawn(Counter, name="counter")
+            over = asyncio.ensure_future(counter.ended(5.0))
+            await counter.call(Total())
+            ref.exit(reason)
+            assert await over == arrives
+        ref = await b.system.spawn(Counter, name="counter")
+        with pytest.raises(Refused, match="xxx"):
+            await counter.call(Misbehave("refuse at length"))
+        with pytest.raises(ActorDied, match="udcff"):
+            await counter.call(Misbehave("with a surrogate"))
+
+
 # --- incarnations ---
 
 
@@ -564,6 +585,50 @@ async def test_a_life_that_was_buried_is_not_heard_again() -> None:
 
 
 # --- load and loss ---
+
+
+async def test_when_a_peer_dies_under_load_every_message_was_delivered_or_is_a_dead_letter() -> None:
+    network = Faulty(loss=0.1, repeats=0.1, seed=5)
+    async with sides("a") as (a,):
+        b = Side("b", network=network)
+        link = a.meets(b)
+        counter = await b.system.spawn(Counter, name="counter")
+        there = await a.links.named("b", "counter").call(Who())
+        sent = 0
+        while network.frames < 60:
+            for _ in range(500):
+                there.tell(Add())
+            sent += 500
+            await asyncio.sleep(0)
+        acknowledged = link.out._base
+        delivered = await counter.call(Total())
+        b.die()
+        a.links.bury(b.links.me, NoConnection("killed"))
+        letters = a.system.dead_letters
+        assert acknowledged > 1
+        assert sent - letters.count <= delivered  # whatever was acknowledged is no dead letter
+        assert delivered <= sent - (letters.count - letters.fates_unknown)  # what has no unknown fate did not arrive
+        assert set(letters.by_reason) <= {"no connection: killed"}
+        await b.system.shutdown()
+
+
+async def test_a_peer_that_hears_nothing_holds_up_no_other() -> None:
+    deaf = Faulty()
+    async with sides("a", "c") as (a, c):
+        b = Side("b", network=deaf)
+        a.meets(b)
+        await b.system.spawn(Counter, name="counter")
+        await c.system.spawn(Counter, name="counter")
+        blocked = await a.links.named("b", "counter").call(Who())
+        deaf.deaf = True
+        with pytest.raises(Overloaded):  # noqa: PT012 - one of many is refused
+            while True:
+                blocked.tell(b"x" * 500_000)
+        assert await a.links.named("c", "counter").call(Total(), timeout=1.0) == 0
+        a.links.bury(b.links.me, NoConnection("given up"))
+        assert a.system.dead_letters.count == a.system.dead_letters.by_reason["no connection: given up"] > 60
+        b.die()
+        await b.system.shutdown()
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -234,7 +234,7 @@ async def test_a_restarted_node_replaces_its_dead_incarnation_at_once() -> None:
     await cluster.process("engine-1", incarnation=2).join()
     await asyncio.sleep(0.01)
     assert now() - start < 2.0
-    assert stage.news() == ["dead engine-1/1: incarnation 2 of it took its place", "up engine-1/2"]
+    assert stage.news() == ["dead engine-1/1: it ended, and a new process took its place", "up engine-1/2"]
     await cluster.stop()
 
 
@@ -454,7 +454,7 @@ async def test_a_newer_incarnation_that_says_hello_ends_the_old_one_even_while_t
     stage.membership.hello("engine-1", 1)
     stage.membership.hello("engine-1", 2)
     stage.membership.hello("engine-1", 2)
-    assert stage.news() == ["dead engine-1/1: incarnation 2 of it took its place"]
+    assert stage.news() == ["dead engine-1/1: it ended, and a new process took its place"]
     cluster.table.away = False
     await asyncio.sleep(6)
     assert stage.news() == []  # the old row, still active in the table, does not bring it back

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import Actor, ActorRef, ActorSystem, Normal, Refused, Stop
+from understudy.actors import Actor, ActorRef, ActorSystem, Later, Normal, Refused, Stop
 from understudy.gateway import Member, Room, Topic
 from understudy.gateway.messages import (
     Admit,
@@ -58,6 +58,9 @@ class Probe(Actor):
 
 
 class Plain(Room):
+    def on_start(self) -> None:
+        self.owed: dict[str, Later] = {}
+
     def on_join(self, member: Member, payload: dict[str, Any]) -> Any:
         if "refuse" in payload:
             raise Refused("not you")
@@ -77,6 +80,12 @@ class Plain(Room):
                 self.untrack(member)
             case "ask another":
                 return self.ask_another(payload)
+            case "later":
+                return self.owed.setdefault(payload, Later())
+            case "now":
+                self.owed.pop(payload).set({"event": payload})
+            case "never":
+                self.owed.pop(payload).fail(Refused("not after all"))
             case _:
                 return super().on_event(member, event, payload)
         return {"event": event}
@@ -149,6 +158,21 @@ async def test_a_refusal_of_an_actor_behind_the_room_reaches_the_client_and_the_
         reply = of(Reply, await told(node, lambda m: of(Reply, m)))[0]
         assert (reply.status, reply.response) == ("error", b'{"reason":"not today"}')
         assert room.is_alive()
+
+
+async def test_what_is_answered_later_keeps_nobody_waiting() -> None:
+    async with stage() as (system, room):
+        node = await system.spawn(Probe)
+        room.tell(Join(await member(system, node, "m1"), {}))
+        for ref, event, payload in [("1", "later", "a"), ("2", "later", "b"), ("3", "never", "a"), ("4", "now", "b")]:
+            room.tell(Event("m1", ref, event, payload))
+        replies = of(Reply, await told(node, lambda m: len(of(Reply, m)) == 4))
+        assert [(reply.ref, reply.status, reply.response) for reply in replies] == [
+            ("1", "error", b'{"reason":"not after all"}'),
+            ("3", "ok", b'{"event":"never"}'),
+            ("2", "ok", b'{"event":"b"}'),
+            ("4", "ok", b'{"event":"now"}'),
+        ]
 
 
 async def test_all_changes_of_presence_that_wait_together_are_one_diff_and_newcomers_get_the_state() -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import msgpack
@@ -106,6 +107,14 @@ def test_what_cannot_be_sent_fails_the_run_with_the_reason(what: str, sentence: 
     *_, [kind, text] = all_said("yields", what=what)
     assert kind == "failed"
     assert text.startswith(sentence)
+
+
+def test_a_frame_that_comes_late_does_not_hurry_the_next_ones() -> None:
+    with worker("dawdles", rate=10) as process:
+        at = [time.monotonic() for said in said_by(process) if said[0] == "frame"]
+    gaps = [after - before for before, after in pairwise(at)]
+    assert gaps[0] > 0.35
+    assert all(gap > 0.08 for gap in gaps[1:])
 
 
 def test_frames_keep_the_rate() -> None:

@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from understudy.transport.link import Link
 
 
+TEXT_LIMIT = 10_000
+"""Characters of an error's text that cross."""
+
+
 class Delivery:
     """Hands a peer's items to the actors of this node."""
 
@@ -131,10 +135,10 @@ class Delivery:
                     message, answer, sender=sender, request_id=request, deadline=deadline, trace=trace, flags=flags
                 )
             )
-        except Unreadable as error:
+        except Exception as error:
             if answer is None:
                 raise
-            answer.fail(NotRegistered(str(error)))
+            answer.fail(error if isinstance(error, Overloaded) else NotRegistered(str(error)))
 
     def _answer(self, request: int) -> Answer:
         answer = self._answers[request] = Answer(self._link, self._answers, request)
@@ -291,11 +295,14 @@ class Answer:
 
     def _failure(self, error: Exception) -> bytes:
         reason = error.reason if isinstance(error, ActorDied) else None
-        text = error.who if isinstance(error, ActorDied) else error.detail if isinstance(error, Refused) else str(error)
+        text = error.who if isinstance(error, ActorDied) else str(error)
         kind = next((kind for kind, cls in _ERRORS.items() if type(error) is cls), None)
         if kind is None:
             kind, text, reason = "ActorDied", "the callee", Failure.of(error)
-        return self._link.encoder.pack((FAIL, self._request, kind, text, reason))
+        clean = (
+            text[:TEXT_LIMIT].encode(errors="backslashreplace").decode()
+        )  # what happened must pass, whatever it says
+        return self._link.encoder.pack((FAIL, self._request, kind, clean, reason))
 
 
 class Watch:

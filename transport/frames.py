@@ -162,9 +162,9 @@ def decode(frame: bytes) -> Frame:
 
 
 def _hello(parts: Any) -> Hello:
-    version, session, node, incarnation, address, to_node, to_incarnation, guest, *_ = parts
+    version, session, node, incarnation, address, to_node, to_incarnation, *later = parts
     sender, target = _peer(node, incarnation), _peer(to_node, to_incarnation)
-    return Hello(_number(version), _number(session), sender, _text(address), target, guest is True)
+    return Hello(_number(version), _number(session), sender, _text(address), target, later[:1] == [True])
 
 
 def _ping(parts: Any) -> Ping:

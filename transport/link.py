@@ -135,10 +135,9 @@ class Link:
         if self._ping is not None and self._channel.send(self._ping.encode()):
             self._ping = None
         out, now = self.out, self.loop.time()
-        # It says HELLO even with nothing to deliver: a node whose old life still counts as alive elsewhere is met that way.
-        if not out.idle or out.state == "greeting":
-            while (frame := out.pending()) is not None and self._channel.send(frame):
-                out.sent(now)
+        # HELLO is said even with nothing to deliver: a node whose old life still counts as alive elsewhere is met that way.
+        while (frame := out.pending()) is not None and self._channel.send(frame):
+            out.sent(now)
         if self._timer is None and (due := out.due) is not None:
             self._timer = self.loop.call_at(due, self._alarm)
 
@@ -363,7 +362,8 @@ class Link:
         for (here, _), there in ties.items():
             here._linked_exit(there, reason)
         self.delivery.close()
-        self._bury(undelivered, reason)
+        if undelivered:
+            self._bury(undelivered, reason)
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
@@ -373,6 +373,5 @@ class Link:
         for batch, fate_unknown in undelivered:
             for item in reader.items(batch):
                 if item[0] == TELL:
-                    ref = RemoteRef[Any](self, item[1])
-                    letter = DeadLetter(ref, reader.value(item), str(reason), fate_unknown=fate_unknown)
+                    letter = DeadLetter(RemoteRef[Any](self, item[1]), reader.value(item), str(reason), fate_unknown)
                     self.system.dead_letters.add(letter)

@@ -78,6 +78,7 @@ class Links:
         self.unreadable = 0
         self.greeted: Callable[[Peer], None] = _nobody
         self.pulse: Callable[[Path, Ping], None] = self.pong
+        self._leaving = False
         self._gone = self._nowhere(self.me, NoProc())
         self._links: dict[Peer, Link] = {}
         self._by_name: dict[str, Link] = {}
@@ -177,15 +178,19 @@ class Links:
         finally:
             channel.close()
 
-    async def close(self, patience: float) -> None:
-        """Wait up to `patience` seconds for everything sent to be acknowledged, then close all links and the door."""
-        links = tuple(self._links.values())
-        if links:
-            waiting = [asyncio.ensure_future(link.drained()) for link in links]
+    async def drain(self, patience: float) -> None:
+        """Wait up to `patience` seconds for everything sent to be acknowledged: this node is about to leave."""
+        self._leaving = True
+        if self._links:
+            waiting = [asyncio.ensure_future(link.drained()) for link in self._links.values()]
             _, late = await asyncio.wait(waiting, timeout=patience)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+    async def close(self, patience: float) -> None:
+        """Drain, say BYE, and close all links and the door."""
+        await self.drain(patience)
         for visitor in self._visitors.values():
             self.network.answer(visitor.path, visitor.inbound.bye().encode())
         if self._visitors:
@@ -261,7 +266,8 @@ class Links:
             if link.address is not None:
                 self.present(answerer, link.address)
         elif answerer == link.peer and stale.session == link.out.session:
-            self.report(link.peer, UnderstudyError(f"it refuses this node: {stale.detail}"))
+            if not self._leaving:
+                self.report(link.peer, UnderstudyError(f"it refuses this node: {stale.detail}"))
             self._drop(link, NoConnection(f"{link.peer} refuses this node: {stale.detail}"))
 
     def report(self, who: object, error: Exception) -> None:

@@ -28,6 +28,9 @@ log = logging.getLogger("understudy.membership")
 
 Probe: TypeAlias = Callable[[Member], Awaitable[bool]]
 
+REPLACED = "it ended, and a new process took its place"
+"""Why a life of a node is over whose successor is there."""
+
 POLL = 5.0
 """Seconds after which the table is read even if no hint came."""
 
@@ -126,7 +129,7 @@ class Membership:
             return
         known = self._present.get(node)
         if known is not None and known.incarnation < incarnation:
-            self._down(known, f"incarnation {incarnation} of it took its place")
+            self._down(known, REPLACED)
         if known is None or known.incarnation < incarnation:
             self._moved.set()
 
@@ -262,7 +265,7 @@ class Membership:
             return
         known = self._present.get(row.node)
         if known is not None and known.incarnation < row.incarnation:
-            self._down(known, f"incarnation {row.incarnation} of it took its place")
+            self._down(known, REPLACED)
             known = None
         if row.status == "active":
             self._present[row.node] = row

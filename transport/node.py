@@ -181,7 +181,9 @@ class Node:
             self._system = self._given_system or ActorSystem(self.name)
             self._system.incarnation = int(self._system.world.wall() * 1000)
             links = self._links = Links(self._system, self._given_network or ZeroMqNetwork())
-            stack.push_async_callback(links.close, PARTING)
+            stack.push_async_callback(
+                links.close, PARTING / 4
+            )  # what it said to its peers was waited for before it left
             links.listen(self._listen)
             seed = await self._meet(links)
             table = await self._table(links, seed, stack)
@@ -197,6 +199,9 @@ class Node:
             )
             links.greeted = lambda peer: membership.hello(*peer)
             stack.push_async_callback(membership.leave)
+            stack.push_async_callback(
+                links.drain, PARTING
+            )  # first the last words of its actors, then the news that it left
             if self._given_system is None:
                 stack.push_async_callback(self._system.shutdown)
             pulse = await self._system.spawn(Pulse, links)

@@ -13,8 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import pykka
 
-from understudy.actors import ActorRef, Address, DeadlineExceeded, ExitReason, Refused, Shutdown, Watcher
-from understudy.actors.deadlines import allowance, current_cell, current_request
+from understudy.actors import (
+    ActorRef,
+    Address,
+    DeadlineExceeded,
+    ExitReason,
+    Refused,
+    Shutdown,
+    UnderstudyError,
+    Watcher,
+)
+from understudy.actors.deadlines import allowance, current_cell, current_request, speaker
 from understudy.actors.envelope import Reply
 from understudy.actors.ref import DEFAULT_TIMEOUT, A
 from understudy.actors.replies import ForeignLoopReply, LoopReply, ThreadReply
@@ -76,7 +85,7 @@ class RemoteRef(ActorRef[A]):
             request.send(deadline - loop.time(), *context)
         else:
             _checked(link, self, message)
-            link.system.scheduler.signal(request.send, (deadline - loop.time(), *context))
+            link.system.scheduler.signal(request.send_from_afar, (deadline - loop.time(), *context))
         timer = loop.call_at(deadline, _time_is_up, future, self, timeout, inherited)
         try:
             return await future
@@ -97,7 +106,7 @@ class RemoteRef(ActorRef[A]):
         _checked(link, self, message)
         future = pykka.ThreadingFuture[Any]()
         request = _Request(link, self, message, ThreadReply(future))
-        link.system.scheduler.signal(request.send, (timeout,))
+        link.system.scheduler.signal(request.send_from_afar, (timeout,))
         return future.get(timeout=timeout) if block else future
 
     # --- ending ---
@@ -108,7 +117,7 @@ class RemoteRef(ActorRef[A]):
         return future
 
     def exit(self, reason: ExitReason = Shutdown()) -> None:  # noqa: B008 - reasons are immutable values
-        self._exit(self.link.system.scheduler.current or current_cell.get(), reason)
+        self._exit(speaker(), reason)
 
     def kill(self) -> None:
         self._on_loop(lambda: self.link.signal(KILL, self.target))
@@ -220,6 +229,13 @@ class _Request:
 
     def send(self, remaining: float | None, sender: ActorRef[Any] | None = None, trace: bytes = b"") -> None:
         self._number = self._link.request(self._ref, self._message, self._reply, remaining, sender, trace)
+
+    def send_from_afar(self, remaining: float | None, *context: Any) -> None:
+        """From another thread: an error goes to whoever waits there."""
+        try:
+            self.send(remaining, *context)
+        except UnderstudyError as error:
+            self._reply.fail(error)
 
     def forget(self) -> None:
         self._link.forget(self._number)

@@ -1,7 +1,7 @@
 """The wire format: registered messages as MessagePack, packed and unpacked by functions generated for each class.
 
     a batch    MessagePack array of items
-    an item    [operation, target, code, field, field, ...]     (operations: items.py)
+    an item    [operation, target, code, field, field, ...]     (they stand in operations.py)
     code       which message class; 0: no message but one plain value, field 0
 
     sender                                        receiver
@@ -64,6 +64,9 @@ NESTING_LIMIT = 32
 
 DEFINITION_LIMIT = 10_000
 """Message classes that one session may define."""
+
+REASON_LIMIT = 64 * 1024
+"""Bytes of an exit reason: a longer one is shortened, since the news of a death must pass."""
 
 FIELD_LIMIT = 255
 """Fields of one message class."""
@@ -137,7 +140,10 @@ class Encoder:
         cls: type = type(value)
         parts_of_reason = _reason_parts.get(cls)
         if parts_of_reason is not None:
-            return msgpack.ExtType(REASON, msgpack.packb(parts_of_reason(0, 0, value)))
+            packed = msgpack.packb(parts_of_reason(0, 0, value), unicode_errors="backslashreplace")
+            if len(packed) > REASON_LIMIT:
+                packed = msgpack.packb(_reason_parts[Failure](0, 0, Failure(cls.__name__, str(value)[:2_000])))
+            return msgpack.ExtType(REASON, packed)
         parts = self.parts.get(cls) or self.introduce(cls)
         self._nesting += 1
         try:

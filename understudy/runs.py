@@ -10,6 +10,8 @@ This is where the engine's actors and the gateway's endpoints meet; neither wing
 """
 
 import json
+from base64 import b64encode
+from math import isfinite
 from typing import Any
 
 from aiohttp import web
@@ -22,12 +24,32 @@ DEFAULT_PROGRAM = "arena"
 """What an empty POST runs: one button, one request."""
 
 
+def plain(value: Any) -> Any:
+    """A value of a run as JSON has it: bytes become base64 text, numbers that are none (NaN, infinities) null."""
+    match value:
+        case bytes():
+            return b64encode(value).decode()
+        case float() if not isfinite(value):
+            return None
+        case list():
+            return [plain(each) for each in value]
+        case dict():
+            return {str(key): plain(each) for key, each in value.items()}
+        case _:
+            return value
+
+
+def frame_json(data: Any) -> dict[str, Any]:
+    """A frame as clients get it: an object; a frame that is none stands in one, as `value`."""
+    return plain(data) if isinstance(data, dict) else {"value": plain(data)}
+
+
 def run_json(info: RunInfo) -> dict[str, Any]:
     """A run as clients get it. Times are Unix seconds; `pid` is the engine's process, `worker_pid` that of the program."""
     return {
         "id": info.run,
         "program": info.program,
-        "args": info.args,
+        "args": plain(info.args),
         "state": info.state,
         "node": info.node,
         "pid": info.pid,
@@ -35,7 +57,7 @@ def run_json(info: RunInfo) -> dict[str, Any]:
         "started": info.started,
         "ended": info.ended,
         "turn": info.turn,
-        "result": info.result,
+        "result": plain(info.result),
         "reason": info.reason,
     }
 

@@ -12,10 +12,12 @@ const PATIENCE = 30_000;
  */
 export function describe({ state, since, seconds, reason }, now) {
   if (state === "open") return { state: "connected", text: "Connected" };
-  if (state === "idle" || (since === null && state === "connecting")) return { state: "connecting", text: "Connecting" };
+  if (state === "idle" || (since === null && state === "connecting"))
+    return { state: "connecting", text: "Connecting" };
   const lost = new Date(since ?? now).toTimeString().slice(0, 5);
   if (state === "closed") return { state: "offline", text: `Offline since ${lost}${reason ? `: ${reason}` : ""}` };
-  if (now - (since ?? now) > PATIENCE) return { state: "offline", text: `Offline since ${lost}, next try in ${seconds} s` };
+  if (now - (since ?? now) > PATIENCE)
+    return { state: "offline", text: `Offline since ${lost}, ${seconds > 0 ? `next try in ${seconds} s` : "trying"}` };
   return { state: "reconnecting", text: seconds > 0 ? `Reconnecting in ${seconds} s` : "Reconnecting" };
 }
 
@@ -31,7 +33,9 @@ export function connectionMark(host, socket) {
   socket.onState((status) => {
     const { state, text: words } = describe(status, Date.now());
     host.dataset.state = state;
-    host.dataset.mark = { connected: "alive", connecting: "waiting", reconnecting: "waiting", offline: "failing" }[state];
+    host.dataset.mark = { connected: "alive", connecting: "waiting", reconnecting: "waiting", offline: "failing" }[
+      state
+    ];
     say(text, words);
     again.hidden = state !== "offline";
   });

@@ -1,4 +1,4 @@
-/* Evening or matinee, before the first paint: what the visitor chose here, else what the system prefers. Not a module, on purpose. */
+/* Evening or matinee: what the visitor chose here, else what the system prefers. Not a module: before the first paint. */
 {
   const KEY = "understudy.light";
   const root = document.documentElement;

@@ -1,9 +1,9 @@
 /**
  * Who is here: Phoenix Presence's merge rules as two pure functions, and a list that follows a channel by them.
  *
- * State is `{key: {metas: [{phx_ref, ...}, ...]}}`: one key per person, one meta per connection of theirs, told apart by
- * `phx_ref`. After each join the channel gets `presence_state` (everything), then `presence_diff` (`{joins, leaves}`);
- * a diff that comes before the state of the current join is kept until that state is here.
+ * State is `{key: {metas: [{phx_ref, ...}, ...]}}`: one key per person, one meta per connection of theirs, told apart
+ * by `phx_ref`. After each join the channel gets `presence_state` (everything), then `presence_diff`
+ * (`{joins, leaves}`); a diff that comes before the state of the current join is kept until that state is here.
  */
 
 /**
@@ -19,7 +19,7 @@ function without(metas, others) {
 }
 
 /**
- * The state after a diff. Joins are applied before leaves, so that an update (leave and join in one diff) keeps its key.
+ * The state after a diff. Joins are applied before leaves, so that an update (both in one diff) keeps its key.
  * @param {PresenceState} state is not changed
  * @param {PresenceDiff} diff
  * @returns {PresenceState}
@@ -49,7 +49,10 @@ export function syncState(before, after) {
   const gained = (from, to) =>
     Object.fromEntries(
       Object.entries(to)
-        .map(([key, entry]) => /** @type {const} */ ([key, { ...entry, metas: without(entry.metas, from[key]?.metas ?? []) }]))
+        .map(
+          ([key, entry]) =>
+            /** @type {const} */ ([key, { ...entry, metas: without(entry.metas, from[key]?.metas ?? []) }]),
+        )
         .filter(([, { metas }]) => metas.length > 0),
     );
   return { joins: gained(before, after), leaves: gained(after, before) };
@@ -62,7 +65,7 @@ export class Presence {
   /** @type {string|null} */ #joinRef = null;
 
   /**
-   * @param {import("./understudy.js").Channel} channel
+   * @param {import("./channel.js").Channel} channel
    * @param {(state: PresenceState, diff: PresenceDiff) => void} onChange called after each change, with what changed
    */
   constructor(channel, onChange) {

@@ -9,7 +9,7 @@
  *      | await push("new_game")   | ----------------------------> |
  *      |   resolves or rejects    | <---- phx_reply {ok|error} -- |
  *      |                          |                               |
- *      |   onState: waiting, 3 s  |            (cut)              |      backoff with jitter, then every topic joins again
+ *      |   onState: waiting, 3 s  |            (cut)              |      backoff with jitter, then all join again
  *
  * A frame is a JSON array `[join_ref, ref, topic, event, payload]`. Two choices differ from Phoenix's own client:
  * a push outside of a joined channel is rejected at once instead of being kept unseen, and the backoff has jitter.
@@ -24,83 +24,30 @@
  * ```
  */
 
+import { backoff, Channel, Listeners } from "./channel.js";
+
+export { backoff, Channel, PushError } from "./channel.js";
 export { Presence, syncDiff, syncState } from "./presence.js";
 
 /**
  * @typedef {"idle"|"connecting"|"open"|"waiting"|"closed"} SocketState
  * @typedef {object} SocketStatus
  * @property {SocketState} state `waiting` tries again by itself, `closed` does not
- * @property {number|null} since unix milliseconds at which the connection was lost; null while open or before the first try
+ * @property {number|null} since unix milliseconds at which the connection was lost; null while it is not
  * @property {number} seconds whole seconds until the next try, counted down once a second (0 unless waiting)
  * @property {number} code the last close code, 0 if there is none
  * @property {string} reason the last close reason in words
- *
- * @typedef {"joining"|"joined"|"waiting"|"denied"|"left"} ChannelState
- * @typedef {object} ChannelStatus
- * @property {ChannelState} state `waiting` and `denied` join again by themselves, `left` does not
- * @property {any} [response] the join's reply (joined)
- * @property {string} [reason] why it is not joined
  */
 
-/** A push that was not answered with ok. `kind` says which way: refused by the server, not answered, or not sent at all. */
-export class PushError extends Error {
-  /**
-   * @param {"refused"|"timeout"|"offline"} kind
-   * @param {string} reason for people
-   * @param {any} [response] the server's whole answer (refused)
-   */
-  constructor(kind, reason, response) {
-    super(reason);
-    this.name = "PushError";
-    this.kind = kind;
-    this.response = response;
-  }
-}
-
 /**
- * Milliseconds before try number `tries` (1, 2, ...): exponential from 0.2 s to 10 s, of which a random half is taken off,
- * so that a thousand clients that lost one server do not come back in one instant.
- * @param {number} tries
- * @param {() => number} [random] in [0, 1)
- */
-export function backoff(tries, random = Math.random) {
-  const ceiling = Math.min(10_000, 200 * 2 ** Math.min(tries - 1, 10));
-  return Math.round(ceiling * (1 - random() / 2));
-}
-
-/**
- * What a close code asks of us. Normal (1000), policy (1008) and the terminal ranges (3500-3999, 4500-4999) mean: do not come back.
- * Going away, restart and try-later (1001, 1012, 1013) mean: come back, spread over a window. Everything else is an accident.
+ * What a close code asks of us: normal (1000), policy (1008) and the terminal ranges (3500-3999, 4500-4999) not to come
+ * back; going away, restart and try later (1001, 1012, 1013) to come back spread over a window. The rest are accidents.
  * @param {number} code
  * @returns {"stop"|"spread"|"retry"}
  */
 export function afterClose(code) {
   if (code === 1000 || code === 1008 || (code >= 3500 && code < 4000) || code >= 4500) return "stop";
   return code === 1001 || code === 1012 || code === 1013 ? "spread" : "retry";
-}
-
-/** Callbacks of one kind; `add` returns the function that removes. A callback that throws does not keep the others from their turn. */
-class Listeners {
-  /** @type {Set<(...args: any[]) => void>} */ #callbacks = new Set();
-
-  /** @param {(...args: any[]) => void} callback */
-  add(callback) {
-    this.#callbacks.add(callback);
-    return () => void this.#callbacks.delete(callback);
-  }
-
-  /** @param {any[]} args */
-  tell(...args) {
-    for (const callback of [...this.#callbacks]) {
-      try {
-        callback(...args);
-      } catch (error) {
-        queueMicrotask(() => {
-          throw error;
-        });
-      }
-    }
-  }
 }
 
 /** One WebSocket to the gateway, kept alive: heartbeat, reconnection, and the joins of its channels after each. */
@@ -127,13 +74,22 @@ export class Socket {
    */
   constructor(path = "/socket/websocket", options = {}) {
     this.path = path;
-    this.options = { timeout: 10_000, heartbeat: 20_000, patience: 5_000, spread: 2_000, random: Math.random, WebSocket: globalThis.WebSocket, ...options };
-    globalThis.addEventListener?.("online", () => this.retry());
+    this.options = {
+      timeout: 10_000,
+      heartbeat: 20_000,
+      patience: 5_000,
+      spread: 2_000,
+      random: Math.random,
+      WebSocket: globalThis.WebSocket,
+      ...options,
+    };
+    const hurry = () => this.status.state === "waiting" && this.#open();
+    globalThis.addEventListener?.("online", hurry);
     globalThis.addEventListener?.("offline", () => this.#beat()); // perhaps only of another network: ask
     globalThis.document?.addEventListener("visibilitychange", () => {
       if (document.visibilityState !== "visible") return;
       if (this.status.state === "open") this.#beat();
-      else this.retry();
+      else hurry();
     });
   }
 
@@ -151,10 +107,9 @@ export class Socket {
     for (const channel of this.channels) channel.lost("disconnected");
   }
 
-  /** Try now instead of at the end of the countdown. Does nothing unless waiting or closed by the server. */
+  /** Try now: instead of at the end of the countdown, or although the server closed for good. */
   retry() {
-    const { state, code } = this.status;
-    if (state === "waiting" || (state === "closed" && code !== 1000)) this.#open();
+    if (this.status.state === "waiting" || this.status.state === "closed") this.#open();
   }
 
   /** @param {(status: SocketStatus) => void} callback called now and at each change @returns {() => void} removes it */
@@ -180,7 +135,9 @@ export class Socket {
     return String(++this.#ref);
   }
 
-  /** @param {[string|null, string|null, string, string, any]} frame @returns {boolean} false: not open, nothing was sent */
+  /**
+   * @param {[string|null, string|null, string, string, any]} frame @returns {boolean} false: not open, nothing was sent
+   */
   send(frame) {
     if (!this.open || !this.#wire) return false;
     this.#wire.send(JSON.stringify(frame));
@@ -238,7 +195,10 @@ export class Socket {
     }, this.options.patience);
   }
 
-  /** The connection is gone: decide whether and when to come back. @param {WebSocket} wire @param {number} code @param {string} reason */
+  /**
+   * The connection is gone: decide whether and when to come back.
+   * @param {WebSocket} wire @param {number} code @param {string} reason
+   */
   #cut(wire, code, reason) {
     if (wire !== this.#wire) return;
     this.#drop();
@@ -276,155 +236,5 @@ export class Socket {
   #become(state, change = {}) {
     this.status = { ...this.status, seconds: 0, ...change, state };
     this.#states.tell(this.status);
-  }
-}
-
-/** One topic on a socket. Joins again after every cut until `leave()`. */
-export class Channel {
-  /** @type {ChannelStatus} */ status = { state: "left" };
-  /** @type {string|null} */ joinRef = null;
-  /** @type {Map<string, Listeners>} */ #events = new Map();
-  #states = new Listeners();
-  /** @type {Map<string, {resolve: (response: any) => void, reject: (error: Error) => void, timer: ReturnType<typeof setTimeout>}>} */
-  #pending = new Map();
-  /** @type {ReturnType<typeof setTimeout>|undefined} */ #rejoin;
-  #tries = 0;
-
-  /** @param {Socket} socket @param {string} topic @param {() => object} params */
-  constructor(socket, topic, params) {
-    this.socket = socket;
-    this.topic = topic;
-    this.params = params;
-  }
-
-  get joined() {
-    return this.status.state === "joined";
-  }
-
-  /** @param {string} event @param {(payload: any) => void} callback @returns {() => void} removes it */
-  on(event, callback) {
-    if (!this.#events.has(event)) this.#events.set(event, new Listeners());
-    return /** @type {Listeners} */ (this.#events.get(event)).add(callback);
-  }
-
-  /** @param {(status: ChannelStatus) => void} callback called at each change @returns {() => void} removes it */
-  onState(callback) {
-    return this.#states.add(callback);
-  }
-
-  /** Join now, or as soon as the socket is open. Calling it again joins again, with new params. */
-  join() {
-    this.socket.channels.add(this);
-    this.#tries = 0;
-    this.enter();
-    return this;
-  }
-
-  /** Leave for good. */
-  leave() {
-    this.socket.channels.delete(this);
-    this.#forget("left");
-    if (this.joinRef) this.socket.send([this.joinRef, this.socket.ref(), this.topic, "phx_leave", {}]);
-    this.#become({ state: "left" });
-  }
-
-  /**
-   * Send an event; resolves with the response of an ok reply.
-   * @param {string} event
-   * @param {object} [payload]
-   * @returns {Promise<any>} rejects with PushError
-   */
-  push(event, payload = {}) {
-    if (!this.joined) return Promise.reject(new PushError("offline", "not connected"));
-    return this.#request(/** @type {string} */ (this.joinRef), this.socket.ref(), event, payload);
-  }
-
-  /** The socket is open (or the wait is over): join. */
-  enter() {
-    this.#forget("joining again");
-    if (!this.socket.open) return this.#become({ state: "waiting", reason: "not connected" });
-    const ref = this.socket.ref();
-    this.joinRef = ref;
-    this.#become({ state: "joining" });
-    this.#request(ref, ref, "phx_join", this.params()).then(
-      (response) => {
-        if (this.joinRef !== ref) return;
-        this.#tries = 0;
-        this.#become({ state: "joined", response });
-      },
-      (/** @type {PushError} */ error) => {
-        if (this.joinRef !== ref || error.kind === "offline") return;
-        if (error.kind === "timeout") this.socket.send([ref, this.socket.ref(), this.topic, "phx_leave", {}]);
-        this.#again(error.kind === "refused" ? "denied" : "waiting", error.message);
-      },
-    );
-  }
-
-  /** The socket is not open any more. @param {string} reason */
-  lost(reason) {
-    this.#forget(reason);
-    this.#become({ state: "waiting", reason });
-  }
-
-  /** @param {string|null} joinRef @param {string|null} ref @param {string} topic @param {string} event @param {any} payload */
-  received(joinRef, ref, topic, event, payload) {
-    if (topic !== this.topic || (joinRef !== null && joinRef !== this.joinRef)) return;
-    if (event === "phx_reply") this.#answered(ref ?? "", payload);
-    else if (event === "phx_error") this.#again("waiting", payload?.reason ?? "the topic crashed");
-    else if (event === "phx_close") this.#closed();
-    else this.#events.get(event)?.tell(payload);
-  }
-
-  /** @param {string} joinRef @param {string} ref @param {string} event @param {object} payload @returns {Promise<any>} */
-  #request(joinRef, ref, event, payload) {
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#pending.delete(ref);
-        reject(new PushError("timeout", "no answer from the server"));
-      }, this.socket.options.timeout);
-      this.#pending.set(ref, { resolve, reject, timer });
-      this.socket.send([joinRef, ref, this.topic, event, payload]);
-    });
-  }
-
-  /** @param {string} ref @param {{status: string, response: any}} payload */
-  #answered(ref, { status, response }) {
-    const waiting = this.#pending.get(ref);
-    if (!waiting) return;
-    this.#pending.delete(ref);
-    clearTimeout(waiting.timer);
-    if (status === "ok") waiting.resolve(response);
-    else waiting.reject(new PushError("refused", response?.reason ?? "refused", response));
-  }
-
-  /** The server's end of the topic ended as it should: it does not want us back. */
-  #closed() {
-    this.socket.channels.delete(this);
-    this.#forget("closed by the server");
-    this.#become({ state: "left", reason: "closed by the server" });
-  }
-
-  /** @param {"denied"|"waiting"} state @param {string} reason */
-  #again(state, reason) {
-    this.#forget(reason);
-    this.#tries += 1;
-    this.#rejoin = setTimeout(() => this.enter(), backoff(this.#tries + 1, this.socket.options.random));
-    this.#become({ state, reason });
-  }
-
-  /** This join is over: nothing that was asked under it will be answered. @param {string} reason */
-  #forget(reason) {
-    clearTimeout(this.#rejoin);
-    for (const { reject, timer } of this.#pending.values()) {
-      clearTimeout(timer);
-      reject(new PushError("offline", reason));
-    }
-    this.#pending.clear();
-  }
-
-  /** @param {ChannelStatus} status */
-  #become(status) {
-    this.status = status;
-    this.#states.tell(status);
   }
 }

@@ -1,4 +1,6 @@
-"""The two programs of test_cut_proxy: `receive` prints its address; `send ADDRESS COUNT` sends through it and prints a report."""
+"""The two programs of test_cut_proxy: `receive` prints its address; `send ADDRESS` sends through it as many as each line
+on its standard input says, and then prints a report.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import asyncio
 import sys
 from typing import Any
 
-from tests.processes import until_told_to_end
+from tests.processes import orders, until_told_to_end
 from understudy.actors import Actor, ActorSystem, Request, message
 from understudy.transport import ZeroMqNetwork
 from understudy.transport.frames import Peer
@@ -61,18 +63,17 @@ async def receive() -> None:
     await links.close(1.0)
 
 
-async def send(address: str, count: int) -> None:
+async def send(address: str) -> None:
     system = ActorSystem("sender", incarnation=1)
     links = Links(system, ZeroMqNetwork())
     links.listen("tcp://127.0.0.1:0")
     link = links.present(RECEIVER, address)
     ledger = links.named(RECEIVER.node, "ledger")
-    for number in range(count):
-        ledger.tell(Numbered(number, bytes(80)))
-        if number % 500 == 0:
-            await asyncio.sleep(0)
-            while link.out.size > 1 << 20:  # noqa: ASYNC110 - kept in step with the cuts
-                await asyncio.sleep(0.002)
+    sent = 0
+    async for order in orders():
+        for number in range(sent, sent + int(order)):
+            ledger.tell(Numbered(number, bytes(80)))
+        sent += int(order)
     report = await ledger.call(Report(), timeout=50.0)
     report["resent"] = link.out.resends
     print(report, flush=True)
@@ -84,7 +85,7 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["receive"]:
             asyncio.run(receive())
-        case ["send", address, count]:
-            asyncio.run(send(address, int(count)))
+        case ["send", address]:
+            asyncio.run(send(address))
         case _:
-            sys.exit("usage: receive | send ADDRESS COUNT")
+            sys.exit("usage: receive | send ADDRESS")

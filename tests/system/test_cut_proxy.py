@@ -9,21 +9,20 @@ from contextlib import suppress
 from tests.processes import running
 from understudy.transport.network import parse_address
 
-MESSAGES = 200_000
 CUTS = 20
-BYTES = MESSAGES * 95
-"""What the messages come to on the wire, about: a cut falls every BYTES / (CUTS + 1)."""
+MESSAGES_A_CUT = 10_000
+BYTES_BEFORE_A_CUT = 300_000
+"""About a third of what 10,000 messages come to on the wire: each cut falls into the middle of them, and of a frame."""
 
 
 class CuttingProxy:
-    """Passes bytes between whoever connects and `target`; cuts the connection, both ways at once, after each `stretch` bytes."""
+    """Passes bytes between whoever connects and `target`, and cuts the connection, both ways at once, when told to."""
 
-    def __init__(self, target: str, cuts: int, stretch: int) -> None:
-        self.target = parse_address(target)
+    def __init__(self, target: str) -> None:
         self.cuts = 0
-        self._cuts_left = cuts
-        self._stretch = stretch
-        self._passed = 0
+        self._target = parse_address(target)
+        self._before_cut = 0
+        self._cut: asyncio.Future[None] | None = None
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -31,6 +30,12 @@ class CuttingProxy:
         self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
         host, port = self._server.sockets[0].getsockname()
         return f"tcp://{host}:{port}"
+
+    def cut_after(self, count: int) -> asyncio.Future[None]:
+        """Cut once `count` more bytes came from whoever connects; the future is done then."""
+        self._before_cut = count
+        self._cut = asyncio.get_running_loop().create_future()
+        return self._cut
 
     async def stop(self) -> None:
         assert self._server is not None
@@ -43,10 +48,10 @@ class CuttingProxy:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
-        there_reader, there_writer = await asyncio.open_connection(*self.target)
+        there_reader, there_writer = await asyncio.open_connection(*self._target)
         ways = [
-            asyncio.ensure_future(self._pass(reader, there_writer, counted=True)),
-            asyncio.ensure_future(self._pass(there_reader, writer, counted=False)),
+            asyncio.ensure_future(self._forth(reader, there_writer)),
+            asyncio.ensure_future(self._back(there_reader, writer)),
         ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -58,33 +63,41 @@ class CuttingProxy:
             there_writer.transport.abort()
             self._connections.discard(task)
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool) -> None:
-        """Pass bytes on until the connection ends, or is to be cut in the middle of what was read."""
+    async def _forth(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65_536):
-                if counted:
-                    self._passed += len(data)
-                    if self._cuts_left and self._passed > self._stretch:
-                        writer.write(data[: len(data) // 2])
-                        self._passed = 0
-                        self._cuts_left -= 1
-                        self.cuts += 1
-                        return
+                self._before_cut -= len(data)
+                if self._before_cut < 0 and self._cut is not None:
+                    writer.write(data[: len(data) // 2])
+                    self.cuts += 1
+                    self._cut.set_result(None)
+                    self._cut = None
+                    return
+                writer.write(data)
+                await writer.drain()
+
+    async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65_536):
                 writer.write(data)
                 await writer.drain()
 
 
 async def test_a_link_cut_twenty_times_under_two_hundred_thousand_messages_loses_doubles_and_reorders_none() -> None:
     async with running("tests.system.cut_link", "receive") as receiver:
-        proxy = CuttingProxy(await receiver.line(), CUTS, BYTES // (CUTS + 1))
+        proxy = CuttingProxy(await receiver.line())
         address = await proxy.start()
         try:
-            async with running("tests.system.cut_link", "send", address, str(MESSAGES)) as sender:
-                report = ast.literal_eval(await sender.line(timeout=55.0))
+            async with running("tests.system.cut_link", "send", address) as sender:
+                for _ in range(CUTS):
+                    cut = proxy.cut_after(BYTES_BEFORE_A_CUT)
+                    await sender.say(str(MESSAGES_A_CUT))
+                    await cut
                 assert await sender.ended() == 0
+                report = ast.literal_eval(sender.output)
         finally:
             await proxy.stop()
         assert proxy.cuts == CUTS
         assert report.pop("resent") > 0
-        assert report == {"received": MESSAGES, "lost": 0, "doubled": 0, "reordered": 0}
+        assert report == {"received": CUTS * MESSAGES_A_CUT, "lost": 0, "doubled": 0, "reordered": 0}
         assert await receiver.ended() == 0

@@ -36,6 +36,7 @@ def person(
     page.on("request", lambda request: None if request.url.startswith(demo.url) else foreign.append(request.url))
     page.goto(demo.url)
     expect(page.locator("#connection[data-state=connected]")).to_be_visible(timeout=GONE_WITHIN)
+    expect(page.locator("[data-node='engine-1'][data-status=active]")).to_be_visible(timeout=BACK_WITHIN)
     try:
         yield page
     finally:
@@ -131,7 +132,7 @@ def kill_children(demo: Demo, supervisor: str, name: str) -> None:
 async def _kill_children(demo: Demo, supervisor: str, name: str) -> None:
     async with Node("operator", join=demo.join_address) as operator:
         for child in await operator.ref(f"{supervisor}@stage").call(WhichChildren()):
-            if child.id.startswith(name):
+            if child.id.startswith(name) and child.ref is not None:
                 child.ref.kill()
                 await child.ref.ended(5)
 

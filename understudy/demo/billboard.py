@@ -6,11 +6,12 @@ Show ── Audience(run, n) ──> │
 """
 
 import os
+from collections import deque
 from dataclasses import replace
 from typing import Any
 
 from understudy.actors import Actor, ActorRef, Down, Request, message
-from understudy.engine import Follow, RunChanged, RunInfo
+from understudy.engine import ENDED, Follow, RunChanged, RunInfo
 from understudy.runs import run_json
 from understudy.transport import Member, Node, NodeLost, NodeUp
 
@@ -38,6 +39,10 @@ class Attend(Request[dict[str, Any]]):
     lobby: ActorRef[Any]
 
 
+SHOWN = 100
+"""Games that ended and are still shown; the list of runs itself remembers more."""
+
+
 class Billboard(Actor):
     """`runs` is the `Runs` actor of this stage."""
 
@@ -48,6 +53,7 @@ class Billboard(Actor):
         self._runs: dict[str, RunInfo] = {}
         self._viewers: dict[str, int] = {}
         self._members: dict[str, Member] = {}
+        self._past: deque[str] = deque()
         self._lobbies: dict[int, ActorRef[Any]] = {}
 
     def on_start(self) -> None:
@@ -60,11 +66,10 @@ class Billboard(Actor):
     def on_receive(self, message: object) -> Any:
         match message:
             case RunChanged(info):
-                self._runs[info.run] = info
-                self._post("run", self._run(info))
+                self._changed(info)
             case Audience(run, viewers):
-                self._viewers[run] = viewers
                 if run in self._runs:
+                    self._viewers[run] = viewers
                     self._post("run", self._run(self._runs[run]))
             case NodeUp(member):
                 known = self._members.get(member.node)
@@ -88,6 +93,16 @@ class Billboard(Actor):
             case _:
                 return self.unhandled(message)
         return None
+
+    def _changed(self, info: RunInfo) -> None:
+        if info.state in ENDED and info.run not in self._past:
+            self._past.append(info.run)
+        self._runs[info.run] = info
+        self._post("run", self._run(info))
+        while len(self._past) > SHOWN:
+            forgotten = self._past.popleft()
+            self._runs.pop(forgotten, None)
+            self._viewers.pop(forgotten, None)
 
     def _lost(self, node: str, incarnation: int, reason: str) -> None:
         known = self._members.get(node)
@@ -124,7 +139,7 @@ class Billboard(Actor):
         ]
 
     def _notice(self, level: str, text: str) -> None:
-        self._post("notice", {"level": level, "text": text.replace("..", "."), "at": self.system.world.wall()})
+        self._post("notice", {"level": level, "text": text, "at": self.system.world.wall()})
 
     def _post(self, event: str, payload: dict[str, Any]) -> None:
         for lobby in self._lobbies.values():

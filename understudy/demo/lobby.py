@@ -6,12 +6,16 @@ cancel    {id}      ->  {}
 events    run, nodes, notice                                       whatever the billboard posts
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from understudy.actors import ActorRef, CallError, Down, Refused
+from understudy.actors import ActorRef, CallError, Down, Later, Refused
 from understudy.demo.billboard import Attend, Poster
 from understudy.engine import CancelRun, Launch, RunInfo
 from understudy.gateway import Member, Room
+
+PATIENCE = 12.0
+"""Seconds to wait for the list of runs, which itself gives an engine 10."""
 
 
 class Lobby(Room):
@@ -29,27 +33,34 @@ class Lobby(Room):
         everything: dict[str, Any] = await self._billboard.call(Attend(self.actor_ref))
         return everything
 
-    async def on_event(self, member: Member, event: str, payload: Any) -> dict[str, Any] | None:
+    def on_event(self, member: Member, event: str, payload: Any) -> Later:
         match event, payload:
             case "new_game", {"seed": seed}:
-                return {"id": (await self._ask(Launch("arena", {"seed": seed}))).run}
+                return self._ask(Launch("arena", {"seed": seed}), lambda info: {"id": info.run})
             case "new_game", {**nothing} if not nothing:
-                return {"id": (await self._ask(Launch("arena"))).run}
+                return self._ask(Launch("arena"), lambda info: {"id": info.run})
             case "cancel", {"id": str(run)}:
-                await self._ask(CancelRun(run))
-                return {}
+                return self._ask(CancelRun(run), lambda _: {})
             case (("new_game" | "cancel"), _):
                 raise Refused('new_game takes {"seed": number} or {}, cancel takes {"id": run}')
             case _:
                 raise Refused("unknown event")
 
-    async def _ask(self, request: Launch | CancelRun) -> RunInfo:
+    def _ask(self, request: Launch | CancelRun, answer: Callable[[RunInfo], dict[str, Any]]) -> Later:
+        """Ask the list of runs in the background: while an engine is slow, the lobby shows what else is on."""
+        later = Later()
+        self.run(self._asked(request, answer, later))
+        return later
+
+    async def _asked(
+        self, request: Launch | CancelRun, answer: Callable[[RunInfo], dict[str, Any]], later: Later
+    ) -> None:
         try:
-            return await self._runs.call(request)
-        except Refused:
-            raise
+            later.set(answer(await self._runs.call(request, timeout=PATIENCE)))
+        except Refused as refusal:
+            later.fail(refusal)
         except CallError as error:
-            raise Refused(f"the engines do not answer ({error}); try again") from error
+            later.fail(Refused(f"the engines do not answer ({error}); try again"))
 
     def on_message(self, message: object) -> Any:
         match message:

@@ -7,11 +7,11 @@ events   frame, run                  each frame; the run whenever its state chan
 
 from typing import Any
 
-from understudy.actors import ActorRef, Down, Refused
+from understudy.actors import ActorRef, Down, Refused, Stop
 from understudy.demo.billboard import Audience
 from understudy.engine import ENDED, CancelRun, Frame, GetRun, RunEnded, RunInfo, RunView, WatchRun
 from understudy.gateway import Member, Room
-from understudy.runs import run_json
+from understudy.runs import frame_json, run_json
 
 
 class Show(Room):
@@ -32,12 +32,13 @@ class Show(Room):
 
     def on_join(self, member: Member, payload: dict[str, Any]) -> dict[str, Any]:
         self._count(len(self.members) + 1)
-        return {"run": run_json(self._info), "frame": self._frame.data if self._frame is not None else None}
+        return {"run": run_json(self._info), "frame": frame_json(self._frame.data) if self._frame is not None else None}
 
     def on_leave(self, member: Member) -> None:
         self._count(len(self.members))
-        if not self.members:
-            self.stop()  # whoever comes later opens the room again
+
+    def on_empty(self) -> Stop:
+        return Stop()  # whoever comes later opens the room again
 
     async def on_event(self, member: Member, event: str, payload: Any) -> dict[str, Any] | None:
         if event != "cancel":
@@ -51,7 +52,7 @@ class Show(Room):
                 if self._frame is not None and seq <= self._frame.seq:
                     return None  # it overtook the answer to WatchRun
                 self._frame = message
-                self.broadcast("frame", data)
+                self.broadcast("frame", frame_json(data))
                 if self._info.state == "starting":
                     self.run(self._runs.call(GetRun(self._run)))
                 return None

@@ -1,8 +1,8 @@
 /**
  * The arena on a canvas, with its scoreboard: give it frames, it plays them.
  *
- * Frames come ten times a second and hold whole cells; the arena draws sixty times a second and lets everybody walk from where
- * they are seen to where the newest frame says, in the time between two frames. It never runs ahead of what came.
+ * Frames come ten times a second and hold whole cells; the arena draws sixty times a second and lets everybody walk
+ * from where they are seen to where the newest frame says, in the time between two frames. It never runs ahead.
  *
  * ```js
  * const arena = new Arena(document.querySelector("#place"));
@@ -10,15 +10,17 @@
  * ```
  */
 
-import { h, say } from "/understudy/dom.js";
-import { drawAgent, drawGhost, drawNames, mark, SHAPES } from "./figures.js";
+import { h } from "/understudy/dom.js";
+import { drawAgent, drawGhost, drawNames } from "./figures.js";
 import { Scenery } from "./scenery.js";
+import { leading, Scoreboard, wins } from "./scoreboard.js";
 
 /**
  * @typedef {{id: string|number, x: number, y: number, dir: string}} Actor
  * @typedef {Actor & {name: string, colour: string, score: number, lives: number, power: number, alive: boolean}} Agent
  * @typedef {Actor & {scared: number, home: boolean}} Ghost
- * @typedef {{turn: number, of: number, act: number, seed: number, rows: string[], agents: Agent[], ghosts: Ghost[], over: boolean, winner: string|number|null}} Frame
+ * @typedef {{turn: number, of: number, act: number, seed: number, rows: string[], agents: Agent[], ghosts: Ghost[],
+ *   over: boolean, winner: string|number|null}} Frame
  */
 
 /** Frames are a tenth of a second apart; a single late or early one bends the walk this far at most. Milliseconds. */
@@ -36,7 +38,6 @@ export class Arena {
   /** @type {Frame|null} */ frame = null;
   /** @type {Scenery|null} */ #scenery = null;
   /** @type {Map<string, [number, number]>} */ #from = new Map();
-  /** @type {Map<string|number, {row: HTMLElement, score: HTMLElement, state: HTMLElement}>} */ #rows = new Map();
   #came = 0;
   #step = STEP.usual;
   #ended = 0;
@@ -45,12 +46,14 @@ export class Arena {
 
   /** @param {HTMLElement} host is filled; its width, and its height if it has one, are used as they are */
   constructor(host) {
-    this.canvas = /** @type {HTMLCanvasElement} */ (h("canvas", { role: "img", "aria-label": "The arena, seen from above" }));
+    this.canvas = /** @type {HTMLCanvasElement} */ (
+      h("canvas", { role: "img", "aria-label": "The arena, seen from above" })
+    );
     this.box = h("div", { class: "arena-box" }, this.canvas);
-    this.scoreboard = h("ol", { class: "scoreboard", "aria-label": "Scores" });
+    this.scoreboard = new Scoreboard();
     this.#pen = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
     host.classList.add("arena");
-    host.replaceChildren(this.box, this.scoreboard);
+    host.replaceChildren(this.box, this.scoreboard.list);
     new ResizeObserver(this.#fit).observe(this.box);
     new MutationObserver(this.#fit).observe(document.documentElement, { attributeFilter: ["data-light"] });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", this.#fit);
@@ -72,7 +75,7 @@ export class Arena {
     this.#ended = frame.over ? (follows && !old.over ? now : now - FINALE) : 0;
     if (!old || !sameMaze(old.rows, frame.rows)) this.#fit();
     else this.#scenery?.update(frame.rows);
-    this.#score(frame);
+    this.scoreboard.show(frame);
     if (still.matches || !follows) this.#draw(now);
     if (!still.matches && !this.#raf) this.#raf = requestAnimationFrame(this.#tick);
   }
@@ -83,8 +86,7 @@ export class Arena {
     this.#raf = 0;
     this.frame = this.#scenery = null;
     this.#from.clear();
-    this.#rows.clear();
-    this.scoreboard.replaceChildren();
+    this.scoreboard.clear();
     this.#pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
     delete this.canvas.dataset.turn;
   }
@@ -98,7 +100,7 @@ export class Arena {
     if (busy && !still.matches) this.#raf = requestAnimationFrame(this.#tick);
   };
 
-  /** Choose the largest whole number of device pixels per cell that fits the box, and paint the scenery at that size. */
+  /** The largest whole number of device pixels per cell that fits the box; the scenery is painted at that size. */
   #fit = () => {
     if (!this.frame) return;
     const rows = this.frame.rows;
@@ -138,27 +140,36 @@ export class Arena {
     const { cell, light, width, height } = scenery;
     const places = this.#places(now);
     const beat = still.matches ? 0.5 : 0.5 + 0.5 * Math.sin(now / 240);
-    const at = (/** @type {string} */ key) => /** @type {[number, number]} */ ((places.get(key) ?? [0, 0]).map((place) => (place + 0.5) * cell));
+    const at = (/** @type {string} */ key) =>
+      /** @type {[number, number]} */ ((places.get(key) ?? [0, 0]).map((place) => (place + 0.5) * cell));
     const leader = leading(frame);
 
     pen.clearRect(0, 0, width, height);
     pen.drawImage(scenery.dark.canvas, 0, 0);
-    for (const agent of frame.agents) {
-      if (agent.alive) scenery.shine(pen, ...at(`a${agent.id}`), (agent === leader ? 4.6 : 3.4) + (agent.power > 0 ? 0.8 + 0.4 * beat : 0));
+    for (const agent of frame.agents.filter(({ alive }) => alive)) {
+      const radius = (agent === leader ? 4.6 : 3.4) + (agent.power > 0 ? 0.8 + 0.4 * beat : 0);
+      scenery.shine(pen, ...at(`a${agent.id}`), radius);
     }
     pen.drawImage(scenery.pellets.canvas, 0, 0);
     scenery.glow(pen, beat);
-    for (const ghost of frame.ghosts) this.#wrapped(at(`g${ghost.id}`), width, (x, y) => drawGhost(pen, x, y, cell, ghost, light));
+    for (const ghost of frame.ghosts)
+      this.#wrapped(at(`g${ghost.id}`), width, (x, y) => drawGhost(pen, x, y, cell, ghost, light));
     const cast = frame.agents.map((agent) => (wins(frame, agent) ? { ...agent, alive: true, power: 0 } : agent));
-    cast.forEach((agent, order) => this.#wrapped(at(`a${agent.id}`), width, (x, y) => drawAgent(pen, x, y, cell, agent, order, light, beat)));
+    cast.forEach((agent, order) =>
+      this.#wrapped(at(`a${agent.id}`), width, (x, y) => drawAgent(pen, x, y, cell, agent, order, light, beat)),
+    );
     if (cell / devicePixelRatio >= NAMES_FROM) {
-      drawNames(pen, cast.filter(({ alive }) => alive).map(({ id, name }) => ({ name, at: at(`a${id}`) })), cell, width, light);
+      const named = cast.filter(({ alive }) => alive).map(({ id, name }) => ({ name, at: at(`a${id}`) }));
+      drawNames(pen, named, cell, width, light);
     }
     if (frame.over) this.#finale(pen, now, width, height, frame.winner === null ? null : at(`a${frame.winner}`), cell);
     this.canvas.dataset.turn = String(frame.turn);
   }
 
-  /** Someone who leaves on one side comes in on the other: drawn on both. @param {[number, number]} place @param {number} width @param {(x: number, y: number) => void} draw */
+  /**
+   * Someone who leaves on one side comes in on the other: drawn on both.
+   * @param {[number, number]} place @param {number} width @param {(x: number, y: number) => void} draw
+   */
   #wrapped([x, y], width, draw) {
     draw(x, y);
     const half = width / (2 * (this.frame?.rows[0].length ?? 1));
@@ -166,11 +177,17 @@ export class Arena {
     if (x > width - half) draw(x - width, y);
   }
 
-  /** The end: the house lights go, one spot finds the winner. @param {CanvasRenderingContext2D} pen @param {number} now @param {number} width @param {number} height @param {[number, number]|null} winner @param {number} cell */
+  /**
+   * The end: the house lights go, one spot finds the winner.
+   * @param {CanvasRenderingContext2D} pen @param {number} now @param {number} width @param {number} height
+   * @param {[number, number]|null} winner @param {number} cell
+   */
   #finale(pen, now, width, height, winner, cell) {
     const part = still.matches ? 1 : Math.min(1, (now - this.#ended) / FINALE);
     const night = `color-mix(in srgb, ${this.#scenery?.light.stage} ${Math.round(74 * part)}%, transparent)`;
-    const shade = winner ? pen.createRadialGradient(...winner, cell * 1.6, ...winner, cell * (3.2 + 6 * (1 - part))) : night;
+    const shade = winner
+      ? pen.createRadialGradient(...winner, cell * 1.6, ...winner, cell * (3.2 + 6 * (1 - part)))
+      : night;
     if (typeof shade !== "string") {
       shade.addColorStop(0, "transparent");
       shade.addColorStop(1, night);
@@ -193,57 +210,25 @@ export class Arena {
     pen.ellipse(x, y, cell * 1.9, cell * 1.5, 0, 0, Math.PI);
     pen.fill();
   }
-
-  /** @param {Frame} frame */
-  #score(frame) {
-    if (frame.agents.length !== this.#rows.size || frame.agents.some(({ id }) => !this.#rows.has(id))) {
-      this.#rows.clear();
-      this.scoreboard.replaceChildren(
-        ...frame.agents.map((agent, order) => {
-          const score = h("span", { class: "score figures", "data-score": true });
-          const state = h("span", { class: "agent-state small" });
-          const name = h("span", { class: "agent-name", title: agent.name }, agent.name);
-          const row = h("li", { "data-agent": agent.id, "data-shape": SHAPES[order % SHAPES.length].name }, mark(order, agent.colour), name, score, state);
-          this.#rows.set(agent.id, { row, score, state });
-          return row;
-        }),
-      );
-    }
-    const leader = leading(frame);
-    for (const agent of frame.agents) {
-      const { row, score, state } = /** @type {{row: HTMLElement, score: HTMLElement, state: HTMLElement}} */ (this.#rows.get(agent.id));
-      const won = wins(frame, agent);
-      say(score, agent.score.toLocaleString("en"));
-      say(state, won ? "wins" : agent.lives === 0 ? "out" : !agent.alive ? "coming back" : agent.power > 0 && !frame.over ? "power" : `${agent.lives} ${agent.lives === 1 ? "life" : "lives"}`);
-      row.toggleAttribute("data-leads", won || (!frame.over && agent === leader));
-      row.toggleAttribute("data-away", !agent.alive && !won);
-      row.toggleAttribute("data-out", agent.lives === 0);
-      row.toggleAttribute("data-power", agent.alive && agent.power > 0 && !frame.over);
-    }
-  }
 }
 
 /** @param {Frame} frame @returns {[string, Actor][]} */
 function everybody({ agents, ghosts }) {
-  return [...agents.map((agent) => /** @type {[string, Actor]} */ ([`a${agent.id}`, agent])), ...ghosts.map((ghost) => /** @type {[string, Actor]} */ ([`g${ghost.id}`, ghost]))];
+  return [
+    ...agents.map((agent) => /** @type {[string, Actor]} */ ([`a${agent.id}`, agent])),
+    ...ghosts.map((ghost) => /** @type {[string, Actor]} */ ([`g${ghost.id}`, ghost])),
+  ];
 }
 
-/** One axis of a walk. A step over the edge goes through it; a leap (back to the start, home) is not walked. @param {number} from @param {number} to @param {number} part @param {number} size */
+/**
+ * One axis of a walk. A step over the edge goes through it; a leap (back to the start, home) is not walked.
+ * @param {number} from @param {number} to @param {number} part @param {number} size
+ */
 function walk(from, to, part, size) {
   let distance = to - from;
   if (Math.abs(distance) > size / 2) distance -= Math.sign(distance) * size;
   if (Math.abs(distance) > 2.5) return to;
-  return (((from + distance * part + 0.5) % size) + size) % size - 0.5;
-}
-
-/** @param {Frame} frame @param {Agent} agent */
-const wins = (frame, agent) => frame.over && frame.winner === agent.id;
-
-/** The one with most points, if there is just one. @param {Frame} frame */
-function leading({ agents }) {
-  const best = Math.max(...agents.map(({ score }) => score));
-  const leaders = agents.filter(({ score }) => score === best);
-  return leaders.length === 1 ? leaders[0] : null;
+  return ((((from + distance * part + 0.5) % size) + size) % size) - 0.5;
 }
 
 /** @param {string[]} one @param {string[]} other */

@@ -1,8 +1,8 @@
-/** Who is on the stage: the shapes of agents and ghosts, as paths in a 24 by 24 box, for the canvas and for the scoreboard alike. */
+/** Who is on the stage: agents and ghosts, as paths in a 24 by 24 box, for the canvas and for the scoreboard alike. */
 
 import { h } from "/understudy/dom.js";
 
-/** Each agent has a colour and a shape of its own, so that colour alone never tells them apart. `eyes` is where the face sits. */
+/** An agent has a colour and a shape of its own, so that colour alone never tells two apart. `eyes`: where they sit. */
 export const SHAPES = [
   { name: "disc", path: "M12 3.5a8.5 8.5 0 1 1 0 17a8.5 8.5 0 1 1 0-17z", eyes: 11 },
   { name: "square", path: "M5 5h14v14h-14z", eyes: 11 },
@@ -25,7 +25,11 @@ export const STEPS = { up: [0, -1], down: [0, 1], left: [-1, 0], right: [1, 0], 
  */
 export function mark(order, colour) {
   const { name, path } = SHAPES[order % SHAPES.length];
-  const svg = h("svg:svg", { class: "agent-mark", viewBox: "0 0 24 24", role: "img", "aria-label": name }, h("svg:path", { d: path }));
+  const svg = h(
+    "svg:svg",
+    { class: "agent-mark", viewBox: "0 0 24 24", role: "img", "aria-label": name },
+    h("svg:path", { d: path }),
+  );
   svg.style.color = colour;
   return svg;
 }
@@ -40,7 +44,8 @@ function shape(data) {
 
 /**
  * Draw inside of one cell, in the 24 by 24 box.
- * @param {CanvasRenderingContext2D} pen @param {number} x centre, in pixels @param {number} y @param {number} size of the figure, in pixels
+ * @param {CanvasRenderingContext2D} pen @param {number} x centre, in pixels @param {number} y
+ * @param {number} size of the figure, in pixels
  * @param {() => void} draw
  */
 function inBox(pen, x, y, size, draw) {
@@ -52,7 +57,10 @@ function inBox(pen, x, y, size, draw) {
   pen.restore();
 }
 
-/** @param {CanvasRenderingContext2D} pen @param {number} x @param {number} y @param {number} rx @param {number} ry @param {string} colour */
+/**
+ * @param {CanvasRenderingContext2D} pen @param {number} x @param {number} y @param {number} rx @param {number} ry
+ * @param {string} colour
+ */
 function dot(pen, x, y, rx, ry, colour) {
   pen.beginPath();
   pen.ellipse(x, y, rx, ry, 0, 0, 7);
@@ -117,7 +125,8 @@ export function drawGhost(pen, x, y, cell, ghost, light) {
     pen.stroke(sheet);
     const [dx, dy] = STEPS[ghost.dir] ?? STEPS.none;
     const eye = !ghost.scared ? light.stage : ending ? light.ghost : light.ghostScared;
-    for (const side of [-3.2, 3.2]) dot(pen, 12 + side + dx * 1.2, 11 + dy * 1.2, ghost.scared ? 1.4 : 1.9, ghost.scared ? 1.4 : 2.8, eye);
+    for (const side of [-3.2, 3.2])
+      dot(pen, 12 + side + dx * 1.2, 11 + dy * 1.2, ghost.scared ? 1.4 : 1.9, ghost.scared ? 1.4 : 2.8, eye);
     if (!ghost.scared) return;
     pen.lineWidth = 1.6;
     pen.stroke(shape("M7.5 16l2.2-1.6 2.3 1.6 2.3-1.6 2.2 1.6"));
@@ -126,7 +135,8 @@ export function drawGhost(pen, x, y, cell, ghost, light) {
 
 /**
  * Names above their agents; below, where another name already is.
- * @param {CanvasRenderingContext2D} pen @param {{name: string, at: [number, number]}[]} cast @param {number} cell @param {number} width
+ * @param {CanvasRenderingContext2D} pen @param {{name: string, at: [number, number]}[]} cast @param {number} cell
+ * @param {number} width
  * @param {Record<string, string>} light
  */
 export function drawNames(pen, cast, cell, width, light) {
@@ -138,11 +148,16 @@ export function drawNames(pen, cast, cell, width, light) {
   pen.strokeStyle = light.stage;
   pen.fillStyle = light.stageInk;
   /** @type {{x: number, y: number, half: number}[]} */ const placed = [];
-  for (const { name, at: [x, y] } of cast) {
+  for (const {
+    name,
+    at: [x, y],
+  } of cast) {
     const short = name.length > 12 ? `${name.slice(0, 11)}…` : name;
     const half = pen.measureText(short).width / 2;
     const place = { x: Math.min(Math.max(x, half + 2), width - half - 2), y: y - cell * 0.86, half };
-    const taken = placed.some((other) => Math.abs(other.x - place.x) < other.half + half && Math.abs(other.y - place.y) < cell * 0.5);
+    const taken = placed.some(
+      (other) => Math.abs(other.x - place.x) < other.half + half && Math.abs(other.y - place.y) < cell * 0.5,
+    );
     if (taken || place.y < cell * 0.4) place.y = y + cell * 0.92;
     placed.push(place);
     pen.strokeText(short, place.x, place.y);

@@ -1,6 +1,12 @@
-/** What does not move: the maze as it stands in the dark, the same maze lit, the pellets, and the light that shows one in the other. */
+/**
+ * What does not move: the maze as it stands in the dark, the same maze lit, the pellets, and the light that shows one
+ * in the other.
+ */
 
-/** @param {number} width @param {number} height @returns {CanvasRenderingContext2D} the pen of a canvas that is not on the page */
+/**
+ * @param {number} width @param {number} height
+ * @returns {CanvasRenderingContext2D} the pen of a canvas that is not on the page
+ */
 function sheet(width, height) {
   const canvas = document.createElement("canvas");
   canvas.width = width;
@@ -27,13 +33,20 @@ export class Scenery {
     /** @type {string[]} */ this.rows = rows.map((row) => " ".repeat(row.length));
     /** @type {[number, number][]} */ this.lamps = [];
     this.#paint(this.dark, rows, light.scenery, `color-mix(in oklab, ${light.scenery} 20%, ${light.stage})`, null);
-    this.#paint(this.lit, rows, light.sceneryLit, `color-mix(in oklab, ${light.sceneryLit} 30%, ${light.stage})`, `color-mix(in srgb, ${light.lamp} 17%, transparent)`);
+    this.#paint(
+      this.lit,
+      rows,
+      light.sceneryLit,
+      `color-mix(in oklab, ${light.sceneryLit} 30%, ${light.stage})`,
+      `color-mix(in srgb, ${light.lamp} 17%, transparent)`,
+    );
     this.update(rows);
   }
 
   /**
-   * Walls are one thick rounded line through the centres of wall cells: a rim, and its inside. The floor reaches to those centres.
-   * @param {CanvasRenderingContext2D} pen @param {string[]} rows @param {string} rim @param {string} inside @param {string|null} floor
+   * Walls are one thick rounded line through the centres of wall cells: a rim, and its inside. The floor ends there.
+   * @param {CanvasRenderingContext2D} pen @param {string[]} rows @param {string} rim @param {string} inside
+   * @param {string|null} floor
    */
   #paint(pen, rows, rim, inside, floor) {
     const { cell } = this;
@@ -69,7 +82,10 @@ export class Scenery {
       pen.fill(ground);
     }
     pen.lineCap = pen.lineJoin = "round";
-    for (const [colour, width] of /** @type {const} */ ([[rim, 0.58], [inside, 0.58 - Math.max(0.1, 3 / cell)]])) {
+    for (const [colour, width] of /** @type {const} */ ([
+      [rim, 0.58],
+      [inside, 0.58 - Math.max(0.1, 3 / cell)],
+    ])) {
       pen.strokeStyle = pen.fillStyle = colour;
       pen.lineWidth = cell * width;
       pen.stroke(lines);
@@ -94,10 +110,15 @@ export class Scenery {
       }
     });
     this.rows = rows;
-    this.lamps = rows.flatMap((row, y) => [...row].flatMap((char, x) => (char === "o" ? [/** @type {[number, number]} */ ([x, y])] : [])));
+    this.lamps = rows.flatMap((row, y) =>
+      [...row].flatMap((char, x) => (char === "o" ? [/** @type {[number, number]} */ ([x, y])] : [])),
+    );
   }
 
-  /** Power pellets: lamps on the floor. @param {CanvasRenderingContext2D} pen @param {number} beat 0 to 1, how bright */
+  /**
+   * Power pellets: lamps on the floor.
+   * @param {CanvasRenderingContext2D} pen @param {number} beat 0 to 1, how bright
+   */
   glow(pen, beat) {
     const { cell } = this;
     for (const lamp of this.lamps) {
@@ -118,7 +139,8 @@ export class Scenery {
 
   /**
    * A pool of warm light around a place: the lit maze, seen through a soft round hole.
-   * @param {CanvasRenderingContext2D} pen @param {number} x centre in pixels @param {number} y @param {number} radius in cells, at most 6
+   * @param {CanvasRenderingContext2D} pen @param {number} x centre in pixels @param {number} y
+   * @param {number} radius in cells, at most 6
    */
   shine(pen, x, y, radius) {
     const { pool, cell } = this;
@@ -126,7 +148,13 @@ export class Scenery {
     const [left, top] = [Math.round(x) - r, Math.round(y) - r];
     pool.globalCompositeOperation = "copy";
     const hole = pool.createRadialGradient(r, r, 0, r, r, r);
-    for (const [at, alpha] of [[0, 1], [0.35, 0.75], [0.7, 0.25], [1, 0]]) hole.addColorStop(at, `rgb(0 0 0 / ${alpha})`);
+    for (const [at, alpha] of [
+      [0, 1],
+      [0.35, 0.75],
+      [0.7, 0.25],
+      [1, 0],
+    ])
+      hole.addColorStop(at, `rgb(0 0 0 / ${alpha})`);
     pool.fillStyle = hole;
     pool.fillRect(0, 0, 2 * r, 2 * r);
     pool.globalCompositeOperation = "source-in";

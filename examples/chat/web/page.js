@@ -12,7 +12,7 @@ document.title = `${room} · Understudy`;
 connectionMark(/** @type {HTMLElement} */ (document.querySelector("#connection")), socket);
 
 const chat = new Chat(/** @type {HTMLElement} */ (document.querySelector("#chat")), socket, room);
-chat.addEventListener("unread", () => {
-  document.title = `${chat.unread ? `(${chat.unread}) ` : ""}${room} · Understudy`;
+chat.lines.addEventListener("unread", () => {
+  document.title = `${chat.lines.unread ? `(${chat.lines.unread}) ` : ""}${room} · Understudy`;
 });
 addEventListener("hashchange", () => location.reload());

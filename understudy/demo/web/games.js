@@ -15,9 +15,14 @@ import { clock, count, h, say } from "/understudy/dom.js";
  * @property {number|null} started unix seconds
  * @property {number|null} ended unix seconds
  * @property {number} turn
- * @property {{winner: string|null, names: Record<string, string>, scores: Record<string, number>}|null} result by agent id
+ * @property {Result|null} result
  * @property {string|null} reason why it ended as it did: one line, or a traceback
  * @property {number} [viewers]
+ *
+ * @typedef {object} Result by agent id
+ * @property {string|null} winner
+ * @property {Record<string, string>} names
+ * @property {Record<string, number>} scores
  *
  * @typedef {{id: string, name: string, score: number}} Score
  */
@@ -50,7 +55,11 @@ function standings({ result }) {
 export function verdict(run) {
   const scores = standings(run);
   const winner = scores.find(({ id }) => id === run.result?.winner);
-  return winner ? `${winner.name} won with ${winner.score.toLocaleString("en")}` : scores.length ? `A draw at ${scores[0].score.toLocaleString("en")}` : "";
+  return winner
+    ? `${winner.name} won with ${winner.score.toLocaleString("en")}`
+    : scores.length
+      ? `A draw at ${scores[0].score.toLocaleString("en")}`
+      : "";
 }
 
 /** A reason in one line: of a traceback the last one, which says what happened. @param {Run} run */
@@ -61,7 +70,10 @@ export function headline(run) {
 
 /** @param {Run} run */
 function details(run) {
-  if (run.state === "finished") return standings(run).map(({ name, score }) => `${name} ${score.toLocaleString("en")}`).join(", ");
+  if (run.state === "finished")
+    return standings(run)
+      .map(({ name, score }) => `${name} ${score.toLocaleString("en")}`)
+      .join(", ");
   if (!underWay(run)) return headline(run) || (run.turn ? `at turn ${run.turn}` : "");
   return [run.node && `on ${run.node}`, run.viewers && count(run.viewers, "viewer")].filter(Boolean).join(", ");
 }
@@ -76,12 +88,25 @@ export class Games {
 
   /** @param {HTMLElement} host */
   constructor(host) {
-    this.nowEmpty = h("p", { class: "empty muted" });
+    this.nowEmpty = h("p", { class: "empty muted", hidden: true });
     this.now = h("ul", { "aria-label": "On now" });
     this.earlier = h("ul", { "aria-label": "Earlier" });
     this.earlierTitle = h("h3", { class: "small muted", hidden: true }, "Earlier");
     host.replaceChildren(this.nowEmpty, this.now, this.earlierTitle, this.earlier);
-    for (let i = 0; i < 2; i++) this.now.append(h("li", { "aria-hidden": "true" }, h("a", { class: "game" }, h("span", { class: "skeleton" }, "Game 0000"), h("span", { class: "skeleton" }, "On now"), h("span", { class: "skeleton small" }, "on engine-1, 2 viewers"))));
+    for (let i = 0; i < 2; i++)
+      this.now.append(
+        h(
+          "li",
+          { "aria-hidden": "true" },
+          h(
+            "a",
+            { class: "game" },
+            h("span", { class: "skeleton" }, "Game 0000"),
+            h("span", { class: "skeleton" }, "On now"),
+            h("span", { class: "skeleton small" }, "on engine-1, 2 viewers"),
+          ),
+        ),
+      );
   }
 
   /** Everything there is, as told at (re)join: what the server does not name any more is gone. @param {Run[]} runs */
@@ -107,10 +132,15 @@ export class Games {
     const list = underWay(run) ? this.now : this.earlier;
     if (row.item.parentElement !== list) {
       const focused = row.item.contains(document.activeElement);
-      const older = [...list.children].find((item) => (this.runs.get(/** @type {HTMLElement} */ (item).dataset.run ?? "")?.started ?? 0) <= (run.started ?? Infinity));
+      const older = [...list.children].find(
+        (item) =>
+          (this.runs.get(/** @type {HTMLElement} */ (item).dataset.run ?? "")?.started ?? 0) <=
+          (run.started ?? Infinity),
+      );
       list.insertBefore(row.item, older ?? null);
       if (focused) row.link.focus();
-      if (this.earlier.childElementCount > MOST) this.#forget(/** @type {HTMLElement} */ (this.earlier.lastElementChild));
+      if (this.earlier.childElementCount > MOST)
+        this.#forget(/** @type {HTMLElement} */ (this.earlier.lastElementChild));
     }
     this.#empty();
   }
@@ -124,7 +154,9 @@ export class Games {
 
   /** @returns {Run|undefined} the newest game under way */
   newest() {
-    return [...this.runs.values()].filter(underWay).sort((one, other) => (other.started ?? Infinity) - (one.started ?? Infinity))[0];
+    return [...this.runs.values()]
+      .filter(underWay)
+      .sort((one, other) => (other.started ?? Infinity) - (one.started ?? Infinity))[0];
   }
 
   /** @param {Run} run */
@@ -133,7 +165,14 @@ export class Games {
     const state = h("span", { class: "state small" }, h("span", { class: "mark", "aria-hidden": "true" }), word);
     const began = h("span", { class: "began small muted figures" }, run.started ? clock(run.started) : "");
     const details = h("span", { class: "details small muted cut" });
-    const link = h("a", { class: "game", href: `#run/${encodeURIComponent(run.id)}` }, h("b", { class: "mono" }, title(run)), state, details, began);
+    const link = h(
+      "a",
+      { class: "game", href: `#run/${encodeURIComponent(run.id)}` },
+      h("b", { class: "mono" }, title(run)),
+      state,
+      details,
+      began,
+    );
     const item = h("li", { "data-run": run.id }, link);
     if (run.id === this.#watched) link.setAttribute("aria-current", "true");
     const row = { item, link, state, word, details };

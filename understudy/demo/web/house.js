@@ -3,7 +3,8 @@
 import { clock, h, icon } from "/understudy/dom.js";
 
 /**
- * @typedef {{name: string, roles: string[], status: "joining"|"active"|"dead"|"left", address: string, pid: number, incarnation: number}} NodeInfo
+ * @typedef {{name: string, roles: string[], status: "joining"|"active"|"dead"|"left", address: string, pid: number,
+ *   incarnation: number}} NodeInfo
  * @typedef {{level: "info"|"warn", text: string, at: number}} Notice `at` in unix seconds
  */
 
@@ -31,7 +32,12 @@ export class House {
 
   /** @param {string} node @param {number} pid */
   served(node, pid) {
-    this.places.served.replaceChildren("Served by ", h("b", {}, node), ", process ", h("span", { class: "figures" }, pid));
+    this.places.served.replaceChildren(
+      "Served by ",
+      h("b", {}, node),
+      ", process ",
+      h("span", { class: "figures" }, pid),
+    );
     this.places.served.dataset.served = node;
     this.places.served.dataset.pid = String(pid);
   }
@@ -42,8 +48,20 @@ export class House {
     this.places.nodes.replaceChildren(
       ...nodes.map(({ name, roles, status, address, pid }) => {
         const { word, mark } = NODE[status] ?? NODE.left;
-        return h("li", { "data-node": name, "data-pid": pid, "data-status": status, "data-mark": mark, title: `${name} (${roles.join(", ") || "no role"}) at ${address}, process ${pid}: ${status}` },
-          h("span", { class: "mark", "aria-hidden": "true" }), h("b", { class: "cut" }, name), h("span", { class: "muted figures" }, status === "active" ? String(pid) : word), h("span", { class: "unseen" }, status));
+        return h(
+          "li",
+          {
+            "data-node": name,
+            "data-pid": pid,
+            "data-status": status,
+            "data-mark": mark,
+            title: `${name} (${roles.join(", ") || "no role"}) at ${address}, process ${pid}: ${status}`,
+          },
+          h("span", { class: "mark", "aria-hidden": "true" }),
+          h("b", { class: "cut" }, name),
+          h("span", { class: "muted figures" }, status === "active" ? String(pid) : word),
+          h("span", { class: "unseen" }, status),
+        );
       }),
     );
   }
@@ -57,14 +75,27 @@ export class House {
   notice({ level, text, at }) {
     const { notices } = this.places;
     if ([...notices.children].some((shown) => /** @type {HTMLElement} */ (shown).dataset.text === text)) return;
-    const close = h("button", { type: "button", class: "quiet", "aria-label": "Dismiss", onclick: () => item.remove() }, icon(CLOSE));
-    const item = h("div", { class: "notice", "data-notice": level, "data-text": text, "data-mark": level === "warn" ? "failing" : "alive" }, h("span", { class: "mark", "aria-hidden": "true" }), h("p", {}, text, " ", clock(at)), close);
+    const close = h(
+      "button",
+      { type: "button", class: "quiet", "aria-label": "Dismiss", onclick: () => item.remove() },
+      icon(CLOSE),
+    );
+    const item = h(
+      "div",
+      { class: "notice", "data-notice": level, "data-text": text, "data-mark": level === "warn" ? "failing" : "alive" },
+      h("span", { class: "mark", "aria-hidden": "true" }),
+      h("p", {}, text, " ", clock(at)),
+      close,
+    );
     notices.append(item);
     while (notices.childElementCount > MOST) notices.firstElementChild?.remove();
     this.#fade(item, STAYS[level] ?? STAYS.info);
   }
 
-  /** Leaves by itself, but not while somebody reads it with pointer or focus. @param {HTMLElement} item @param {number} after */
+  /**
+   * Leaves by itself, but not while somebody reads it with pointer or focus.
+   * @param {HTMLElement} item @param {number} after
+   */
   #fade(item, after) {
     setTimeout(() => (item.matches(":hover, :focus-within") ? this.#fade(item, 2_000) : item.remove()), after);
   }

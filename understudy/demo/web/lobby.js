@@ -1,8 +1,8 @@
 /**
  * The lobby: puts stage, games, chat and house together, and keeps them to what the topic `lobby` says.
  *
- * The address decides what is on stage: `#run/<id>` is that game, by link or by hand; without it the newest game under way is
- * shown, and the next one when there is one. Back and forward work, because the address is all there is.
+ * The address decides what is on stage: `#run/<id>` is that game, by link or by hand; without it the newest game under
+ * way is shown, and the next one when there is one. Back and forward work, because the address is all there is.
  */
 
 import { Chat } from "/chat/chat.js";
@@ -16,11 +16,14 @@ import { Stage } from "./stage.js";
 /** @param {string} id @returns {any} */
 const place = (id) => document.getElementById(id);
 
-const socket = new Socket();
+const socket = new Socket(undefined, { timeout: 15_000 }); // an engine may take its time to start a game
 const lobby = socket.channel("lobby");
 const house = new House({ nodes: place("nodes"), served: place("served-by"), notices: place("notices") });
 const games = new Games(place("games-lists"));
-const stage = new Stage(place("stage"), socket, { again: (seed) => newGame({ seed }), trouble: (words) => house.trouble(words) });
+const stage = new Stage(place("stage"), socket, {
+  again: (seed) => newGame({ seed }),
+  trouble: (words) => house.trouble(words),
+});
 const button = place("new-game");
 let known = false;
 let denials = 0;
@@ -42,7 +45,11 @@ function direct(fresh = false) {
   stage.watch(wish || (there && underWay(there) ? there.id : (games.newest() ?? there)?.id) || "");
   games.watch(stage.id);
   if (house.engine) stage.idle("The stage is empty.", "Press New game: house bots play, and everybody here can watch.");
-  else stage.idle("The stage is empty, and no engine is up.", "The supervisor is bringing one back. To add one by hand, see: understudy node --help");
+  else
+    stage.idle(
+      "The stage is empty, and no engine is up.",
+      "The supervisor is bringing one back. To add one by hand, see: understudy node --help",
+    );
 }
 
 /** @param {{seed?: number}} wish */
@@ -97,9 +104,9 @@ for (const jump of document.querySelectorAll("[data-jump]")) {
 }
 
 const chat = new Chat(place("chat"), socket);
-chat.addEventListener("unread", () => {
-  say(place("unread"), chat.unread ? ` ${chat.unread}` : "");
-  document.title = `${chat.unread ? `(${chat.unread}) ` : ""}Understudy`;
+chat.lines.addEventListener("unread", () => {
+  say(place("unread"), chat.lines.unread ? ` ${chat.lines.unread}` : "");
+  document.title = `${chat.lines.unread ? `(${chat.lines.unread}) ` : ""}Understudy`;
 });
 
 connectionMark(place("connection"), socket);

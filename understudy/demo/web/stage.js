@@ -30,22 +30,63 @@ export class Stage {
     this.socket = socket;
     this.house = house;
     this.title = h("h2", { id: "stage-title", class: "cut" }, "The stage");
-    this.mark = h("span", { class: "state small", hidden: true }, h("span", { class: "mark", "aria-hidden": "true" }), h("span"));
+    this.mark = h(
+      "span",
+      { class: "state small", hidden: true },
+      h("span", { class: "mark", "aria-hidden": "true" }),
+      h("span"),
+    );
     this.facts = h("p", { class: "facts small figures" });
-    this.link = h("button", { id: "copy-link", class: "quiet", type: "button", hidden: true, onclick: () => this.#copy() }, icon(LINK), h("span", { class: "wide" }, "Copy link"));
-    this.cancel = h("button", { id: "cancel", class: "quiet", type: "button", hidden: true, onclick: () => this.#cancel() }, "Cancel", h("span", { class: "wide" }, " game"));
+    this.link = h(
+      "button",
+      { id: "copy-link", class: "quiet", type: "button", hidden: true, onclick: () => this.#copy() },
+      icon(LINK),
+      h("span", { class: "wide" }, "Copy link"),
+    );
+    this.cancel = h(
+      "button",
+      { id: "cancel", class: "quiet", type: "button", hidden: true, onclick: () => this.#cancel() },
+      "Cancel",
+      h("span", { class: "wide" }, " game"),
+    );
     const place = h("div", { class: "place" });
     this.arena = new Arena(place);
     this.words = h("p", { class: "card-words" });
     this.more = h("p", { class: "card-more small" });
-    this.again = h("button", { id: "again", type: "button", hidden: true, onclick: () => this.house.again(this.#seed() ?? 0) });
+    this.again = h("button", {
+      id: "again",
+      type: "button",
+      hidden: true,
+      onclick: () => this.house.again(this.#seed() ?? 0),
+    });
     this.card = h("div", { class: "card", role: "status" }, this.words, this.more, this.again);
     this.late = h("p", { class: "late small", hidden: true });
     this.arena.box.append(this.card, this.late);
     place.append(h("div", { class: "curtain", "aria-hidden": "true" }, h("i"), h("i")));
-    this.lights = h("div", { class: "footlights", role: "progressbar", "aria-label": "Turns played", "aria-valuemin": 0 }, h("i"));
-    this.trace = h("details", { class: "trace small", hidden: true }, h("summary", {}, "Traceback"), h("pre", { class: "mono", tabindex: 0 }));
-    host.replaceChildren(h("header", { class: "caption" }, h("div", { class: "heading" }, this.title, this.mark), this.facts, this.link, this.cancel), place, this.lights, this.trace);
+    this.lights = h(
+      "div",
+      { class: "footlights", role: "progressbar", "aria-label": "Turns played", "aria-valuemin": 0 },
+      h("i"),
+    );
+    this.trace = h(
+      "details",
+      { class: "trace small", hidden: true },
+      h("summary", {}, "Traceback"),
+      h("pre", { class: "mono", tabindex: 0 }),
+    );
+    host.replaceChildren(
+      h(
+        "header",
+        { class: "caption" },
+        h("div", { class: "heading" }, this.title, this.mark),
+        this.facts,
+        this.link,
+        this.cancel,
+      ),
+      place,
+      this.lights,
+      this.trace,
+    );
     this.#show();
     setInterval(() => this.#look(), 500);
     socket.onState(() => this.#look());
@@ -91,7 +132,10 @@ export class Stage {
     this.#show();
     this.host.dataset.state = "denied";
     this.link.hidden = true;
-    this.#card(known ? "This game is gone." : "There is no such game here.", `The house says: ${reason}. Pick another, or press New game.`);
+    this.#card(
+      known ? "This game is gone." : "There is no such game here.",
+      `The house says: ${reason}. Pick another, or press New game.`,
+    );
   }
 
   /** @param {import("./games.js").Run} run newer facts about a game; others than the watched one are ignored */
@@ -129,6 +173,7 @@ export class Stage {
     this.mark.hidden = !run;
     this.trace.hidden = true;
     this.again.hidden = true;
+    this.card.removeAttribute("data-high");
     say(this.title, this.id ? title({ id: this.id }) : "The stage");
     if (!this.arena.frame) {
       say(this.facts, this.id ? "" : "Games play here, live, for everybody at once.");
@@ -149,9 +194,19 @@ export class Stage {
     const turn = this.arena.frame?.turn ?? run.turn;
     const at = turn ? ` at turn ${turn}` : "";
     const reason = headline(run);
-    if (run.state === "starting") return this.#card("Places, please.", run.node ? `${run.node} is making the game ready.` : "Waiting for an engine.");
+    if (run.state === "starting")
+      return this.#card(
+        "Places, please.",
+        run.node ? `${run.node} is making the game ready.` : "Waiting for an engine.",
+      );
     if (run.state === "running") return this.#card("", "");
-    if (run.state === "finished") this.#card(verdict(run) || "The game is over.", "");
+    if (run.state === "finished") {
+      const frame = this.arena.frame;
+      const winner = frame?.agents.find(({ id }) => id === frame.winner);
+      const low = Boolean(frame && winner && winner.y > frame.rows.length / 2);
+      this.card.toggleAttribute("data-high", low); // not over the winner
+      this.#card(verdict(run) || "The game is over.", "");
+    }
     if (run.state === "cancelled") this.#card(`Cancelled${at}.`, reason);
     if (run.state === "lost") this.#card(`Lost${at}.`, reason);
     if (run.state === "failed") {
@@ -173,9 +228,14 @@ export class Stage {
   #facts(frame) {
     const { run } = this;
     if (!run) return "";
-    const turn = frame ? `turn ${frame.turn} of ${frame.of}` : "";
+    const turn = frame ? `act ${frame.act}, turn ${frame.turn} of ${frame.of}` : "";
     const seed = this.#seed();
-    return [seed !== undefined && `seed ${seed}`, run.node && `${run.node}, process ${run.worker_pid ?? run.pid}`, run.viewers !== undefined && count(run.viewers, "viewer"), turn]
+    return [
+      seed !== undefined && `seed ${seed}`,
+      run.node && `${run.node}, process ${run.worker_pid ?? run.pid}`,
+      run.viewers !== undefined && count(run.viewers, "viewer"),
+      turn,
+    ]
       .filter(Boolean)
       .map((fact) => String(fact).replaceAll(" ", "\u00a0"))
       .join(" · ");

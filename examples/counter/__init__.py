@@ -1,0 +1,1 @@
+"""One actor and its supervisor: a counter that comes back after a crash."""

@@ -1,0 +1,1 @@
+"""Two nodes in two processes: an actor elsewhere is told like one next door."""

@@ -1,0 +1,111 @@
+"""Ends that come at an awkward moment are ends like any other."""
+
+import asyncio
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+
+from understudy.actors import Actor, ActorSystem, Killed, NoProc, Normal, Shutdown
+
+colour: ContextVar[str] = ContextVar("colour", default="none")
+
+
+class Painter(Actor):
+    """Has a context of its own from its start on, and stops itself in the middle of a turn."""
+
+    def __init__(self, seen: list[str]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    async def on_start(self) -> None:
+        colour.set("red")
+
+    def on_receive(self, message: Any) -> None:
+        self.stop()
+
+    def on_stop(self, reason: Any) -> None:
+        self.seen.append(colour.get())
+
+
+async def test_an_actor_that_stops_itself_in_its_turn_runs_its_hook_in_its_context() -> None:
+    seen: list[str] = []
+    async with ActorSystem() as system:
+        painter = await system.spawn(Painter, seen)
+        painter.tell("stop yourself")
+        assert await painter.ended() == Normal()
+    assert seen == ["red"]
+
+
+class Keeper(Actor):
+    """Keeps something in the background that must be given back."""
+
+    def __init__(self, given_back: asyncio.Event) -> None:
+        super().__init__()
+        self.given_back = given_back
+
+    def on_start(self) -> None:
+        self.run(self.keep(self.given_back))
+
+    @staticmethod
+    async def keep(given_back: asyncio.Event) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            given_back.set()
+
+
+async def test_a_background_task_cleans_up_even_if_its_actor_is_killed_before_it_began() -> None:
+    given_back = asyncio.Event()
+    async with ActorSystem() as system:
+        keeper = await system.spawn(Keeper, given_back)
+        keeper.kill()
+        async with asyncio.timeout(1):
+            await given_back.wait()
+
+
+class Sleeper(Actor):
+    """Waits for ever in every handler."""
+
+    async def on_receive(self, message: Any) -> None:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("end", ["exit", "kill"])
+async def test_an_actor_may_end_between_taking_a_message_and_the_first_step_of_its_handler(end: str) -> None:
+    """The handler's task exists then and has not begun: nothing of it may be left, and nobody may wait for a grace to pass."""
+    async with ActorSystem() as system:
+        sleeper = await system.spawn(Sleeper)
+        sleeper.tell("sleep")
+        while sleeper.task is None:  # type: ignore[attr-defined]
+            system.scheduler._tick()
+        sleeper.kill() if end == "kill" else sleeper.exit(Shutdown())
+        assert isinstance(await sleeper.ended(1.0), Killed | Shutdown | NoProc)
+        await asyncio.sleep(0)
+
+
+class Dresser(Actor):
+    """Is busy in a handler, and tidies up at its end."""
+
+    def __init__(self, seen: list[str]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    async def on_receive(self, message: Any) -> None:
+        colour.set(message)
+        await asyncio.Event().wait()
+
+    async def on_stop(self, reason: Any) -> None:
+        await asyncio.sleep(0)
+        self.seen.append(colour.get())
+
+
+async def test_an_actor_that_ends_in_the_middle_of_its_handler_runs_its_hook_in_its_context() -> None:
+    seen: list[str] = []
+    async with ActorSystem() as system:
+        dresser = await system.spawn(Dresser, seen)
+        dresser.tell("blue")
+        await asyncio.sleep(0.01)
+        dresser.exit(Shutdown())
+        assert await dresser.ended(1.0) == Shutdown()
+    assert seen == ["blue"]
