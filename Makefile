@@ -25,6 +25,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --loop uvloop --ignore tests/system --ignore tests/simulation
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -35,6 +36,7 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.link
 
 clean:
 	rm -rf $(VENV) .understudy build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis node_modules tests/system/screenshots

@@ -1,4 +1,7 @@
-"""Every `async def` test runs to its end in an event loop of its own, and fails if it leaves a task or a thread behind."""
+"""Every `async def` test runs to its end in an event loop of its own, and fails if it leaves a task behind.
+
+`--loop uvloop` runs them on uvloop instead of asyncio's own loop; `make test` does both.
+"""
 
 import asyncio
 import inspect
@@ -7,9 +10,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import uvloop
 
 TEST_TIMEOUT = 60.0
 """Seconds after which an asynchronous test is a failure: nothing here may hang."""
+
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--loop", choices=list(LOOPS), default="asyncio", help="the event loop of the asynchronous tests")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -25,7 +39,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         assert not left, f"the test left tasks behind: {left}"
 
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=LOOPS[pyfuncitem.config.getoption("--loop")]) as runner:
         runner.run(bounded())
     return True
 

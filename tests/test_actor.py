@@ -166,6 +166,32 @@ async def test_a_cancelled_spawn_leaves_nothing_behind() -> None:
         assert not system._top
 
 
+async def test_a_spawn_that_is_cancelled_twice_leaves_nothing_behind() -> None:
+    begun = asyncio.Event()
+
+    class Stubborn(Actor):
+        async def on_start(self) -> None:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                begun.set()
+                await asyncio.Event().wait()
+
+    async with ActorSystem() as system:
+        spawning = asyncio.create_task(system.spawn(Stubborn))
+        for _ in range(2):
+            await begun.wait()
+            begun.clear()
+            spawning.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await spawning
+        assert not system._top
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+
 async def test_a_kill_during_the_start_fails_the_spawn() -> None:
     class Slow(Actor):
         async def on_start(self) -> None:
@@ -362,6 +388,25 @@ async def test_a_background_error_fails_the_actor_even_while_a_handler_waits(err
         with pytest.raises(ActorDied) as died:
             await worker.call("wait")
         assert isinstance(died.value.reason, Failure)
+
+
+async def test_a_background_error_leaves_the_last_hook_its_time() -> None:
+    cleaned: list[str] = []
+
+    async def fail() -> None:
+        raise ValueError("no")
+
+    class Tidy(Actor):
+        def on_start(self) -> None:
+            self.run(fail())
+
+        async def on_failure(self, *_: Any) -> None:
+            await asyncio.sleep(0)
+            cleaned.append("tidy")
+
+    async with ActorSystem() as system:
+        await (await system.spawn(Tidy)).ended()
+    assert cleaned == ["tidy"]
 
 
 async def test_a_background_task_ends_with_its_actor() -> None:
