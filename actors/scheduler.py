@@ -28,6 +28,7 @@ from understudy.actors.envelope import Envelope, Reply
 from understudy.actors.errors import ActorDied, DeadlineExceeded, Refused
 from understudy.actors.mortician import Mortician
 from understudy.actors.reasons import Normal
+from understudy.actors.refusals import afresh, ends_request_only
 from understudy.actors.replies import LoopReply
 from understudy.actors.signals import Later, Stop, StopRequest, Unhandled
 
@@ -132,6 +133,10 @@ class Scheduler:
                     logger.exception("a signal failed: %s", function)
         finally:
             self._inside = not outside
+
+    def here(self) -> bool:
+        """Whether the caller runs on this loop."""
+        return threading.get_ident() == self.thread and self.loop.is_running()
 
     def refuse_blocking(self, what: str, remedy: str) -> None:
         """Raise if this is the loop's own thread, where a blocking wait could never end."""
@@ -298,7 +303,7 @@ class Scheduler:
         if isinstance(error, Refused | DeadlineExceeded) and ends_request_only(error):
             cell.envelope = None
             if reply is not None:
-                reply.fail(_afresh(error))
+                reply.fail(afresh(error))
             else:
                 self.mortician.dead_letter(cell, envelope.message if envelope is not None else item, "refused")
         else:
@@ -426,26 +431,6 @@ class Scheduler:
             if outside and self.intake:
                 self.drain()
                 self.credit = 0  # whoever handed over may have died of it: let it breathe
-
-
-def ends_request_only(error: BaseException) -> bool:
-    """Whether what a handler raised ends its request and not its actor.
-
-    A refusal of its own does; one that another actor sent it and that it let escape is a failure. So does the passing
-    of the request's own deadline: a client's impatience must never kill a server.
-    """
-    if isinstance(error, Refused):
-        return not error.relayed
-    return isinstance(error, DeadlineExceeded) and error.inherited
-
-
-def _afresh(error: Refused | DeadlineExceeded) -> Exception:
-    """The refusal as its caller gets it: a copy, since a handler may raise the same object again."""
-    if isinstance(error, DeadlineExceeded):
-        return DeadlineExceeded(str(error))
-    copy = type(error).__new__(type(error), *error.args)
-    copy.__dict__.update(error.__dict__)
-    return copy
 
 
 class Pending:

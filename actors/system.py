@@ -87,7 +87,8 @@ class ActorSystem:
     ) -> ActorRef[A]:
         if not (isinstance(cls, type) and issubclass(cls, Actor)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"spawn takes a subclass of Actor, not {cls!r}")
-        self._on_own_loop(f"spawn({cls.__name__})")
+        if not self.scheduler.here():
+            raise self._elsewhere("spawn")
         if self._ending is not None:
             raise StartFailed(cls.__name__, Shutdown(f"the system {self.name!r} is shutting down"))
         if parent is not None and parent.stage != ALIVE:
@@ -141,9 +142,11 @@ class ActorSystem:
             return task.result()
         except asyncio.CancelledError:
             signal(mortician.dismiss, (cell, Shutdown("its spawner was cancelled")))
-            await asyncio.wait((task,), timeout=CANCEL_GRACE)
-            cell.task = None
-            signal(mortician.stillborn, (cell, Shutdown("its spawner was cancelled")))
+            try:
+                await asyncio.wait((task,), timeout=CANCEL_GRACE)
+            finally:  # it may be cancelled once more
+                cell.task = None
+                signal(mortician.stillborn, (cell, Shutdown("its spawner was cancelled")))
             raise
         finally:
             if cell.task is task:
@@ -178,7 +181,8 @@ class ActorSystem:
 
         An actor may call it too: it is ended with the others, and the shutdown goes on without it.
         """
-        self._on_own_loop("shutdown")
+        if not self.scheduler.here():
+            raise self._elsewhere("shutdown")
         if self._ending is None:
             self._ending = self.loop.create_task(self._end_all(deadline), context=contextvars.Context())
         await asyncio.shield(self._ending)
@@ -199,12 +203,11 @@ class ActorSystem:
                 await cell.ended()
         self.scheduler.close()
 
-    def _on_own_loop(self, what: str) -> None:
-        if asyncio.get_running_loop() is not self.loop:
-            raise RuntimeError(
-                f"{what} belongs on the loop of the system {self.name!r}; from elsewhere use "
-                f"asyncio.run_coroutine_threadsafe(system.{what.partition('(')[0]}(...), system.loop)"
-            )
+    def _elsewhere(self, what: str) -> RuntimeError:
+        return RuntimeError(
+            f"{what} belongs on the loop of the system {self.name!r}; from elsewhere use "
+            f"asyncio.run_coroutine_threadsafe(system.{what}(...), system.loop)"
+        )
 
     # --- for the kernel ---
 

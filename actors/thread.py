@@ -29,7 +29,7 @@ from understudy.actors.deadlines import current_cell
 from understudy.actors.envelope import Envelope
 from understudy.actors.reasons import ExitReason
 from understudy.actors.ref import A
-from understudy.actors.scheduler import ends_request_only
+from understudy.actors.refusals import ends_request_only
 from understudy.actors.signals import Stop, StopRequest
 
 if TYPE_CHECKING:

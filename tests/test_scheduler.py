@@ -152,8 +152,13 @@ async def test_signals_from_another_thread_come_between_messages_not_inside_them
 
 
 async def test_nothing_is_left_after_a_hundred_thousand_actors_came_and_went() -> None:
+    def count() -> int:
+        gc.collect()
+        return sum(isinstance(one, Cell | Actor) for one in gc.get_objects())
+
     async with ActorSystem() as system:
         keeper = await system.spawn(Recorder)
+        before = count()
         for _ in range(100):
             batch = [await system.spawn(Echo) for _ in range(1000)]
             for ref in batch:
@@ -165,9 +170,7 @@ async def test_nothing_is_left_after_a_hundred_thousand_actors_came_and_went() -
         assert not system._names
         assert not system.scheduler.ready
         assert not system.scheduler.intake
-        gc.collect()
-        assert sum(isinstance(one, Echo) for one in gc.get_objects()) == 0
-        assert sum(isinstance(one, Cell) for one in gc.get_objects()) < 100
+        assert count() <= before
 
 
 async def test_an_error_of_the_scheduler_itself_does_not_end_it() -> None:

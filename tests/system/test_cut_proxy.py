@@ -83,21 +83,27 @@ class CuttingProxy:
                 await writer.drain()
 
 
-async def test_a_link_cut_twenty_times_under_two_hundred_thousand_messages_loses_doubles_and_reorders_none() -> None:
+async def cut_under_load(cuts: int) -> dict[str, int]:
+    """Send MESSAGES_A_CUT messages per cut through a proxy that cuts the connection amid each lot; the receiver's report."""
     async with running("tests.system.cut_link", "receive") as receiver:
         proxy = CuttingProxy(await receiver.line())
         address = await proxy.start()
         try:
             async with running("tests.system.cut_link", "send", address) as sender:
-                for _ in range(CUTS):
+                for _ in range(cuts):
                     cut = proxy.cut_after(BYTES_BEFORE_A_CUT)
                     await sender.say(str(MESSAGES_A_CUT))
                     await cut
                 assert await sender.ended() == 0
-                report = ast.literal_eval(sender.output)
+                report: dict[str, int] = ast.literal_eval(sender.output)
         finally:
             await proxy.stop()
-        assert proxy.cuts == CUTS
-        assert report.pop("resent") > 0
-        assert report == {"received": CUTS * MESSAGES_A_CUT, "lost": 0, "doubled": 0, "reordered": 0}
         assert await receiver.ended() == 0
+        return report | {"sent": cuts * MESSAGES_A_CUT, "cuts": proxy.cuts}
+
+
+async def test_a_link_cut_twenty_times_under_two_hundred_thousand_messages_loses_doubles_and_reorders_none() -> None:
+    report = await cut_under_load(CUTS)
+    assert report.pop("resent") > 0
+    sent = CUTS * MESSAGES_A_CUT
+    assert report == {"received": sent, "sent": sent, "cuts": CUTS, "lost": 0, "doubled": 0, "reordered": 0}
