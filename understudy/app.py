@@ -18,6 +18,9 @@ from understudy.transport import Node
 
 STDIN = 0
 
+ORPHAN_GRACE = 2.0
+"""Seconds that a process whose parent is gone has to end in order; then it just ends. Nobody is left to kill it."""
+
 
 def run(main: Coroutine[Any, Any, int]) -> int:
     """Run a program's main coroutine to its exit status, on uvloop where that is installed."""
@@ -87,6 +90,7 @@ class Requests:
             return
         if not data:
             self._loop.remove_reader(STDIN)
+            self._loop.call_later(ORPHAN_GRACE, os._exit, 1)
             _settle(self._stop, 0)
 
 

@@ -74,7 +74,9 @@ export class House {
   /** @param {Notice} notice */
   notice({ level, text, at }) {
     const { notices } = this.places;
-    if ([...notices.children].some((shown) => /** @type {HTMLElement} */ (shown).dataset.text === text)) return;
+    for (const shown of [...notices.children]) {
+      if (/** @type {HTMLElement} */ (shown).dataset.text === text) shown.remove(); // the same again is news of now
+    }
     const close = h(
       "button",
       { type: "button", class: "quiet", "aria-label": "Dismiss", onclick: () => item.remove() },
