@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test check bench proof clean
+.PHONY: help demo parts test check bench proof clean
 
 help:
 	@echo "make demo   start the supervised two-node cluster and open http://127.0.0.1:4000"
@@ -23,7 +23,16 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/understudy demo
 
-test: $(STAMP)
+# What tests drive and Python packages do not bring: installed where that is possible, else its tests are skipped and say so.
+parts:
+	@command -v chromium >/dev/null || if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		echo "installing chromium for the browser tests"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	else \
+		echo "chromium is not here and cannot be installed by this user: the browser tests will be skipped"; \
+	fi
+
+test: $(STAMP) parts
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --loop uvloop --ignore tests/system --ignore tests/simulation
 

@@ -15,7 +15,6 @@ look at what is left in its mailbox, so every late message wakes the scheduler, 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -26,13 +25,14 @@ from understudy.actors.address import Address
 from understudy.actors.bonds import VOID, Bonds, Monitor
 from understudy.actors.deadlines import allowance, current_cell, current_request, due_by, speaker
 from understudy.actors.envelope import Envelope, Reply
-from understudy.actors.errors import ActorDied, DeadlineExceeded, Deadlock, Refused
+from understudy.actors.errors import ActorDied, Deadlock
 from understudy.actors.mortician import ALIVE, DEAD, LEAVING
 from understudy.actors.reasons import ExitReason, NoProc, Shutdown
 from understudy.actors.ref import DEFAULT_TIMEOUT, A, ActorRef, Watcher
 from understudy.actors.replies import Answer, ForeignLoopReply, LoopReply, ThreadReply
 from understudy.actors.scheduler import Pending, Scheduler
 from understudy.actors.signals import Down, StopRequest
+from understudy.actors.waiting import answer, end
 
 if TYPE_CHECKING:
     import pykka
@@ -128,8 +128,8 @@ class Cell(ActorRef[A]):
         future: asyncio.Future[Any]
         if pending is not None:
             future = pending.future
-            deadline, inherited = due_by(timeout, loop.time())
-            pending.envelope.deadline = deadline
+            due = due_by(timeout, loop.time())
+            pending.envelope.deadline = due.deadline
         elif self.reason is not None or scheduler.lost():
             raise ActorDied(NoProc(), repr(self))
         else:
@@ -138,27 +138,13 @@ class Cell(ActorRef[A]):
                 raise Deadlock(f"{self!r} called itself: it could never answer. Call a method of your own instead.")
             loop = asyncio.get_running_loop()
             here = loop is scheduler.loop
-            deadline, inherited = allowance(timeout, loop.time())
+            due = allowance(timeout, loop.time())
             future = loop.create_future()
             reply: Reply = LoopReply(future) if here and not self.threaded else ForeignLoopReply(future, loop)
             # Another loop has another clock: what is left is all that can be said across.
-            expiry = deadline if here else scheduler.loop.time() + (deadline - loop.time())
+            expiry = due.deadline if here else scheduler.loop.time() + (due.deadline - loop.time())
             self.tell(Envelope(message, reply, sender=caller, deadline=expiry))
-        timer = loop.call_at(deadline, _time_is_up, future, self, timeout, inherited)
-        try:
-            if pending is not None:
-                await asyncio.sleep(0)  # the callee's death may have reached the caller through a link: then end here
-            return await future
-        except Refused as refusal:
-            refusal.relayed = True
-            raise
-        except DeadlineExceeded as late:
-            late.inherited = inherited  # whoever noticed first, it is the same deadline
-            raise
-        finally:
-            timer.cancel()
-            if not future.cancel() and not future.cancelled():
-                future.exception()  # seen, even if the caller was cancelled at the same moment
+        return await answer(future, self, due, timeout, handed_off=pending is not None)
 
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         if block and self.threaded and current_cell.get() is self:
@@ -200,18 +186,7 @@ class Cell(ActorRef[A]):
     async def ended(self, timeout: float | None = None) -> ExitReason:
         if self.stage == DEAD and self.reason is not None:
             return self.reason
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[ExitReason] = loop.create_future()
-        token = self.system.next_token()
-        self._monitor(token, _Vigil(future, loop))
-        try:
-            await asyncio.wait((future,), timeout=timeout)
-            if not future.done():
-                raise TimeoutError(f"{self!r} did not end within {timeout} s")
-            return future.result()
-        finally:
-            self._demonitor(token)
-            future.cancel()
+        return await end(self, self.system.next_token(), timeout)
 
     # --- who it is ---
 
@@ -351,27 +326,3 @@ class Cell(ActorRef[A]):
         if self.bonds is not None and sender in self.bonds.links:
             self.bonds.links.discard(sender)
             self.scheduler.mortician.exit_signal(self, sender, reason)
-
-
-class _Vigil:
-    """The watcher behind `ended()`: sets a future of whichever loop waits."""
-
-    __slots__ = ("future", "loop")
-
-    def __init__(self, future: asyncio.Future[ExitReason], loop: asyncio.AbstractEventLoop) -> None:
-        self.future = future
-        self.loop = loop
-
-    def down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
-        with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits any more
-            self.loop.call_soon_threadsafe(self._over, reason)
-
-    def _over(self, reason: ExitReason) -> None:
-        if not self.future.done():
-            self.future.set_result(reason)
-
-
-def _time_is_up(future: asyncio.Future[Any], callee: ActorRef[Any], timeout: float, inherited: bool) -> None:
-    if not future.done():
-        whose = "the request being handled had no more time" if inherited else f"within {timeout} s"
-        future.set_exception(DeadlineExceeded(f"{callee!r} did not answer: {whose}", inherited=inherited))

@@ -16,9 +16,7 @@ import pykka
 from understudy.actors import (
     ActorRef,
     Address,
-    DeadlineExceeded,
     ExitReason,
-    Refused,
     Shutdown,
     UnderstudyError,
     Watcher,
@@ -27,6 +25,7 @@ from understudy.actors.deadlines import allowance, current_cell, current_request
 from understudy.actors.envelope import Reply
 from understudy.actors.ref import DEFAULT_TIMEOUT, A
 from understudy.actors.replies import ForeignLoopReply, LoopReply, ThreadReply
+from understudy.actors.waiting import answer, end
 from understudy.transport.operations import EXIT, KILL, STOP, TELL
 from understudy.transport.wire import Encoder, explained
 
@@ -74,7 +73,7 @@ class RemoteRef(ActorRef[A]):
     async def call(self, message: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:
         link = self.link
         loop = asyncio.get_running_loop()
-        deadline, inherited = allowance(timeout, loop.time())
+        due = allowance(timeout, loop.time())
         future: asyncio.Future[Any] = loop.create_future()
         envelope = current_request.get()
         context = (current_cell.get(), envelope.trace if envelope is not None else b"")
@@ -82,18 +81,13 @@ class RemoteRef(ActorRef[A]):
         reply = LoopReply(future) if here else ForeignLoopReply(future, loop)
         request = _Request(link, self, message, reply)
         if here:
-            request.send(deadline - loop.time(), *context)
+            request.send(due.deadline - loop.time(), *context)
         else:
             _checked(link, self, message)
-            link.system.scheduler.signal(request.send_from_afar, (deadline - loop.time(), *context))
-        timer = loop.call_at(deadline, _time_is_up, future, self, timeout, inherited)
+            link.system.scheduler.signal(request.send_from_afar, (due.deadline - loop.time(), *context))
         try:
-            return await future
-        except Refused as refusal:
-            refusal.relayed = True
-            raise
+            return await answer(future, self, due, timeout)
         finally:
-            timer.cancel()
             if here:
                 request.forget()
             else:
@@ -126,15 +120,7 @@ class RemoteRef(ActorRef[A]):
         return self.link.lost is None
 
     async def ended(self, timeout: float | None = None) -> ExitReason:
-        loop = asyncio.get_running_loop()
-        vigil = _Vigil(loop)
-        token = self.link.system.next_token()
-        self._monitor(token, vigil)
-        try:
-            async with asyncio.timeout(timeout):
-                return await vigil.future
-        finally:
-            self._demonitor(token)
+        return await end(self, self.link.system.next_token(), timeout)
 
     # --- who it is ---
 
@@ -241,23 +227,6 @@ class _Request:
         self._link.forget(self._number)
 
 
-class _Vigil:
-    """The watcher behind `ended()`."""
-
-    __slots__ = ("_loop", "future")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self.future: asyncio.Future[ExitReason] = loop.create_future()
-
-    def down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
-        self._loop.call_soon_threadsafe(self._over, reason)
-
-    def _over(self, reason: ExitReason) -> None:
-        if not self.future.done():
-            self.future.set_result(reason)
-
-
 def _from_afar(link: Link, ref: RemoteRef[Any], message: Any) -> None:
     """A tell from another thread: refused there if it cannot be sent, then handed to the loop."""
     _checked(link, ref, message)
@@ -273,9 +242,3 @@ def _checked(link: Link, ref: RemoteRef[Any], message: Any) -> None:
 
 def _unannounced(definition: bytes) -> None:
     """A trial announces nothing."""
-
-
-def _time_is_up(future: asyncio.Future[Any], callee: ActorRef[Any], timeout: float, inherited: bool) -> None:
-    if not future.done():
-        whose = "the request being handled had no more time" if inherited else f"within {timeout} s"
-        future.set_exception(DeadlineExceeded(f"{callee!r} did not answer: {whose}", inherited=inherited))

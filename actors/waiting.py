@@ -1,0 +1,75 @@
+"""What waiting for another actor means, wherever it lives: for its answer, or for its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from understudy.actors.deadlines import Allowance
+from understudy.actors.errors import DeadlineExceeded, Refused
+from understudy.actors.reasons import ExitReason
+from understudy.actors.ref import ActorRef
+
+
+async def answer(
+    future: asyncio.Future[Any], callee: ActorRef[Any], due: Allowance, timeout: float, *, handed_off: bool = False
+) -> Any:
+    """Wait for the answer to a request until it is due. Whatever comes after that is dropped.
+
+    `handed_off`: the callee has run on the caller's own stack. Its death may have reached the caller through a link: let
+    the loop have its turn first, so that the caller ends there.
+    """
+    timer = asyncio.get_running_loop().call_at(due.deadline, _time_is_up, future, callee, due, timeout)
+    try:
+        if handed_off:
+            await asyncio.sleep(0)
+        return await future
+    except Refused as refusal:
+        refusal.relayed = True
+        raise
+    except DeadlineExceeded as late:
+        late.inherited = due.inherited  # whoever noticed first, it is the same deadline
+        raise
+    finally:
+        timer.cancel()
+        if not future.cancel() and not future.cancelled():
+            future.exception()  # seen, even if the caller was cancelled at the same moment
+
+
+async def end(ref: ActorRef[Any], token: int, timeout: float | None) -> ExitReason:
+    """Wait for an actor's end through a monitor with that token. TimeoutError after `timeout` seconds."""
+    vigil = _Vigil(asyncio.get_running_loop())
+    ref._monitor(token, vigil)
+    try:
+        await asyncio.wait((vigil.future,), timeout=timeout)
+        if not vigil.future.done():
+            raise TimeoutError(f"{ref!r} did not end within {timeout} s")
+        return vigil.future.result()
+    finally:
+        ref._demonitor(token)
+        vigil.future.cancel()
+
+
+class _Vigil:
+    """The watcher behind `ended()`: sets a future of whichever loop waits."""
+
+    __slots__ = ("_loop", "future")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.future: asyncio.Future[ExitReason] = loop.create_future()
+
+    def down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
+        with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._over, reason)
+
+    def _over(self, reason: ExitReason) -> None:
+        if not self.future.done():
+            self.future.set_result(reason)
+
+
+def _time_is_up(future: asyncio.Future[Any], callee: ActorRef[Any], due: Allowance, timeout: float) -> None:
+    if not future.done():
+        whose = "the request being handled had no more time" if due.inherited else f"within {timeout} s"
+        future.set_exception(DeadlineExceeded(f"{callee!r} did not answer: {whose}", inherited=due.inherited))
