@@ -1,6 +1,7 @@
 # Understudy's workshop: `make demo` and `make test` are all a newcomer needs.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
+PORT ?= 4000
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -8,7 +9,7 @@ STAMP := $(VENV)/.installed
 .PHONY: help demo parts test check bench proof clean
 
 help:
-	@echo "make demo   start the supervised two-node cluster and open http://127.0.0.1:4000"
+	@echo "make demo   start the supervised two-node cluster, page at http://127.0.0.1:$(PORT)"
 	@echo "make test   run every test        make check  lint, types, layers"
 	@echo "make bench  side by side figures  make clean  remove what was made"
 
@@ -21,7 +22,7 @@ $(STAMP): pyproject.toml
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/understudy demo
+	$(BIN)/understudy demo --port $(PORT)
 
 # What tests drive and Python packages do not bring: installed where that is possible, else its tests are skipped and say so.
 parts:

@@ -18,9 +18,10 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, cast
 
-from understudy.actors import Actor, ExitReason, Request, message
+from understudy.actors import Actor, ExitReason, Failure, Request, Stop, message
 
 logger = logging.getLogger("understudy.supervisors")
 
@@ -43,13 +44,14 @@ class ProcessExited(Exception):
 class OsProcess(Actor):
     """Runs `argv`. Ready once it printed a line that starts with `ready` (at once if None); later lines are logged.
 
-    `env` is its whole environment (None: ours); `grace`: seconds from SIGTERM to SIGKILL at an orderly end.
+    `label` is what reports call it (None: the program's name); `env` is its whole environment (None: ours); `grace`: seconds from SIGTERM to SIGKILL at an orderly end.
     """
 
     def __init__(
         self,
         argv: Sequence[str],
         *,
+        label: str | None = None,
         ready: str | None = None,
         env: Mapping[str, str] | None = None,
         grace: float = 4.0,
@@ -59,6 +61,7 @@ class OsProcess(Actor):
             raise ValueError(f"argv is a list of a program and its arguments, not {argv!r}")
         self.stop_timeout = grace + 2 * LAST_WORDS
         self._argv = tuple(argv)
+        self.label = label if label is not None else Path(self._argv[0]).name
         self._ready = ready
         self._env = dict(env) if env is not None else None
         self._grace = grace
@@ -83,7 +86,9 @@ class OsProcess(Actor):
         try:
             await asyncio.wait((program.ready, program.exited), return_when=asyncio.FIRST_COMPLETED)
             if not program.ready.done():
-                raise ProcessExited(f"it {_ending(program.code)} before it was ready; its error output says why")
+                raise ProcessExited(
+                    f"{self.label} {_ending(program.code)} before it was ready; its own output says why"
+                )
         except BaseException:
             program.end()
             await program.over(LAST_WORDS)
@@ -94,7 +99,8 @@ class OsProcess(Actor):
     async def on_receive(self, message: Any) -> Any:
         match message:
             case ProcessExited():
-                raise message
+                logger.error("%s", message)
+                return Stop(Failure.of(message))
             case ProcessStatus():
                 pid = self._program.pid if self._program is not None else None
                 return {"argv": list(self._argv), "pid": pid, "ready": self.ready_line}
@@ -117,7 +123,7 @@ class OsProcess(Actor):
         try:
             await asyncio.shield(program.exited)
             await program.over(LAST_WORDS)
-            return ProcessExited(f"process {program.pid} {_ending(program.code)}")
+            return ProcessExited(f"{self.label} (process {program.pid}) {_ending(program.code)}")
         finally:
             program.end()
 

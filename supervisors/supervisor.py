@@ -212,7 +212,7 @@ class Supervisor(Actor):
                 logger.error("%r could not restart %r: %s", self.actor_ref, child.id, error)
                 self.actor_ref.tell(_TryAgain(child.id))
             else:
-                logger.warning("%r restarted %r after: %s", self.actor_ref, child.id, post.last_exit)
+                logger.warning("%s restarted %r", self.name or type(self).__name__, child.id)
         return None
 
     # --- starting and ending one ---

@@ -26,6 +26,7 @@ def test_every_wing_is_linked_packaged_and_may_not_be_imported_bare(wing: str) -
     assert f"understudy.{wing}" in setuptools["packages"]
     assert setuptools["package-dir"][f"understudy.{wing}"] == wing
     assert wing in banned or wing == "examples"
+    assert f"understudy/{wing}" in PROJECT["tool"]["pyright"]["include"]
 
 
 def test_every_package_inside_a_wing_is_packaged() -> None:

@@ -60,7 +60,7 @@ async def test_a_killed_program_is_started_again_by_the_supervisor() -> None:
         os.kill(pid, signal.SIGKILL)
         reason = await first.ended()
         assert isinstance(reason, Failure)
-        assert f"process {pid} was ended by SIGKILL" in reason.message
+        assert f"(process {pid}) was ended by SIGKILL" in reason.message
         [info] = await supervisor.call(WhichChildren(), timeout=30.0)
         assert info.ref is not None
         again = await pid_of(info.ref)

@@ -6,6 +6,7 @@ join the cluster ──> start the root supervisor ──> "ready NAME ADDRESS .
 """
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -15,6 +16,8 @@ from typing import Any
 from understudy.actors import ActorRef
 from understudy.console import say
 from understudy.transport import Node
+
+logger = logging.getLogger("understudy.app")
 
 STDIN = 0
 
@@ -36,30 +39,49 @@ async def serve(
     open_root: Callable[[Node], Awaitable[ActorRef[Any]]],
     *,
     supervised: bool = False,
-    ready: Callable[[Node], Awaitable[str]] | None = None,
+    announce: Callable[[Node], str] | None = None,
 ) -> int:
     """Run `node` with the root actor that `open_root` starts, until told to stop; returns the exit status.
 
-    `supervised`: end when standard input does, that is, with the parent process, however that ends. `ready` returns
-    what to add to the line that says so. The status is 0 after a request to stop, 1 when the root or the node died.
+    `supervised`: say "ready NAME ADDRESS process PID" for the parent that waits for it, and end when standard input does,
+    that is, with the parent, however that ends. `announce` returns what to say to a person instead. The status is 0
+    after a request to stop, also one that comes before everything has started; 1 when the root or the node died.
     """
     stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     with Requests(stop, supervised=supervised):
-        async with node:
-            root = await open_root(node)
-            watch = asyncio.create_task(root.ended())
-            watch.add_done_callback(lambda _: _settle(stop, 1))
-            doom = asyncio.create_task(node.ended())
-            doom.add_done_callback(lambda _: _settle(stop, 1))
-            try:
-                say(
-                    f"ready {node.name} {node.address} process {os.getpid()} {await ready(node) if ready else ''}".rstrip()
-                )
-                return await stop
-            finally:
-                for task in (watch, doom):
-                    task.cancel()
-                await asyncio.gather(watch, doom, return_exceptions=True)
+        life = asyncio.create_task(_live(node, open_root, ready if supervised or announce is None else announce))
+        await asyncio.wait((life, stop), return_when=asyncio.FIRST_COMPLETED)
+        if not life.done():
+            logger.info("stopping")
+            life.cancel()
+            await asyncio.wait((life,))
+        if not life.cancelled():
+            return life.result()
+        return stop.result()
+
+
+async def _live(
+    node: Node, open_root: Callable[[Node], Awaitable[ActorRef[Any]]], announce: Callable[[Node], str]
+) -> int:
+    async with node:
+        root = await open_root(node)
+        say(announce(node))
+        ends: list[asyncio.Task[Any]] = [asyncio.create_task(root.ended()), asyncio.create_task(node.ended())]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for end in ends:
+                if end.done():
+                    logger.error("%s ends: %s", node.name, end.result())
+            return 1
+        finally:
+            for end in ends:
+                end.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)
+
+
+def ready(node: Node) -> str:
+    """The line that a supervising process waits for."""
+    return f"ready {node.name} {node.address} process {os.getpid()}"
 
 
 class Requests:

@@ -1,6 +1,7 @@
 """The command line: `understudy demo`, `understudy node`. What goes wrong is said in one line that tells what to do."""
 
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def cli() -> None:
 def demo_command(host: str, port: int, state: Path, verbose: bool) -> None:
     """Start a supervised two-node cluster with a live game and a chat, and print the link to open."""
     log_to_console("director", verbose=verbose)
+    _loopback(host)
     _exit(demo(host=host, port=port, state=_writable(state), verbose=verbose))
 
 
@@ -61,6 +63,7 @@ def demo_command(host: str, port: int, state: Path, verbose: bool) -> None:
 def node_command(name: str, state: Path, verbose: bool, **options: Any) -> None:
     """Run one node called NAME: an engine that plays games, or a stage that serves the page."""
     log_to_console(name, verbose=verbose)
+    _loopback(options["host"])
     _exit(node(name, state=_writable(state), **options))
 
 
@@ -81,7 +84,20 @@ def _sentence(error: BaseException) -> str:
     """The innermost cause is what the user can do something about."""
     while isinstance(error, StartFailed) and isinstance(error.__cause__, Exception):
         error = error.__cause__
-    return str(error) or type(error).__name__
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+
+
+def _loopback(host: str) -> None:
+    """The page knows no users yet, and whoever reaches it may start games: not for strangers."""
+    try:
+        here = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        here = False
+    if not here:
+        raise click.ClickException(
+            f"--host {host} is not on loopback: refused, because the page knows no users yet; "
+            f"use an address of 127.0.0.0/8, or put a proxy that asks who comes in front of it"
+        )
 
 
 def _writable(state: Path) -> Path:

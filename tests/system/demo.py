@@ -36,6 +36,22 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def command_of(pid: int) -> list[str]:
+    """The command line of that process; empty once it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return []
+
+
+def still_running(pids: list[int], after: float) -> list[int]:
+    """Which of these processes have not ended after so many seconds. A process closes its files before it is gone."""
+    end = time.monotonic() + after
+    while (left := [pid for pid in pids if is_running(pid)]) and time.monotonic() < end:
+        threading.Event().wait(0.01)
+    return left
+
+
 def children_of(pid: int) -> list[int]:
     """The processes below `pid`, all generations."""
     try:

@@ -3,18 +3,21 @@
 import asyncio
 import itertools
 import os
+import re
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.system.demo import UNDERSTUDY, Demo, Terminal, free_port, is_running
+from tests.system.demo import UNDERSTUDY, Demo, Terminal, children_of, command_of, free_port, is_running, still_running
 from understudy import Node
 from understudy.supervisors import ChildInfo, WhichChildren
 
 GONE_WITHIN = 5.0
 BACK_WITHIN = 10.0
+ORPHANS_GONE_WITHIN = 3.0
+"""Two seconds for an orderly end, and one for a busy machine to see it."""
 
 
 def states(demo: Demo) -> dict[str, str]:
@@ -161,7 +164,7 @@ def test_a_killed_stage_is_back_and_serves_again(demo: Demo) -> None:
 def test_a_second_engine_joins_without_sharing_a_file_and_gets_its_share(demo: Demo, tmp_path: Path) -> None:
     arguments = ("node", "engine-2", "--listen", "tcp://127.0.0.2:0", "--join", demo.join_address, "--state", tmp_path)
     with Terminal(UNDERSTUDY, *arguments) as engine:
-        engine.wait_for(r"ready engine-2 tcp://127\.0\.0\.2:\d+")
+        engine.wait_for(r"engine-2 at tcp://127\.0\.0\.2:\d+ is in the cluster with director, engine-1, stage")
         started: list[str] = []
         played: set[object] = set()
         end = time.monotonic() + BACK_WITHIN
@@ -226,6 +229,42 @@ def test_a_node_to_join_that_is_not_there_is_said_in_one_line(tmp_path: Path) ->
 # --- the end ---
 
 
+def test_ctrl_c_while_starting_ends_everything_too(tmp_path: Path) -> None:
+    """Even while a node process hangs in its start."""
+    demo = Terminal(UNDERSTUDY, "demo", "--port", str(free_port()), "--state", tmp_path / "state")
+    with demo:
+        demo.wait_for("director is process")
+        end = time.monotonic() + STARTS
+        while not (stage := [pid for pid in children_of(demo.process.pid) if "--supervised" in command_of(pid)]):
+            assert time.monotonic() < end
+        os.kill(stage[0], signal.SIGSTOP)
+        demo.process.send_signal(signal.SIGINT)
+        assert demo.exit_status(5) == 0
+        assert still_running(stage, after=0.5) == []
+        assert "Open" not in demo.text
+
+
+def test_a_node_process_that_hangs_is_replaced(demo: Demo) -> None:
+    seen = len(demo.lines)
+    engine = demo.process_of("engine-1")
+    for line in demo.lines:
+        if match := re.search(r"started engine-1 \S+ process (\d+)", line):
+            engine = int(match.group(1))
+    os.kill(engine, signal.SIGSTOP)
+    demo.wait_for("engine-1 hangs", BACK_WITHIN, after=seen)
+    assert demo.process_of("engine-1", after=seen) != engine
+    demo.request("DELETE", f"/runs/{play_once_possible(demo, time.monotonic() + BACK_WITHIN)}")
+
+
+def test_the_page_is_not_opened_to_strangers(tmp_path: Path) -> None:
+    with Terminal(
+        UNDERSTUDY, "demo", "--host", "0.0.0.0", "--port", str(free_port()), "--state", tmp_path
+    ) as open_house:
+        assert open_house.exit_status(STARTS) == 1
+        assert len(open_house.lines) == 1
+        assert "not on loopback" in open_house.text
+
+
 def test_ctrl_c_ends_everything_in_order_within_5_s(tmp_path: Path) -> None:
     with Demo(tmp_path / "state") as demo:
         wait_until_state(demo, play_once_possible(demo, time.monotonic() + BACK_WITHIN), {"running"}, BACK_WITHIN)
@@ -235,8 +274,10 @@ def test_ctrl_c_ends_everything_in_order_within_5_s(tmp_path: Path) -> None:
         demo.process.send_signal(signal.SIGINT)
         assert demo.exit_status(5) == 0
         assert time.monotonic() - begin < 5
-        assert [pid for pid in family if is_running(pid)] == []
+        assert still_running(family, after=0.5) == []
         assert "Traceback" not in demo.text
+        stopped = [line.split()[-3] for line in demo.lines if line.endswith("has stopped")]
+        assert stopped == ["engine-1", "stage"], "in reverse order of start"
         left = {path.name for path in (tmp_path / "state").iterdir()}
         assert not {name for name in left if name.endswith((".sock", ".pid", "-wal", "-shm"))}, left
 
@@ -247,6 +288,4 @@ def test_nothing_outlives_a_director_that_is_killed(tmp_path: Path) -> None:
         family = demo.family()
         os.kill(demo.process.pid, signal.SIGKILL)
         demo.process.wait()
-        # Its terminal ends when the last process that writes to it has ended.
-        demo.exit_status(5)
-        assert [pid for pid in family if is_running(pid)] == []
+        assert still_running(family, after=ORPHANS_GONE_WITHIN) == []

@@ -5,6 +5,7 @@ node ── NodeUp, NodeLost ──> │    ── Poster(nodes), Poster(notice)
 Show ── Audience(run, n) ──> │
 """
 
+import logging
 import os
 from collections import deque
 from dataclasses import replace
@@ -14,6 +15,8 @@ from understudy.actors import Actor, ActorRef, Down, Request, message
 from understudy.engine import ENDED, Follow, RunChanged, RunInfo
 from understudy.runs import run_json
 from understudy.transport import Member, Node, NodeLost, NodeUp
+
+logger = logging.getLogger("understudy.demo")
 
 
 @message("understudy.demo.Poster")
@@ -97,6 +100,8 @@ class Billboard(Actor):
     def _changed(self, info: RunInfo) -> None:
         if info.state in ENDED and info.run not in self._past:
             self._past.append(info.run)
+            if info.state in ("lost", "failed"):
+                logger.warning("game %s is %s: %s", info.run, info.state, (info.reason or "").partition("\n")[0])
         self._runs[info.run] = info
         self._post("run", self._run(info))
         while len(self._past) > SHOWN:
@@ -139,6 +144,7 @@ class Billboard(Actor):
         ]
 
     def _notice(self, level: str, text: str) -> None:
+        logger.log(logging.WARNING if level == "warn" else logging.INFO, "%s", text)
         self._post("notice", {"level": level, "text": text, "at": self.system.world.wall()})
 
     def _post(self, event: str, payload: dict[str, Any]) -> None:

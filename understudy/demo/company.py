@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from understudy.actors import ActorRef
+from understudy.actors import ActorRef, ExitReason, Failure, Shutdown
 from understudy.app import command, serve
-from understudy.console import say
-from understudy.supervisors import Child, OsProcess, Supervisor
-from understudy.transport import Node
+from understudy.supervisors import Child, OsProcess, ProcessStatus, Supervisor, WhichChildren
+from understudy.transport import Node, NodeLost, NodeUp
 
 logger = logging.getLogger("understudy.demo")
 
@@ -32,15 +31,24 @@ class NodeProcess(OsProcess):
         await super().on_start()
         logger.info("%s", self.ready_line.replace("ready ", "started ", 1))
 
+    async def on_stop(self, reason: ExitReason) -> None:
+        await super().on_stop(reason)
+        if not isinstance(reason, Failure):
+            logger.info("%s has stopped", self.label)
+
 
 class Company(Supervisor):
-    """The node processes, in order of start. A killed one is back at once, many times over: it is a demonstration."""
+    """The node processes, in order of start. A killed one is back at once, many times over: it is a demonstration.
+
+    One that hangs is noticed by the other nodes: once they have declared it dead, its process is ended and replaced.
+    """
 
     intensity = 20
     period = 60.0
 
-    def __init__(self, nodes: Sequence[tuple[str, Sequence[str]]]) -> None:
+    def __init__(self, node: Node, nodes: Sequence[tuple[str, Sequence[str]]]) -> None:
         super().__init__()
+        self._node = node
         self._nodes = nodes
 
     def children(self) -> list[Child]:
@@ -49,11 +57,33 @@ class Company(Supervisor):
                 NodeProcess,
                 id=name,
                 args=(argv,),
-                kwargs={"ready": "ready ", "grace": GRACE},
+                kwargs={"label": name, "ready": "ready ", "grace": GRACE},
                 shutdown=GRACE + 1.0,
             )
             for name, argv in self._nodes
         ]
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        self._node.subscribe(self.actor_ref)
+
+    async def on_receive(self, message: Any) -> Any:
+        match message:
+            case NodeUp():
+                return None
+            case NodeLost(name, incarnation, reason):
+                return await self._replace(name, incarnation, reason)
+            case _:
+                return await super().on_receive(message)
+
+    async def _replace(self, name: str, incarnation: int, reason: str) -> None:
+        lost = next((row for row in self._node.members() if row.key == (name, incarnation)), None)
+        for child in await super().on_receive(WhichChildren()):
+            if lost is None or lost.status != "dead" or child.id != name or child.ref is None:
+                continue
+            if (await child.ref.call(ProcessStatus()))["pid"] == lost.pid:
+                logger.error("%s hangs (%s): ending process %s", name, reason, lost.pid)
+                child.ref.exit(Shutdown(reason))
 
 
 async def demo(*, host: str, port: int, state: Path, verbose: bool) -> int:
@@ -65,17 +95,11 @@ async def demo(*, host: str, port: int, state: Path, verbose: bool) -> int:
     ]
 
     async def open_company(node: Node) -> ActorRef[Any]:
-        return await node.spawn(Company, nodes, name="company")
+        return await node.spawn(Company, node, nodes, name="company")
 
-    async def curtain(node: Node) -> str:
-        say("")
-        say(f"  Open  http://{host}:{port}/")
-        say(
-            f"  One more engine:  understudy node engine-2 --listen tcp://127.0.0.2:0 --join {node.address} --state other"
-        )
-        say("  Ctrl-C ends everything.")
-        say("")
-        return ""
+    def curtain(node: Node) -> str:
+        join = f"understudy node engine-2 --listen tcp://127.0.0.2:0 --join {node.address} --state other"
+        return f"\n  Open  http://{host}:{port}/\n  One more engine:  {join}\n  Ctrl-C ends everything.\n"
 
     logger.info("director is process %s", os.getpid())
-    return await serve(Node("director", state=state, roles=("director",)), open_company, ready=curtain)
+    return await serve(Node("director", state=state, roles=("director",)), open_company, announce=curtain)

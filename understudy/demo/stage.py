@@ -82,5 +82,9 @@ async def node(
             return await node.spawn(Stage, node, host, port, name="stage")
         return await node.spawn(EngineRoom, name="engine-room")
 
+    def announcement(node: Node) -> str:
+        others = ", ".join(row.node for row in node.members() if row.status == "active" and row.node != node.name)
+        return f"{node.name} at {node.address} is in the cluster with {others or 'nobody yet'}. Ctrl-C leaves it."
+
     member = Node(name, listen=listen, join=join, state=state, roles=(role,))
-    return await serve(member, open_root, supervised=supervised)
+    return await serve(member, open_root, supervised=supervised, announce=announcement)
