@@ -12,6 +12,7 @@ help:
 	@echo "make demo   start the supervised two-node cluster, page at http://127.0.0.1:$(PORT)"
 	@echo "make test   run every test        make check  lint, types, layers"
 	@echo "make bench  side by side figures  make clean  remove what was made"
+	@echo "make proof simulation [SEED=7]    a proof, written to docs/proofs"
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Understudy needs Python 3.11 or newer; $$($(PYTHON) --version) is what '$(PYTHON)' is. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -47,6 +48,17 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.link
+
+# The words after `proof` name it: to make they are goals with nothing to do.
+ifeq (proof,$(firstword $(MAKECMDGOALS)))
+PROOF := $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
+.PHONY: $(PROOF)
+$(PROOF):
+	@:
+endif
+
+proof: $(STAMP)
+	$(BIN)/python -m tests.proof $(PROOF) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) .understudy build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis node_modules tests/system/screenshots

@@ -146,7 +146,7 @@ class Actor(PykkaActor):
         self._still_mine()
         monitor = self._cell.tied().monitors.pop(token, None)
         if monitor is not None:
-            monitor.ref._demonitor(token)
+            monitor.ref._demonitor(token, self._cell)
         if flush:
             if monitor is not None:
                 monitor.active = False
@@ -257,18 +257,18 @@ class Actor(PykkaActor):
         if self._cell.actor is not self:
             raise ActorDied(self._cell.reason or Killed(), repr(self._cell))
 
-    # --- Pykka's extension points: an actor of ours is started by `spawn` and needs none of them ---
+    # --- what Pykka has and we have not ---
 
-    @staticmethod
-    def _create_actor_inbox() -> NoReturn:
-        raise TypeError("an actor's mailbox is made by the system: start it with `await system.spawn(Class, ...)`")
+    @classmethod
+    def start(cls, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Pykka's way to start an actor. Ours needs a system to live in: TypeError, which says how."""
+        raise TypeError(
+            f"start {cls.__name__} with `await system.spawn({cls.__name__}, ...)`, of an ActorSystem or a Node"
+        )
 
-    @staticmethod
-    def _create_future() -> pykka.Future[Any]:
-        return pykka.ThreadingFuture[Any]()
-
-    def _start_actor_loop(self) -> NoReturn:
-        raise TypeError(f"start {type(self).__name__} with `await system.spawn({type(self).__name__}, ...)`")
+    _create_actor_inbox = _create_future = _start_actor_loop = (
+        start  # abstract in Pykka, and only its `start` calls them
+    )
 
 
 def _duration(seconds: float, least: float = 0.0) -> float:

@@ -41,7 +41,7 @@ class Bonds:
         self.children: dict[Cell[Any], bool] = {}
         self.links: set[ActorRef[Any]] = set()
         self.monitors: dict[int, Monitor] = {}
-        self.watchers: dict[int, Watcher] = {}
+        self.watchers: dict[tuple[int, Watcher], None] = {}  # systems of one process may use the same tokens
         self.timers: set[Timer] = set()
         self.owed: dict[Later, None] = {}  # in order: whoever asked first is answered first
         self.tasks: set[asyncio.Task[Any]] = set()

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from understudy.actors.address import Address
 from understudy.actors.bonds import VOID, Bonds, Monitor
-from understudy.actors.deadlines import allowance, current_cell, current_request, due_by, speaker
+from understudy.actors.deadlines import allowance, current_cell, current_request, due_by, speaker, unusable
 from understudy.actors.envelope import Envelope, Reply
 from understudy.actors.errors import ActorDied, Deadlock
 from understudy.actors.mortician import ALIVE, DEAD, LEAVING
 from understudy.actors.reasons import ExitReason, NoProc, Shutdown
-from understudy.actors.ref import DEFAULT_TIMEOUT, A, ActorRef, Watcher
+from understudy.actors.ref import DEFAULT_TIMEOUT, A, ActorRef, Watcher, described
 from understudy.actors.replies import Answer, ForeignLoopReply, LoopReply, ThreadReply
 from understudy.actors.scheduler import Pending, Scheduler
 from understudy.actors.signals import Down, StopRequest
@@ -105,14 +105,18 @@ class Cell(ActorRef[A]):
         scheduler = self.scheduler
         loop = scheduler.loop
         pending: Pending | None = None
-        if (
-            self.idle
-            and self.reason is None
-            and threading.get_ident() == scheduler.thread
-            and not scheduler.intake
-            and loop.is_running()
-            and timeout > 0
-        ):
+        try:
+            direct = (
+                timeout > 0
+                and self.idle
+                and self.reason is None
+                and threading.get_ident() == scheduler.thread
+                and not scheduler.intake
+                and loop.is_running()
+            )
+        except TypeError:
+            raise unusable(timeout) from None
+        if direct:
             actor = self.actor
             request = current_request.get()
             in_time = request is None or request.deadline is None or request.deadline > loop.time()
@@ -214,16 +218,15 @@ class Cell(ActorRef[A]):
         return f"urn:understudy:{self.address.node}:{self.address.incarnation}:{self.id}"
 
     def __repr__(self) -> str:
-        name = self.name
-        return f"<{self.kind.__name__}{f' {name!r}' if name else ''} {self.address}>"
+        return described(self.kind.__name__, self.name, self.address)
 
     # --- signals ---
 
     def _monitor(self, token: int, watcher: Watcher) -> None:
         self.on_loop(self._watched, token, watcher)
 
-    def _demonitor(self, token: int) -> None:
-        self.on_loop(self._unwatched, token)
+    def _demonitor(self, token: int, watcher: Watcher) -> None:
+        self.on_loop(self._unwatched, token, watcher)
 
     def _link(self, sender: ActorRef[Any]) -> None:
         self.on_loop(self._linked, sender)
@@ -304,11 +307,11 @@ class Cell(ActorRef[A]):
         if self.stage == DEAD:
             watcher.down(token, self, NoProc())
         else:
-            self.tied().watchers[token] = watcher
+            self.tied().watchers[token, watcher] = None
 
-    def _unwatched(self, token: int) -> None:
+    def _unwatched(self, token: int, watcher: Watcher) -> None:
         if self.bonds is not None:
-            self.bonds.watchers.pop(token, None)
+            self.bonds.watchers.pop((token, watcher), None)
 
     def _linked(self, sender: ActorRef[Any]) -> None:
         if self.stage == DEAD:

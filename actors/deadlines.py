@@ -59,13 +59,19 @@ class Allowance(NamedTuple):
 
 
 def allowance(timeout: float, now: float) -> Allowance:
-    """Until when a call begun `now` may wait. Raises ValueError for a negative timeout, DeadlineExceeded if none is left."""
-    if not timeout >= 0:
-        raise ValueError(f"a timeout is a number of seconds from 0 up, not {timeout!r}")
+    """Until when a call begun `now` may wait. Raises as `unusable` says, and DeadlineExceeded if no time is left."""
+    if not isinstance(timeout, int | float) or not timeout >= 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise unusable(timeout)
     due = due_by(timeout, now)
     if due.inherited and due.deadline <= now:
         raise DeadlineExceeded("no time is left of the request being handled", inherited=True)
     return due
+
+
+def unusable(timeout: object) -> Exception:
+    """The error for what is no timeout: ValueError for a number, TypeError for anything else."""
+    kind = ValueError if isinstance(timeout, int | float) else TypeError
+    return kind(f"a timeout is a number of seconds from 0 up, not {timeout!r}; math.inf waits as long as it takes")
 
 
 def due_by(timeout: float, now: float) -> Allowance:

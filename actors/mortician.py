@@ -2,9 +2,13 @@
 
     close ──> the async handler's task ends ──> hook ──> names, timers, tasks freed ──> queued requests answered
                                                               ──> children, last one first ──> links and monitors fire
+                                                                                           ──> its parent learns of it
 
 `close` is the moment the world sees: from then on a call fails and a tell becomes a dead letter. What comes after may
-take time, when a handler or hook is asynchronous or there are children; nothing here ever waits in place. All of it
+take time, when a handler or hook is asynchronous or there are children; nothing here ever waits in place.
+
+A kill is over for the world at once: links and monitors fire first, and the children end in the background. Its parent
+learns of it when the last of them has ended: whoever starts it again finds their names free. All of it
 runs as signals (see scheduler.py), never inside a handler and never nested: a chain of ten thousand linked actors
 dies without recursion.
 """
@@ -75,15 +79,18 @@ class Mortician:
             self.bow_out(cell)
 
     def kill(self, cell: Cell[Any]) -> None:
-        """End `cell` for the world at once, even while an earlier end of it is under way."""
-        if cell.stage in (ALIVE, CLOSED):
-            cell.reason = Killed()
-            cell.last_words = None
-            cell.stage = CLOSED
-            if cell.task is not None:
-                cancel(cell.task)  # abandoned if it does not obey: nobody waits for it
-                cell.task = None
-            self._clear_out(cell)
+        """End `cell` for the world at once, even while an earlier end of it is under way. Its children end after it."""
+        if cell.stage == DEAD:
+            return
+        cell.reason = Killed()
+        cell.last_words = None
+        if cell.task is not None:
+            cancel(cell.task)  # abandoned if it does not obey: nobody waits for it
+            cell.task = None
+        if cell.stage < LEAVING:
+            self._free(cell)
+        self._announce(cell)
+        self._end_next_child(cell)
 
     def crashed(self, cell: Cell[Any], message: object, error: BaseException) -> None:
         """A handler, hook or background task of `cell` raised."""
@@ -183,8 +190,11 @@ class Mortician:
 
     def _clear_out(self, cell: Cell[Any]) -> None:
         """Free what it held, answer who waits, end its children."""
-        if cell.stage >= LEAVING:
-            return
+        if cell.stage < LEAVING:
+            self._free(cell)
+            self._end_next_child(cell)
+
+    def _free(self, cell: Cell[Any]) -> None:
         cell.stage = LEAVING
         bonds = cell.bonds
         if bonds is not None:
@@ -205,51 +215,52 @@ class Mortician:
                 at_hand.reply.fail(ActorDied(cell.reason, repr(cell)))
         cell.envelope = None
         self.bury(cell)
-        self._end_next_child(cell)
 
     def _end_next_child(self, cell: Cell[Any]) -> None:
-        if cell.stage != LEAVING:  # two children's obituaries came at once, and the first one was the last
-            return
         children = cell.bonds.children if cell.bonds is not None else None
         if children:
             child, linked = children.popitem()  # the last one: a look at it would walk over all that have gone
             children[child] = linked
             self._scheduler.signal(self.dismiss, (child, Shutdown("its parent ended")))
-            return  # its obituary brings us back
-        self._announce(cell)
+            return  # its departure brings us back
+        if cell.stage == LEAVING:
+            self._announce(cell)
+        self._depart(cell)
 
     def _announce(self, cell: Cell[Any]) -> None:
-        """It is over: tell whoever is tied to it."""
-        reason, bonds, parent = cell.reason, cell.bonds, cell.parent
+        """It is over for the world: tell whoever is tied to it."""
+        reason, bonds = cell.reason, cell.bonds
         assert reason is not None, "a closed cell has its reason"
         cell.stage = DEAD
         cell.actor = None
         cell.context = None
         cell.laid_to_rest()
         self.bury_late(cell)
-        if parent is None:
-            self._scheduler.system.forget(cell)
-        else:
-            self._leave_parent(cell, parent, reason)
         if bonds is None:
             return
-        cell.bonds = Bonds(bonds.name) if bonds.name is not None else None  # the name stays, for whoever reads a report
+        cell.bonds = None
+        if bonds.name is not None or bonds.children:  # the name stays, for whoever reads a report
+            cell.bonds = Bonds(bonds.name)
+            cell.bonds.children = bonds.children
         signal = self._scheduler.signal  # one signal each: whoever cannot be told does not keep the others from it
         for ref in tuple(bonds.links):
             signal(ref._linked_exit, (cell, reason))
-        for token, watcher in tuple(bonds.watchers.items()):
+        for token, watcher in tuple(bonds.watchers):
             signal(watcher.down, (token, cell, reason))
         for token, monitor in tuple(bonds.monitors.items()):
-            signal(monitor.ref._demonitor, (token,))
+            signal(monitor.ref._demonitor, (token, cell))
 
-    def _leave_parent(self, cell: Cell[Any], parent: Cell[Any], reason: ExitReason) -> None:
-        if parent.bonds is None:
-            return
-        linked = parent.bonds.children.pop(cell, False)
-        if parent.stage == LEAVING:
-            self._scheduler.signal(self._end_next_child, (parent,))
-        elif linked:
-            self._scheduler.signal(self.exit_signal, (parent, cell, reason))
+    def _depart(self, cell: Cell[Any]) -> None:
+        """Nothing of it is left, its children included: make room. Two children that depart at once may bring it here twice."""
+        parent = cell.parent
+        if parent is None:
+            self._scheduler.system.forget(cell)
+        elif parent.bonds is not None and (linked := parent.bonds.children.pop(cell, None)) is not None:
+            if parent.stage >= LEAVING:
+                self._scheduler.signal(self._end_next_child, (parent,))
+            elif linked:
+                assert cell.reason is not None, "a closed cell has its reason"
+                self._scheduler.signal(self.exit_signal, (parent, cell, cell.reason))
 
     # --- what is left ---
 

@@ -8,7 +8,7 @@ from understudy.actors.address import Address
 from understudy.actors.dead_letters import DeadLetter
 from understudy.actors.errors import ActorDied
 from understudy.actors.reasons import ExitReason, NoProc, Shutdown
-from understudy.actors.ref import DEFAULT_TIMEOUT, A, ActorRef, Watcher
+from understudy.actors.ref import DEFAULT_TIMEOUT, A, ActorRef, Watcher, described
 from understudy.actors.replies import Answer
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ def checked_name(name: str) -> str:
     """The name, if an actor may have it; else ValueError."""
     if not isinstance(name, str) or not 0 < len(name) <= NAME_LIMIT:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"an actor's name is a text of 1 to {NAME_LIMIT} characters, not {name!r}")
+    if "@" in name:
+        raise ValueError(f"an actor's name has no '@', which stands between a name and its node; this one is {name!r}")
     return name
 
 
@@ -85,7 +87,7 @@ class NamedRef(ActorRef[A]):
         return self._name
 
     def __repr__(self) -> str:
-        return f"<{self._name!r} at {self.system.name}>"
+        return described("actor", self._name, self.system.name)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, NamedRef) and other.system is self.system and other._name == self._name
@@ -100,10 +102,10 @@ class NamedRef(ActorRef[A]):
         else:
             self.system.scheduler.signal(watcher.down, (token, self, NoProc()))
 
-    def _demonitor(self, token: int) -> None:
+    def _demonitor(self, token: int, watcher: Watcher) -> None:
         ref = self.system.whereis(self._name)
         if ref is not None:
-            ref._demonitor(token)
+            ref._demonitor(token, watcher)
 
     def _link(self, sender: ActorRef[Any]) -> None:
         ref = self.system.whereis(self._name)

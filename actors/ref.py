@@ -127,7 +127,7 @@ class ActorRef(Generic[A]):
     def _monitor(self, token: int, watcher: Watcher) -> None:
         raise NotImplementedError
 
-    def _demonitor(self, token: int) -> None:
+    def _demonitor(self, token: int, watcher: Watcher) -> None:
         raise NotImplementedError
 
     def _link(self, sender: ActorRef[Any]) -> None:
@@ -143,3 +143,8 @@ class ActorRef(Generic[A]):
     def _linked_exit(self, sender: ActorRef[Any], reason: ExitReason) -> None:
         """The exit signal of a link whose other end died."""
         raise NotImplementedError
+
+
+def described(kind: str, name: str | None, at: object) -> str:
+    """How every reference prints: its class, or "actor" where that is not known, then its name, and where it is."""
+    return f"<{kind} {f'{name!r} ' if name else ''}at {at}>"

@@ -1,8 +1,9 @@
-"""What a handler may raise and live on: its own refusal, or the passing of its request's deadline."""
+"""How a request fails though its actor lives: by a refusal, by its own deadline, by an error given to its `Later`."""
 
 from __future__ import annotations
 
-from understudy.actors.errors import DeadlineExceeded, Refused
+from understudy.actors.errors import CallError, DeadlineExceeded, NotRegistered, Overloaded, Refused
+from understudy.actors.reasons import Failure
 
 
 def ends_request_only(error: BaseException) -> bool:
@@ -23,3 +24,13 @@ def afresh(error: Refused | DeadlineExceeded) -> Exception:
     copy = type(error).__new__(type(error), *error.args)
     copy.__dict__.update(error.__dict__)
     return copy
+
+
+def told(error: Exception) -> Exception:
+    """The error as a caller may get it, here or on another node: one of those that a call ends in, or a CallError
+    that says what failed. What broke at the callee must not pass for a fault of the caller's own code."""
+    if isinstance(error, CallError | NotRegistered | Overloaded):
+        return error
+    failed = CallError(f"the request failed: {Failure.of(error)}")
+    failed.__cause__ = error
+    return failed

@@ -313,6 +313,9 @@ class Scheduler:
     # --- asynchronous handlers ---
 
     def _start_burst(self, cell: Cell[Any], actor: Actor, item: Any, handler: Coroutine[Any, Any, Any]) -> None:
+        if cell.context is None and self._scratch != self._base:  # the plain part of this very turn has set something
+            current_cell.set(cell)
+            cell.context = self._scratch
         cell.task = self.loop.create_task(self._burst(cell, actor, item, handler), context=self.context_of(cell))
 
     async def _burst(self, cell: Cell[Any], actor: Actor, item: Any, handler: Coroutine[Any, Any, Any] | None) -> None:
@@ -324,6 +327,8 @@ class Scheduler:
         try:
             if cell.reason is not None and handler is not None:  # it ended before this task began
                 handler.close()
+                if actor.asynchronous:  # else its plain part has run
+                    self.mortician.bury_one(cell, item)
                 return
             current_request.set(item if item.__class__ is Envelope else None)
             while True:

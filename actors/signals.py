@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from understudy.actors.message import message
 from understudy.actors.reasons import ExitReason, Normal
 from understudy.actors.ref import ActorRef
+from understudy.actors.refusals import told
 
 if TYPE_CHECKING:
     from understudy.actors.envelope import Reply
@@ -58,8 +59,12 @@ class Later:
         self._settle(lambda reply: reply.set(value))
 
     def fail(self, error: Exception) -> None:
-        """Answer with an error: the caller's `call` raises it."""
-        self._settle(lambda reply: reply.fail(error))
+        """Answer with an error. The caller's `call` raises it if it is a CallError, such as Refused; any other arrives as a
+        CallError that says what failed."""
+        if not isinstance(error, Exception):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"Later.fail takes an exception, such as Refused('why not'), not {error!r}")
+        failure = told(error)
+        self._settle(lambda reply: reply.fail(failure))
 
     def owe(self, reply: Reply, owed: dict[Later, None]) -> None:
         """The handler has returned this. For the kernel."""

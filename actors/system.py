@@ -20,7 +20,7 @@ from understudy.actors.actor import Actor
 from understudy.actors.cell import Cell
 from understudy.actors.dead_letters import DeadLetters
 from understudy.actors.errors import NameTaken, StartFailed
-from understudy.actors.mortician import ALIVE, CANCEL_GRACE, DEAD
+from understudy.actors.mortician import ALIVE, CANCEL_GRACE
 from understudy.actors.names import NamedRef, checked_name
 from understudy.actors.reasons import Failure, Shutdown
 from understudy.actors.ref import ActorRef
@@ -44,7 +44,7 @@ class ActorSystem:
         # A simulated loop brings a scheduler of its own, under whose seed the actors take turns.
         self.scheduler: Scheduler = getattr(self.loop, "scheduler_class", Scheduler)(self, self.loop)
         self._names: dict[str, Cell[Any]] = {}
-        self._top: dict[Cell[Any], None] = {}
+        self._top: dict[Cell[Any], asyncio.Future[None] | None] = {}  # with the future of a shutdown that waits for it
         self._numbers = itertools.count(1)
         self._tokens = itertools.count(1)
         self._ending: asyncio.Task[None] | None = None
@@ -191,16 +191,16 @@ class ActorSystem:
         end = self.loop.time() + deadline
         for cell in reversed(tuple(self._top)):
             cell.on_loop(self.scheduler.mortician.dismiss, cell, Shutdown("the system shuts down"))
-            if cell.stage == DEAD:
+            if cell not in self._top:
                 await self.scheduler.breathe()
                 continue
-            try:
-                await cell.ended(max(0.0, end - self.loop.time()))
-            except TimeoutError:
+            gone = self._top[cell] = self.loop.create_future()
+            await asyncio.wait((gone,), timeout=max(0.0, end - self.loop.time()))
+            if not gone.done():
                 logger.error("%r did not end within the system's deadline of %s s: killed", cell, deadline)
                 for one in reversed(_family(cell)):
                     one.kill()
-                await cell.ended()
+                await gone
         self.scheduler.close()
 
     def _elsewhere(self, what: str) -> RuntimeError:
@@ -216,8 +216,10 @@ class ActorSystem:
         return next(self._tokens)
 
     def forget(self, cell: Cell[Any]) -> None:
-        """A top-level actor ended."""
-        self._top.pop(cell, None)
+        """A top-level actor and all its children have ended."""
+        waiting = self._top.pop(cell, None)
+        if waiting is not None:
+            waiting.set_result(None)
 
 
 async def _outcome(cell: Cell[Any], starting: Coroutine[Any, Any, None]) -> BaseException | None:

@@ -47,7 +47,7 @@ async def end(ref: ActorRef[Any], token: int, timeout: float | None) -> ExitReas
             raise TimeoutError(f"{ref!r} did not end within {timeout} s")
         return vigil.future.result()
     finally:
-        ref._demonitor(token)
+        ref._demonitor(token, vigil)
         vigil.future.cancel()
 
 

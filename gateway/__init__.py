@@ -3,7 +3,7 @@
 from understudy.gateway.connection import Connection, Serializer
 from understudy.gateway.events import stream
 from understudy.gateway.gateway import Gateway, GetUrl
-from understudy.gateway.http import HttpError, Mount
+from understudy.gateway.http import HttpError, Mount, json_answer
 from understudy.gateway.messages import Member
 from understudy.gateway.presence import Presence
 from understudy.gateway.room import Room
@@ -20,5 +20,6 @@ __all__ = [
     "Room",
     "Serializer",
     "Topic",
+    "json_answer",
     "stream",
 ]

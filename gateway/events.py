@@ -1,6 +1,7 @@
 """Server-sent events, `GET /topics/{topic}/events`: a topic's broadcasts for curl, scripts and `EventSource`.
 
     : keep-alive                        a comment, every 15 s
+    id: joined
     event: joined                       first of all: the reply to the join
     data: {"run": {...}}
 
@@ -10,6 +11,10 @@
 
 The listener joins the topic's room like any other member, with the query's parameters as its payload, and can be
 refused like any other: then the answer is an HTTP error, and no `EventSource` tries again.
+
+The stream ends with its room, and after the last event of a topic that the room concluded (`Room.conclude`). An
+`EventSource` takes any end for an accident and comes back, with the last id it saw; to a concluded topic it is answered
+with 204, which tells it to stay away.
 """
 
 import asyncio
@@ -37,7 +42,7 @@ class EventSerializer:
         self.chunked = chunked
 
     def reply(self, join_ref: str | None, ref: str | None, topic: str, status: str, response: bytes) -> bytes:
-        return self.piece(b"event: joined\ndata: %b\n\n" % response)
+        return self.piece(b"id: joined\nevent: joined\ndata: %b\n\n" % response)
 
     def push(self, join_ref: str | None, topic: str, event: str, payload: bytes) -> bytes:
         return self.piece(b"event: %b\ndata: %b\n\n" % (_one_line(event), payload))
@@ -86,7 +91,7 @@ class _KeepAlive:
 class Listener(Actor):
     """The session of a listener: one topic, nothing to say.
 
-    `outcome` is set once: to None when it is in, to the reason when it is not.
+    `outcome` is set once: to what the room said when it let the listener in, or to the reason why it did not.
     """
 
     def __init__(
@@ -95,7 +100,7 @@ class Listener(Actor):
         services: Services,
         topic: str,
         payload: dict[str, Any],
-        outcome: asyncio.Future[str | None],
+        outcome: asyncio.Future[Admitted | str],
     ) -> None:
         super().__init__()
         self.connection = connection
@@ -108,7 +113,7 @@ class Listener(Actor):
         fanout = self.services.fanout
         self.member = Member(self.system.world.token(), self.actor_ref, fanout, self.services.node)
         fanout.tell(Watch(self.actor_ref, self.connection))
-        fanout.tell(Attach(self.member, self.topic, None, None, self.connection))
+        fanout.tell(Attach(self.member, self.topic, None, None, self.connection, alone=True))
         self.services.rooms.tell(OpenRoom(self.topic, self.member.id, self.actor_ref))
         self.send_every(KEEP_ALIVE, _KeepAlive())
 
@@ -118,7 +123,7 @@ class Listener(Actor):
                 self.monitor(room)
                 room.tell(Join(self.member, self.payload))
             case Admitted():
-                self._decide(None)
+                self._decide(message)
             case RoomRefused(_, reason) | Denied(_, reason):
                 self._decide(reason)
                 self.stop()
@@ -137,9 +142,9 @@ class Listener(Actor):
     def on_stop(self, reason: ExitReason) -> None:
         self._decide("room unavailable")
 
-    def _decide(self, reason: str | None) -> None:
+    def _decide(self, outcome: Admitted | str) -> None:
         if not self.outcome.done():
-            self.outcome.set_result(reason)
+            self.outcome.set_result(outcome)
 
 
 async def events(request: web.Request) -> web.StreamResponse:
@@ -164,12 +169,17 @@ async def stream(request: web.Request, topic: str, payload: dict[str, Any] | Non
     services.opened(connection)
     listener: ActorRef[Any] | None = None
     try:
-        outcome: asyncio.Future[str | None] = services.loop.create_future()
+        outcome: asyncio.Future[Admitted | str] = services.loop.create_future()
         listener = await services.start_actor(Listener, connection, services, topic, payload or {}, outcome)
-        reason = await outcome
-        if reason is not None:
-            connection.ended()
-            raise _refusal(topic, reason)
+        match await outcome:
+            case str(reason):
+                connection.ended()
+                raise _refusal(topic, reason)
+            case Admitted(over=True) if "Last-Event-ID" in request.headers:
+                connection.ended()
+                return web.Response(status=204)
+            case Admitted():
+                pass
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         await response.prepare(request)
         connection.begin()

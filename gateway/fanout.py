@@ -12,8 +12,8 @@ from typing import Any
 
 from understudy.actors import Actor, ActorRef, Down
 from understudy.gateway import phoenix
-from understudy.gateway.connection import INTERNAL_ERROR, Connection, Serializer
-from understudy.gateway.messages import Admit, Attach, Broadcast, Detach, Push, Reply
+from understudy.gateway.connection import GOING_AWAY, INTERNAL_ERROR, Connection, Serializer
+from understudy.gateway.messages import Admit, Attach, Broadcast, Conclude, Detach, Push, Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,15 @@ class Say:
 
     connection: Connection
     frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A session lets its client go, once all is said that was to be said before. `code` as in WebSocket."""
+
+    connection: Connection
+    code: int
+    reason: str
 
 
 class Fanout(Actor):
@@ -64,6 +73,10 @@ class Fanout(Actor):
                 self._detach(member, last)
             case Say(connection, frame):
                 connection.send(frame)
+            case Part(connection, code, reason):
+                connection.close(code, reason)
+            case Conclude(topic):
+                self._conclude(topic)
             case Watch(session, connection):
                 self._connections[self.monitor(session)] = connection
             case Down(token, session):
@@ -84,6 +97,12 @@ class Fanout(Actor):
             else:
                 for connection in connections.values():
                     connection.send(frame)
+
+    def _conclude(self, topic: str) -> None:
+        for connections in self._audience.get(topic, {}).values():
+            for member, connection in connections.items():
+                if self._attached[member].alone:
+                    connection.close(GOING_AWAY, "the topic is concluded")
 
     def _reply(self, to: Attach, ref: str | None, status: str, response: bytes) -> None:
         to.connection.send(to.connection.serializer.reply(to.join_ref, ref, to.topic, status, response))

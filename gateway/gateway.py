@@ -17,7 +17,7 @@ from aiohttp import web
 
 from understudy.actors import Actor, ExitReason, Request, message
 from understudy.gateway.fanout import Fanout
-from understudy.gateway.http import HEADER_DEADLINE, Mount, Origins
+from understudy.gateway.http import HEADER_DEADLINE, Hosts, Mount, Origins
 from understudy.gateway.rooms import Rooms, Topics
 from understudy.gateway.server import Server
 from understudy.gateway.services import Services
@@ -37,7 +37,8 @@ class Gateway(Actor):
     """Serves `topics` to browsers and programs on `host`:`port` (0: any free port; ask with GetUrl).
 
     `node` is the name of the node that clients are told they are served by. `pages` are folders of static files,
-    `routes` further aiohttp routes, `origins` foreign pages that may connect ("https://chat.example.org").
+    `routes` further aiohttp routes, `origins` foreign pages that may connect ("https://chat.example.org"), `hosts`
+    further names that the gateway is asked under ("chat.example.org", behind a proxy).
     Does not start (StartFailed) when the port cannot be bound, with a sentence that says why.
     """
 
@@ -51,6 +52,7 @@ class Gateway(Actor):
         pages: Sequence[Mount] = (),
         routes: Sequence[web.AbstractRouteDef] = (),
         origins: Iterable[str] = (),
+        hosts: Iterable[str] = (),
         connection_limit: int = CONNECTION_LIMIT,
         idle_timeout: float = IDLE_TIMEOUT,
         header_deadline: float = HEADER_DEADLINE,
@@ -65,6 +67,7 @@ class Gateway(Actor):
         self.pages = pages
         self.routes = routes
         self.origins = Origins(origins)
+        self.hosts = Hosts(host, hosts, self.origins)
         self.connection_limit = connection_limit
         self.idle_timeout = idle_timeout
         self.header_deadline = header_deadline
@@ -79,6 +82,7 @@ class Gateway(Actor):
             sessions=sessions,
             rooms=rooms,
             fanout=fanout,
+            hosts=self.hosts,
             origins=self.origins,
             connection_limit=self.connection_limit,
             idle_timeout=self.idle_timeout,

@@ -5,11 +5,14 @@ An error is JSON with a code for programs and a sentence for people:
 """
 
 import asyncio
+import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -89,6 +92,10 @@ class Origins:
             if not url.scheme or not url.host or str(url.origin()) != origin:
                 raise ValueError(f"an allowed origin looks like 'https://example.org' or is '*', not {origin!r}")
 
+    def hosts(self) -> set[str]:
+        """The hosts of the allowed origins."""
+        return {URL(origin).host_subcomponent or "" for origin in self.allowed - {"*"}}
+
     def check(self, request: web.Request) -> None:
         """Raise HttpError for a request from a foreign page."""
         origin = request.headers.get("Origin")
@@ -101,6 +108,50 @@ class Origins:
                 "origin_refused",
                 f"pages of {origin[:200]} may not use this gateway; its owner can allow them with origins=[...]",
             )
+
+
+HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^][:/@?#\s]+)(?::\d*)?")
+"""A Host header: a name or an address, and perhaps a port."""
+
+
+class Hosts:
+    """Under which names the gateway may be asked.
+
+    A page elsewhere can have its own name resolve to 127.0.0.1 (DNS rebinding): for the browser it then talks to its own
+    server, and its Origin agrees with its Host. So while the gateway listens on a loopback address, `bound`, it answers
+    to loopback names only, to `allowed` ones like "chat.example.org", and to the hosts of allowed origins. Elsewhere it
+    answers to any, unless some are named.
+    """
+
+    def __init__(self, bound: str, allowed: Iterable[str], origins: Origins) -> None:
+        named = {name.lower() for name in allowed}
+        for name in named:
+            match = HOST.fullmatch(name)
+            if match is None or match[1] != name:
+                raise ValueError(f"an allowed host is a name without scheme and port like 'example.org', not {name!r}")
+        self.allowed = named | origins.hosts()
+        self.any = not is_loopback(bound) and not named
+
+    def check(self, request: web.Request) -> None:
+        """Raise HttpError for a request to a foreign name. One that names no host comes from no browser."""
+        host = request.headers.get("Host")
+        if self.any or host is None:
+            return
+        match = HOST.fullmatch(host)
+        if match is None or not (is_loopback(match[1]) or match[1].lower() in self.allowed):
+            raise HttpError(
+                421,
+                "host_refused",
+                f"this gateway does not answer as {host[:200]}; its owner can allow that name with hosts=[...]",
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, as it stands in an address, can only be this machine."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +213,15 @@ def _find(folder: Path, path: str) -> Path | None:
         return None
 
 
-def guard(origins: Origins) -> Middleware:
-    """The middleware around all handlers: Origin check of what changes something, body deadline, errors as JSON."""
+def guard(hosts: Hosts, origins: Origins) -> Middleware:
+    """The middleware around all handlers: the Host of each request, the Origin of what changes something, the body's
+    deadline, errors as JSON.
+    """
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
+            hosts.check(request)
             if request.method not in ("GET", "HEAD", "OPTIONS"):
                 origins.check(request)
             if request.can_read_body:
@@ -202,9 +256,14 @@ async def _read_body(request: web.Request) -> None:
         raise HttpError(408, "body_too_slow", f"the body was not complete within {BODY_DEADLINE:.0f} s") from None
 
 
+def json_answer(data: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """`data` as JSON, ended by a newline: `curl` then leaves the terminal's prompt on a line of its own."""
+    return web.json_response(text=json.dumps(data) + "\n", status=status, headers=headers)
+
+
 def error_response(error: HttpError) -> web.Response:
     """An HttpError as the client gets it."""
-    return web.json_response({"error": {"code": error.code, "message": error.message}}, status=error.status)
+    return json_answer({"error": {"code": error.code, "message": error.message}}, status=error.status)
 
 
 async def add_security_headers(_: web.Request, response: web.StreamResponse) -> None:

@@ -64,7 +64,10 @@ class Join:
 
 @message("gateway.admitted")
 class Admitted:
+    """`over`: the topic is concluded already, nothing follows but the reply."""
+
     member: str
+    over: bool = False
 
 
 @message("gateway.denied")
@@ -93,13 +96,17 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """Member `member` of `topic` is reached over `connection`; it hears broadcasts once the room admits it."""
+    """Member `member` of `topic` is reached over `connection`; it hears broadcasts once the room admits it.
+
+    `alone`: the connection is there for this topic only, and ends with what the topic has to say.
+    """
 
     member: Member
     topic: str
     join_ref: str | None
     ref: str | None
     connection: Connection
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +161,10 @@ class Broadcast:
     cursor: str
     only: tuple[str, ...] = ()
     excluding: tuple[str, ...] = ()
+
+
+@message("gateway.conclude")
+class Conclude:
+    """Nothing more will be broadcast: connections that are there for this topic only end, after what was said."""
+
+    topic: str

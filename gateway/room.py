@@ -29,7 +29,19 @@ from typing import Any
 
 from understudy.actors import Actor, ActorRef, Down, Later, Refused, Stop
 from understudy.gateway import phoenix
-from understudy.gateway.messages import Admit, Admitted, Broadcast, Denied, Event, Join, Leave, Member, Push, Reply
+from understudy.gateway.messages import (
+    Admit,
+    Admitted,
+    Broadcast,
+    Conclude,
+    Denied,
+    Event,
+    Join,
+    Leave,
+    Member,
+    Push,
+    Reply,
+)
 from understudy.gateway.presence import Meta, Presence
 
 log = logging.getLogger("understudy.gateway")
@@ -83,6 +95,7 @@ class Room(Actor):
         self._monitors: dict[str, int] = {}
         self._watched: dict[int, str] = {}
         self._used = False
+        self._concluded = False
         self._nodes: dict[ActorRef[Any], int] = {}
         self._epoch = ""
         self._offset = 0
@@ -130,6 +143,14 @@ class Room(Actor):
     def push(self, member: Member, event: str, payload: dict[str, Any]) -> None:
         """Send an event to one member. Raises TypeError or ValueError if `payload` is not JSON."""
         member.fanout.tell(Push(member.id, event, phoenix.to_json(payload)))
+
+    def conclude(self) -> None:
+        """Nothing more will be broadcast. Streams of server-sent events end, those of later listeners after the reply to
+        their join; who came over a WebSocket stays.
+        """
+        self._concluded = True
+        for fanout in self._nodes:
+            fanout.tell(Conclude(self.topic))
 
     def track(self, member: Member, meta: Meta, *, key: str | None = None) -> None:
         """Show `member` in the topic's presence under `key` (its id if None), or replace what is shown of it.
@@ -210,8 +231,10 @@ class Room(Actor):
         self.members[member.id] = member
         self._nodes[member.fanout] = self._nodes.get(member.fanout, 0) + 1
         # The session hears of it first, so that it knows of the stay before the client can use it.
-        member.session.tell(Admitted(member.id))
+        member.session.tell(Admitted(member.id, over=self._concluded))
         member.fanout.tell(Admit(member.id, response))
+        if self._concluded:
+            member.fanout.tell(Conclude(self.topic))
         if self._presence is not None:
             self._without_state.add(member.id)
             self._tell_presence_soon()

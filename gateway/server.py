@@ -24,6 +24,7 @@ from understudy.gateway.http import (
     Mount,
     add_security_headers,
     guard,
+    json_answer,
     page_routes,
     server_log,
 )
@@ -52,7 +53,7 @@ class Server:
     ) -> None:
         self.services = services
         self.url = ""
-        app = web.Application(middlewares=[guard(services.origins)], client_max_size=BODY_LIMIT)
+        app = web.Application(middlewares=[guard(services.hosts, services.origins)], client_max_size=BODY_LIMIT)
         app[SERVICES] = services
         app.on_response_prepare.append(add_security_headers)
         app.add_routes(
@@ -89,7 +90,7 @@ class Server:
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
-            raise OSError(error.errno, _why(host, port, error)) from None
+            raise OSError(_why(host, port, error)) from None
         self.url = site.name
 
     async def drain(self) -> None:
@@ -117,7 +118,7 @@ async def healthz(request: web.Request) -> web.StreamResponse:
     """Whether this gateway takes clients, and which process it is."""
     services = request.app[SERVICES]
     draining = services.draining
-    return web.json_response(
+    return json_answer(
         {
             "status": "draining" if draining else "ok",
             "node": services.node,

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from understudy.actors import Actor, ActorRef
 from understudy.gateway.connection import SocketConnection, Tick
-from understudy.gateway.http import HttpError, Origins
+from understudy.gateway.http import Hosts, HttpError, Origins
 from understudy.supervisors import Child, StartChild
 
 
@@ -22,6 +22,7 @@ class Services:
     sessions: ActorRef[Any]
     rooms: ActorRef[Any]
     fanout: ActorRef[Any]
+    hosts: Hosts
     origins: Origins
     connection_limit: int
     idle_timeout: float

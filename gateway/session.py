@@ -16,7 +16,7 @@ from typing import Any
 from understudy.actors import Actor, ActorRef, Down, Failure, NoProc, Normal
 from understudy.gateway import phoenix
 from understudy.gateway.connection import GOING_AWAY, POLICY, Connection
-from understudy.gateway.fanout import Say, Watch
+from understudy.gateway.fanout import Part, Say, Watch
 from understudy.gateway.messages import (
     Admitted,
     Attach,
@@ -141,7 +141,7 @@ class Session(Actor):
             self._answer(frame, {"reason": "malformed frame", "detail": str(error)})
             self._malformed += 1
             if self._malformed >= PATIENCE:
-                self.connection.close(POLICY, "too many malformed frames")
+                self.fanout.tell(Part(self.connection, POLICY, "too many malformed frames"))
             return
         stay = self.stays.get(frame.topic)
         if frame.topic == phoenix.SOCKET_TOPIC:
@@ -254,5 +254,5 @@ class Session(Actor):
         if left > 0:
             self.send_after(left, _LookAtTheClock())
         else:
-            self.connection.close(GOING_AWAY, "idle")
+            self.fanout.tell(Part(self.connection, GOING_AWAY, "idle"))
             self.stop()

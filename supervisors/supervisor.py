@@ -131,6 +131,7 @@ class Supervisor(Actor):
             self.intensity if intensity is None else intensity, self.period if period is None else period
         )
         self._posts: dict[str, _Post] = {}
+        self._filled: dict[ActorRef[Any], _Post] = {}  # those whose child runs; ten thousand may end at once
 
     def children(self) -> Sequence[Child]:
         """The children to start, in order."""
@@ -183,7 +184,7 @@ class Supervisor(Actor):
     # --- when a child ends ---
 
     async def _ended(self, sender: ActorRef[Any] | None, reason: ExitReason) -> Any:
-        post = next((post for post in self._posts.values() if sender is not None and post.ref == sender), None)
+        post = self._filled.pop(sender, None) if sender is not None else None
         if post is None:
             return None  # one that was terminated on request, or no child at all
         post.ref = None
@@ -224,6 +225,7 @@ class Supervisor(Actor):
         )
         post.ref = ref
         post.restarting = False
+        self._filled[ref] = post
         return ref
 
     async def _end(self, post: _Post) -> None:
@@ -231,6 +233,7 @@ class Supervisor(Actor):
         ref, post.ref, post.restarting = post.ref, None, False
         if ref is None:
             return
+        del self._filled[ref]
         patience = post.child.shutdown
         if patience is None:
             patience = "infinity" if issubclass(post.child.cls, Supervisor) else WORKER_SHUTDOWN

@@ -60,6 +60,10 @@ class House(Room):
             case "shout":
                 self.broadcast("heard", payload)
                 return {"shouted": True}
+            case "conclude":
+                self.broadcast("heard", payload)
+                self.conclude()
+                return {}
             case "whisper":
                 self.broadcast("heard", payload, excluding=member)
                 return {}

@@ -8,6 +8,7 @@ import pykka
 import pytest
 
 from tests.players import Does, Echo, Hanging, Recorder, inside
+from tests.sides import sides
 from understudy.actors import (
     Actor,
     ActorDied,
@@ -209,12 +210,23 @@ async def test_the_request_of_a_cancelled_caller_is_dropped_if_it_has_not_begun(
         assert inside(gate).seen == ["wait", "next"]
 
 
-@pytest.mark.parametrize("timeout", [-1.0, float("nan")])
-async def test_a_timeout_that_cannot_be_meant_is_an_error(timeout: float) -> None:
-    async with ActorSystem() as system:
-        echo = await system.spawn(Echo)
-        with pytest.raises(ValueError, match="timeout"):
-            await echo.call(1, timeout=timeout)
+@pytest.mark.parametrize("timeout", [-1.0, float("nan"), None, "5"])
+@pytest.mark.parametrize("callee", ["idle", "busy", "afar", "by name"])
+async def test_a_timeout_that_cannot_be_meant_is_an_error_and_nothing_is_sent(callee: str, timeout: Any) -> None:
+    async with sides("a", "b") as (a, b):
+        ref: ActorRef[Any] = await a.system.spawn(Recorder, name="recorder")
+        recorder = inside(ref)
+        if callee == "busy":
+            ref.tell("something to do")
+        elif callee == "afar":
+            ref = b.links.named("a", "recorder")
+        elif callee == "by name":
+            ref = a.system.ref("recorder")
+        error = ValueError if isinstance(timeout, float) else TypeError
+        with pytest.raises(error, match="a timeout is a number of seconds from 0 up, not"):
+            await ref.call("no", timeout=timeout)
+        assert await ref.call("yes", timeout=float("inf")) is None
+        assert "no" not in recorder.seen
 
 
 # --- inherited deadlines ---

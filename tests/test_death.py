@@ -505,7 +505,8 @@ async def test_a_parent_that_dies_while_a_child_starts_leaves_no_child() -> None
             await begun.wait()
             getattr(parent, end)()
             await parent.ended()
-            assert over.is_set()
+            await over.wait()  # after a kill it ends in the background
+            await asyncio.sleep(0)
             assert system.whereis("slow") is None
 
 
@@ -599,3 +600,98 @@ async def test_every_message_to_a_dead_actor_is_a_dead_letter_not_only_the_first
             await asyncio.sleep(0)
         assert system.dead_letters.by_reason == {"dead": 3}
         assert not await asyncio.to_thread(echo.stop().get, timeout=5)
+
+
+class Lingering(Actor):
+    """Ends when it is allowed to, and says so in a diary."""
+
+    def __init__(self, diary: asyncio.Queue[str], which: str, go_on: asyncio.Event) -> None:
+        super().__init__()
+        self.diary, self.which, self.go_on = diary, which, go_on
+
+    async def on_stop(self, reason: ExitReason) -> None:
+        self.diary.put_nowait(f"{self.which} ends")
+        await self.go_on.wait()
+        self.diary.put_nowait(f"{self.which} ended")
+
+
+class Elder(Actor):
+    """Has two children that linger."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__()
+        self.args = args
+
+    async def on_start(self) -> None:
+        diary, go_on = self.args
+        for which in ("first", "second"):
+            await self.spawn(Lingering, diary, which, go_on, name=which)
+
+
+LINGERED = ["second ends", "second ended", "first ends", "first ended"]
+
+
+@pytest.mark.parametrize("stopped_before", [False, True])
+async def test_a_kill_is_told_at_once_and_the_children_end_in_reverse_in_the_background(stopped_before: bool) -> None:
+    diary: asyncio.Queue[str] = asyncio.Queue()
+    go_on = asyncio.Event()
+    async with ActorSystem() as system:
+        elder, recorder = await system.spawn(Elder, diary, go_on, name="elder"), await system.spawn(Recorder)
+        inside(recorder).monitor(elder)
+        if stopped_before:
+            elder.stop()
+            assert await diary.get() == LINGERED[0]
+        elder.kill()
+        [down] = await inside(recorder).first(1)
+        assert down.reason == Killed()
+        assert await elder.ended() == Killed()
+        await system.spawn(Echo, name="elder")
+        if not stopped_before:
+            assert await diary.get() == LINGERED[0]
+        assert diary.empty()
+        go_on.set()
+        assert [await diary.get() for _ in LINGERED[1:]] == LINGERED[1:]
+        assert len(inside(recorder).seen) == 1
+
+
+async def test_a_shutdown_waits_for_the_children_that_a_killed_actor_left() -> None:
+    diary: asyncio.Queue[str] = asyncio.Queue()
+    go_on = asyncio.Event()
+    async with ActorSystem() as system:
+        elder = await system.spawn(Elder, diary, go_on)
+        elder.kill()
+        await elder.ended()
+        system.loop.call_later(0.01, go_on.set)
+    assert [diary.get_nowait() for _ in LINGERED] == LINGERED
+    assert not system._top
+
+
+async def test_the_parent_of_a_killed_actor_learns_of_it_when_the_names_of_its_family_are_free() -> None:
+    diary: asyncio.Queue[str] = asyncio.Queue()
+    go_on = asyncio.Event()
+
+    class Grandparent(Trapper):
+        async def on_start(self) -> None:
+            self.elder = await self.spawn(Elder, diary, go_on)
+
+    async with ActorSystem() as system:
+        grandparent = inside(await system.spawn(Grandparent))
+        grandparent.elder.kill()
+        assert await grandparent.elder.ended() == Killed()
+        assert not grandparent.seen
+        go_on.set()
+        assert await grandparent.first(1) == [Exit(grandparent.elder, Killed())]
+        assert diary.qsize() == len(LINGERED)
+        await system.spawn(Echo, name="first")
+        await system.spawn(Echo, name="second")
+
+
+async def test_monitors_from_two_systems_of_one_process_do_not_disturb_each_other() -> None:
+    async with ActorSystem("a") as a, ActorSystem("b") as b:
+        echo, near, far = await a.spawn(Echo), await a.spawn(Recorder), await b.spawn(Recorder)
+        assert inside(near).monitor(echo) == inside(far).monitor(echo)
+        near.kill()
+        await near.ended()
+        echo.kill()
+        [down] = await inside(far).first(1)
+        assert down.reason == Killed()

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +13,17 @@ import pytest
 
 from tests.helpers import eventually
 from tests.test_worker import is_gone
-from understudy.actors import Actor, ActorRef, ActorSystem, NoProc, Normal, Refused, Shutdown, StartFailed
+from understudy.actors import (
+    Actor,
+    ActorRef,
+    ActorSystem,
+    DeadlineExceeded,
+    NoProc,
+    Normal,
+    Refused,
+    Shutdown,
+    StartFailed,
+)
 from understudy.engine import (
     Cancel,
     EndRun,
@@ -29,6 +39,7 @@ from understudy.engine import (
     program,
 )
 from understudy.engine.catalog import CatalogError, load
+from understudy.engine.process import WorkerProcess
 
 PROGRAMS = "tests.run_programs"
 
@@ -397,3 +408,43 @@ def test_the_arena_is_refused_what_it_cannot_be_played_with(args: dict[str, Any]
     arena.check({"seed": 1, "bots": ["greedy", "hunter"], "agents": 2})
     with pytest.raises(CatalogError, match=sentence):
         arena.check(args)
+
+
+@pytest.mark.parametrize("whose", ["the caller's", "the engine's"])
+async def test_a_run_that_starts_too_late_is_called_off_and_the_engine_lives(
+    whose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = asyncio.Event()
+    started: list[WorkerProcess] = []
+    start = WorkerProcess.start
+
+    async def late(run: ActorRef[Any], order: dict[str, Any]) -> WorkerProcess:
+        await go_on.wait()
+        started.append(await start(run, order))
+        return started[-1]
+
+    monkeypatch.setattr(WorkerProcess, "start", late)
+    async with house(capacity=1) as stage:
+        order = StartRun("r1", "forever", {}, None, stage.owner.ref)
+        if whose == "the caller's":
+            with pytest.raises(DeadlineExceeded):
+                await stage.engine.call(order, timeout=0.02)
+        else:
+            with monkeypatch.context() as short:
+                short.setattr("understudy.engine.engine.START_TIMEOUT", 0.02)
+                with pytest.raises(Refused, match="did not start in time"):
+                    await stage.engine.call(order)
+        for run, why in (("r1", "under way here already"), ("r2", "all 1 places are taken")):
+            with pytest.raises(Refused, match=why):
+                await stage.start("forever", run=run)
+        stage.engine.tell(EndRun("r1"))
+        go_on.set()
+
+        async with asyncio.timeout(10):
+            while len(started) < 2:  # until the place is free
+                with suppress(Refused):
+                    await stage.start("forever", run="r2")
+        late_one, second = started
+        assert is_gone(late_one.pid)
+        assert not is_gone(second.pid)
+        assert stage.engine.is_alive()

@@ -295,6 +295,10 @@ async def test_who_sends_nothing_but_malformed_frames_is_shown_out() -> None:
     async with gateway() as served, served.client() as client:
         for _ in range(10):
             await client.socket.send_str("nonsense")
+        for _ in range(10):
+            assert (await client.receive())[4]["response"]["reason"] == "malformed frame", (
+                "each answered, also the last"
+            )
         assert await client.closed() == 1008
 
 
@@ -461,9 +465,12 @@ async def test_nothing_is_left_of_clients_and_listeners_that_are_gone() -> None:
 async def test_a_port_in_use_is_a_start_failure_that_says_so_in_a_sentence() -> None:
     async with gateway() as served, ActorSystem("second") as system:
         with pytest.raises(
-            StartFailed, match=f"127.0.0.1:{served.port} is in use by another program: end that one, or"
-        ):
+            StartFailed,
+            match=f"127.0.0.1:{served.port} is in use by another program: end that one, or choose another port",
+        ) as failed:
             await system.spawn(Gateway, "stage", port=served.port)
+        assert str(failed.value.__cause__).startswith("127.0.0.1:"), "a sentence without a number of the system's"
+        assert "Errno" not in str(failed.value)
         with pytest.raises(StartFailed, match=r"no address 192\.0\.2\.1"):
             await system.spawn(Gateway, "stage", host="192.0.2.1", port=0)
 
@@ -474,6 +481,8 @@ async def test_nonsense_given_to_a_gateway_is_refused_with_what_is_wanted() -> N
             ({"topics": {"a*b": House}}, "one final '\\*'"),
             ({"topics": {"a": object()}}, "needs a Room class"),
             ({"origins": ["example.org"]}, "https://example.org"),
+            ({"hosts": ["https://example.org"]}, "without scheme and port"),
+            ({"hosts": ["example.org:80"]}, "without scheme and port"),
         ):
             with pytest.raises(StartFailed, match=words):
                 await system.spawn(Gateway, "stage", port=0, **options)
@@ -501,7 +510,7 @@ async def _open_raw(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
     """A WebSocket whose client does not answer closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(
-        b"GET /socket/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"GET /socket/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     )
     await reader.readuntil(b"\r\n\r\n")

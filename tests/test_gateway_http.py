@@ -1,4 +1,4 @@
-"""The gateway over plain HTTP: pages, errors, origins, deadlines, server-sent events."""
+"""The gateway over plain HTTP: pages, errors, hosts, origins, deadlines."""
 
 import asyncio
 import contextlib
@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from tests.gateway_helpers import Served, gateway
 from understudy.actors import Refused
-from understudy.gateway import HttpError, Mount, stream
+from understudy.gateway import HttpError, Mount
+from understudy.gateway.http import Hosts, Origins
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ async def test_our_own_javascript_is_served_without_being_asked_for() -> None:
 async def test_nothing_else_is_a_page(pages: list[Mount], path: str) -> None:
     async with gateway(pages=pages) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         answer = await reader.read()
         writer.close()
         assert answer.startswith(b"HTTP/1.1 404 ")
@@ -114,6 +115,14 @@ async def unavailable(_: web.Request) -> web.StreamResponse:
 
 
 ROUTES = [web.post("/ok", ok), web.get("/refuse", refuse), web.get("/fail", fail), web.get("/unavailable", unavailable)]
+
+
+async def test_json_ends_with_a_newline_that_keeps_a_terminals_prompt_off_the_brace() -> None:
+    async with gateway(routes=ROUTES) as served:
+        for path in ("/healthz", "/refuse", "/none", "/socket/websocket"):
+            async with served.http.get(served.url + path) as response:
+                assert response.content_type == "application/json"
+                assert (await response.text()).endswith("}\n")
 
 
 async def test_an_applications_own_routes_are_served_and_every_error_is_json_with_a_code() -> None:
@@ -167,6 +176,56 @@ async def test_only_pages_of_the_own_host_and_allowed_ones_may_connect(origin: s
         assert status == (200 if welcome else 403), "what changes something is guarded, too"
 
 
+@pytest.mark.parametrize(
+    ("host", "welcome"),
+    [
+        ("127.0.0.1:{port}", True),
+        ("127.9.9.9", True),
+        ("localhost:{port}", True),
+        ("LocalHost", True),
+        ("[::1]:{port}", True),
+        ("friend.example.org:{port}", True),
+        ("Named.Example.Org", True),
+        ("evil.example", False),
+        ("evil.example:{port}", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("evil.example@127.0.0.1", False),
+        ("10.0.0.1", False),
+        ("0.0.0.0:{port}", False),
+        ("[::2]", False),
+        ("", False),
+    ],
+)
+async def test_on_loopback_only_loopback_names_and_allowed_ones_are_answered_to(host: str, welcome: bool) -> None:
+    """A page whose name was made to resolve to 127.0.0.1 sends an Origin that agrees with its Host: the Host betrays it."""
+    options: dict[str, Any] = {"origins": ["https://friend.example.org"], "hosts": ["named.example.org"]}
+    async with gateway(routes=ROUTES, **options) as served:
+        host = host.format(port=served.port)
+        headers = {"Host": host, "Origin": f"http://{host}"}
+        for path in ("/healthz", "/topics/room:a/events?refuse=no", "/none", "/understudy/understudy.js"):
+            async with served.http.get(served.url + path, headers=headers) as response:
+                assert (response.status != 421) is welcome
+                if not welcome:
+                    error = (await response.json())["error"]
+                    assert error["code"] == "host_refused"
+                    assert "hosts=[...]" in error["message"]
+        status, error = await _handshake(served, headers)
+        assert (status, error and error["code"]) == ((101, None) if welcome else (421, "host_refused"))
+
+
+@pytest.mark.parametrize(("hosts", "code"), [([], None), (["chat.example.org"], "host_refused")])
+async def test_beyond_loopback_any_name_will_do_unless_some_are_given(hosts: list[str], code: str | None) -> None:
+    request = make_mocked_request("GET", "/", headers={"Host": "stage.lan:4000"})
+    check = Hosts("192.0.2.1", hosts, Origins()).check
+    if code is None:
+        check(request)
+    else:
+        with pytest.raises(HttpError) as refused:
+            check(request)
+        assert (refused.value.status, refused.value.code) == (421, code)
+
+
 async def test_more_connections_than_the_limit_are_refused_with_a_code() -> None:
     async with gateway(connection_limit=1) as served, served.client() as client:
         await client.join("room:a")
@@ -177,7 +236,9 @@ async def test_more_connections_than_the_limit_are_refused_with_a_code() -> None
 
 
 @pytest.mark.parametrize(
-    "beginning", [b"", b"GET /he", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "], ids=["silent", "line", "header"]
+    "beginning",
+    [b"", b"GET /he", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "],
+    ids=["silent", "line", "header"],
 )
 async def test_a_client_that_does_not_finish_its_headers_is_cut_off_however_it_dribbles(beginning: bytes) -> None:
     async with gateway(header_deadline=0.5) as served:
@@ -201,114 +262,29 @@ async def test_a_client_that_does_not_finish_its_headers_is_cut_off_however_it_d
 async def test_a_second_request_on_a_connection_has_the_same_deadline() -> None:
     async with gateway(header_deadline=0.5) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /heal")
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /heal")
         async with asyncio.timeout(3.0):
             answer = await reader.read()
         writer.close()
         assert answer.count(b"HTTP/1.1 ") == 1
 
 
-async def test_the_events_of_a_topic_are_streamed_with_ids_in_order() -> None:
-    async with gateway() as served, served.client() as client:
-        await client.join("room:a")
-        async with served.http.get(served.url + "/topics/room:a/events?key=ada") as response:
-            assert response.content_type == "text/event-stream"
-            joined = await _event(response)
-            assert (joined["event"], json.loads(joined["data"])) == ("joined", {"topic": "room:a", "members": 1})
-            assert (await _event(response))["event"] == "presence_state"
-            for number in range(3):
-                await client.ask("room:a", "shout", {"n": number, "text": "two\nlines"})
-            heard = [await _event(response) for _ in range(3)]
-            assert [json.loads(event["data"])["n"] for event in heard] == [0, 1, 2]
-            epochs, offsets = zip(*(event["id"].split("-") for event in heard), strict=True)
-            assert len(set(epochs)) == 1
-            assert [int(offset) - int(offsets[0]) for offset in offsets] == [0, 1, 2]
-
-
-async def test_a_listener_who_goes_leaves_its_room_at_once() -> None:
-    async with gateway() as served, served.client() as client:
-        await client.join("room:a")
-        async with served.http.get(served.url + "/topics/room:a/events?key=ada") as response:
-            await _event(response)
-            assert list(await client.event("room:a", "presence_state")) == ["ada"]
-            response.close()
-        assert list((await client.event("room:a", "presence_diff"))["leaves"]) == ["ada"]
-
-
-@pytest.mark.parametrize(
-    ("path", "status", "code"),
-    [
-        ("/topics/nowhere/events", 404, "unmatched_topic"),
-        ("/topics/" + "room:" + "a" * 300 + "/events", 404, "unmatched_topic"),
-        ("/topics/room:a/events?refuse=members+only", 403, "refused"),
-        ("/topics/room:a/events?crash=1", 503, "join_crashed"),
-    ],
-)
-async def test_a_stream_that_cannot_be_is_an_http_error(path: str, status: int, code: str) -> None:
-    async with gateway() as served:
-        got, body = await served.json(path)
-        assert (got, body["error"]["code"]) == (status, code)
-
-
-async def test_a_stream_ends_with_its_room() -> None:
-    async with gateway() as served, served.client() as client:
-        await client.join("room:a")
-        async with served.http.get(served.url + "/topics/room:a/events") as response:
-            await _event(response)
-            await client.ask("room:a", "shout", {"last": "words"})
-            await client.ask("room:a", "finish", {})
-            assert json.loads((await _event(response))["data"]) == {"last": "words"}
-            assert await response.content.read() == b""
-
-
-async def test_a_stream_over_http_1_0_is_plain_and_kept_alive_with_comments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("understudy.gateway.events.KEEP_ALIVE", 0.05)
-    async with gateway() as served:
-        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-        writer.write(b"GET /topics/room:a/events HTTP/1.0\r\nHost: x\r\n\r\n")
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert b"chunked" not in head.lower()
-        assert (await reader.readuntil(b"\n\n")).startswith(b"event: joined\ndata: {")
-        assert await reader.readuntil(b"\n\n") == b": keep-alive\n\n"
-        writer.close()
-
-
-async def test_an_application_may_stream_a_topic_from_a_route_of_its_own() -> None:
-    async def run_events(request: web.Request) -> web.StreamResponse:
-        return await stream(request, f"room:{request.match_info['id']}")
-
-    async with (
-        gateway(routes=[web.get("/runs/{id}/events", run_events)]) as served,
-        served.http.get(served.url + "/runs/7/events") as response,
-    ):
-        assert json.loads((await _event(response))["data"])["topic"] == "room:7"
-
-
-async def test_a_stream_ends_when_the_gateway_stops() -> None:
-    async with gateway() as served, served.http.get(served.url + "/topics/room:a/events") as response:
-        await _event(response)
-        served.ref.stop()
-        assert await response.content.read() == b""
-        await served.ref.ended()
+HANDSHAKE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
 
 
 async def _upgrade(served: Served, path: str, headers: dict[str, str] | None = None) -> tuple[int, Any]:
     """The refusal of a WebSocket handshake."""
-    handshake = {
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
-    }
-    status, body = await served.json(path, headers=handshake | (headers or {}))
+    status, body = await served.json(path, headers=HANDSHAKE | (headers or {}))
     return status, body["error"]
 
 
-async def _event(response: aiohttp.ClientResponse) -> dict[str, str]:
-    """The next event of a stream, by field."""
-    fields: dict[str, str] = {}
-    async with asyncio.timeout(5.0):
-        while (line := (await response.content.readline()).decode()) != "\n":
-            name, _, value = line.rstrip("\n").partition(": ")
-            fields[name] = value
-    return fields
+async def _handshake(served: Served, headers: dict[str, str]) -> tuple[int, Any]:
+    """The outcome of a WebSocket handshake, whichever: the status, and the error if there is one."""
+    address = f"{served.url}/socket/websocket?vsn=2.0.0"
+    async with served.http.get(address, headers=HANDSHAKE | headers) as response:
+        return response.status, None if response.status == 101 else (await response.json())["error"]

@@ -22,7 +22,7 @@ async def deaf_member(served: Served, topic: str) -> socket.socket:
     await loop.sock_connect(peer, ("127.0.0.1", served.port))
     await loop.sock_sendall(
         peer,
-        b"GET /socket/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"GET /socket/websocket?vsn=2.0.0 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
     )
     text = phoenix.encode("1", "1", topic, "phx_join", b"{}")

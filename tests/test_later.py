@@ -5,7 +5,12 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import Actor, ActorDied, ActorSystem, DeadlineExceeded, Later, Refused, Stop
+from tests.sides import sides
+from understudy.actors import Actor, ActorDied, ActorRef, ActorSystem, CallError, DeadlineExceeded, Later, Refused, Stop
+
+
+class Hurt(Refused):
+    """A refusal with a class of its own."""
 
 
 class Clerk(Actor):
@@ -90,3 +95,49 @@ async def test_an_answer_after_the_deadline_is_dropped() -> None:
             await clerk.call("when", timeout=0.01)
         clerk.tell("now")
         assert await clerk.call("other") == "served"
+
+
+class Failing(Actor):
+    """Fails each request as it is told to, by hand or by its own raise, and lives on."""
+
+    def on_receive(self, message: str) -> Any:
+        if message == "raise":
+            raise Hurt("it hurts")
+        later = Later()
+        match message:
+            case "refuse":
+                later.fail(Hurt("it hurts"))
+            case "break":
+                later.fail(ValueError("no such row"))
+            case "end":
+                later.fail(StopIteration())
+            case _:
+                later.set("fine")
+        return later
+
+
+@pytest.mark.parametrize("where", ["here", "afar", "in a thread", "in a thread afar"])
+async def test_a_request_that_fails_later_fails_alike_here_and_afar_and_its_actor_lives(where: str) -> None:
+    async with sides("a", "b") as (a, b):
+        ref: ActorRef[Any] = await b.system.spawn(Failing, name="failing")
+        if "afar" in where:
+            ref = a.links.named("b", "failing")
+
+        async def ask(message: str) -> Any:
+            return await (asyncio.to_thread(ref.ask, message, timeout=5) if "thread" in where else ref.call(message))
+
+        for how in ("raise", "refuse"):
+            with pytest.raises(Refused, match="it hurts") as refused:
+                await ask(how)
+            assert refused.value.relayed
+        for how, why in (("break", "the request failed: ValueError: no such row"), ("end", "StopIteration")):
+            with pytest.raises(CallError, match=why) as failed:
+                await ask(how)
+            assert type(failed.value) is CallError
+        assert await ask("x") == "fine"
+
+
+@pytest.mark.parametrize("error", ["why not", Refused, None])
+def test_a_later_fails_with_an_exception_or_says_what_it_takes(error: Any) -> None:
+    with pytest.raises(TypeError, match="takes an exception"):
+        Later().fail(error)

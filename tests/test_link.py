@@ -228,7 +228,7 @@ async def test_a_request_that_waited_too_long_is_dropped_unprocessed() -> None:
 async def test_a_call_that_is_not_answered_in_time_raises_at_the_caller() -> None:
     async with sides("a", "b") as (a, b):
         await b.system.spawn(Sleeper, name="sleeper")
-        with pytest.raises(DeadlineExceeded, match=r"sleeper@b.*within 0\.1 s"):
+        with pytest.raises(DeadlineExceeded, match=r"'sleeper' at b.*within 0\.1 s"):
             await a.links.named("b", "sleeper").call(Wait(), timeout=0.1)
 
 

@@ -7,7 +7,8 @@ import pykka
 import pytest
 
 from tests.players import Does, Echo, Hanging, Recorder, inside
-from understudy.actors import ActorDied, ActorSystem, Down, ExitReason, Killed, NameTaken, NoProc
+from tests.sides import Counter, Who, sides
+from understudy.actors import ActorDied, ActorRef, ActorSystem, Down, ExitReason, Killed, NameTaken, NoProc
 
 
 async def test_a_name_is_taken_while_its_actor_lives_and_free_when_its_end_is_known() -> None:
@@ -107,3 +108,21 @@ async def test_a_name_that_cannot_be_is_refused(name: Any) -> None:
         with pytest.raises(ValueError, match="1 to 255 characters"):
             await system.spawn(Echo, name=name)
         assert not system._top
+
+
+async def test_a_name_with_an_at_sign_is_refused_since_a_node_follows_it() -> None:
+    async with ActorSystem() as system:
+        with pytest.raises(ValueError, match="'@', which stands between a name and its node"):
+            await system.spawn(Echo, name="echo@home")
+        assert not system._top
+
+
+async def test_every_reference_prints_what_it_knows_in_one_shape() -> None:
+    async with sides("stage", "attic") as (stage, attic):
+        named, nameless = await stage.system.spawn(Counter, name="room/lobby"), await stage.system.spawn(Counter)
+        afar: ActorRef[Any] = await attic.links.named("stage", "room/lobby").call(Who())
+        assert repr(named) == f"<Counter 'room/lobby' at stage:{named.address.id}>"
+        assert repr(nameless) == f"<Counter at stage:{nameless.address.id}>"
+        assert repr(stage.system.ref("room/lobby")) == "<actor 'room/lobby' at stage>"
+        assert repr(attic.links.named("stage", "room/lobby")) == "<actor 'room/lobby' at stage>"
+        assert repr(afar) == f"<actor at stage:{named.address.id}>"

@@ -162,6 +162,18 @@ def test_what_is_no_name_of_a_node_is_refused(name: Any) -> None:
         Node(name)
 
 
+@pytest.mark.parametrize("kind", [str, Path])
+async def test_the_state_folder_is_a_text_or_a_path(kind: type, tmp_path: Path) -> None:
+    async with Node("stage", state=kind(tmp_path / "state")):
+        assert (tmp_path / "state" / "membership.db").exists()
+
+
+@pytest.mark.parametrize("state", [b"state", 1, True])
+def test_what_is_no_folder_is_refused_when_the_node_is_made(state: Any) -> None:
+    with pytest.raises(TypeError, match="the state of node 'stage' is a folder, as a text or a path, not"):
+        Node("stage", state=state)
+
+
 async def test_a_node_that_is_not_started_says_so_and_none_is_started_twice() -> None:
     node = Node("a")
     assert node.members() == []

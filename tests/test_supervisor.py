@@ -399,3 +399,16 @@ def test_restarting_counts_from_the_loops_clock() -> None:
             assert (await which(supervisor))["p"].restarts == 20
 
     virtually(main())
+
+
+async def test_twenty_thousand_children_that_end_at_once_take_no_square_of_their_number() -> None:
+    async with ActorSystem() as system:
+        children = [Child(Echo, id=str(number), restart="temporary") for number in range(20_000)]
+        supervisor = await system.spawn(Supervisor, children)
+        infos = await supervisor.call(WhichChildren())
+        async with asyncio.timeout(2):  # a tenth of a second; looking for each among all of them, five
+            for info in reversed(infos):
+                assert info.ref is not None
+                info.ref.kill()
+            await supervisor.call(StartChild(Child(Echo, id="after all of them")))
+        assert [info.id for info in await supervisor.call(WhichChildren())] == ["after all of them"]

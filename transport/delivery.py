@@ -14,17 +14,15 @@ import threading  # noqa: TID251 - only to ask which thread this is
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import pykka
-
 from understudy.actors import (
     ActorDied,
     ActorRef,
     CallError,
     DeadLetter,
     DeadlineExceeded,
+    Deadlock,
     Envelope,
     ExitReason,
-    Failure,
     NodeDown,
     NoProc,
     NotRegistered,
@@ -33,6 +31,7 @@ from understudy.actors import (
     Shutdown,
     UnderstudyError,
 )
+from understudy.actors.refusals import told
 from understudy.actors.signals import StopRequest
 from understudy.transport import operations
 from understudy.transport.operations import DOWN, FAIL, LINKED, REPLY, TELL
@@ -103,7 +102,7 @@ class Delivery:
             answer.over = True
         self._answers.clear()
         for watch in self._watches.values():
-            watch.ref._demonitor(watch.local)
+            watch.ref._demonitor(watch.local, watch)
         self._watches.clear()
 
     # --- messages ---
@@ -185,7 +184,7 @@ class Delivery:
     def _demonitor(self, item: Item) -> None:
         watch = self._watches.pop(item[1], None)
         if watch is not None:
-            watch.ref._demonitor(watch.local)
+            watch.ref._demonitor(watch.local, watch)
 
     def _down(self, item: Item) -> None:
         self._link.down(item[1], item[2])
@@ -294,11 +293,10 @@ class Answer:
             return self._failure(type(error)(f"the reply: {error}"))
 
     def _failure(self, error: Exception) -> bytes:
+        error = told(error)
         reason = error.reason if isinstance(error, ActorDied) else None
         text = error.who if isinstance(error, ActorDied) else str(error)
-        kind = next((kind for kind, cls in _ERRORS.items() if type(error) is cls), None)
-        if kind is None:
-            kind, text, reason = "ActorDied", "the callee", Failure.of(error)
+        kind = next(cls.__name__ for cls in type(error).__mro__ if _ERRORS.get(cls.__name__) is cls)
         clean = (
             text[:TEXT_LIMIT].encode(errors="backslashreplace").decode()
         )  # what happened must pass, whatever it says
@@ -327,11 +325,12 @@ _ERRORS: dict[str, type[Exception]] = {
     "NodeDown": NodeDown,
     "Refused": Refused,
     "DeadlineExceeded": DeadlineExceeded,
+    "Deadlock": Deadlock,
+    "CallError": CallError,
     "Overloaded": Overloaded,
     "NotRegistered": NotRegistered,
-    "ActorDeadError": pykka.ActorDeadError,
 }
-"""The errors that a call may end in, by the name they travel under."""
+"""The errors that a call may end in, by the name they travel under. A subclass travels as the one of these that it is."""
 
 
 def _error(kind: Any, text: Any, reason: Any) -> Exception:

@@ -6,7 +6,7 @@
     PING     nonce                                                                           dealer ─▶ router
     WELCOME  session, next sequence expected                                                 router ─▶ dealer
     ACK      session, next sequence expected                                                 router ─▶ dealer
-    STALE    session, who answers (node, incarnation), why                                   router ─▶ dealer
+    STALE    session, who answers (node, incarnation), why, whether you are gone for good    router ─▶ dealer
     BYE      session, next sequence expected: there will be no later acknowledgement         router ─▶ dealer
     PONG     nonce, who answers (node, incarnation), its address                             router ─▶ dealer
 
@@ -102,12 +102,15 @@ class Bye(NamedTuple):
 
 
 class Stale(NamedTuple):
+    """`gone`: to the answerer, this life of the node it answers is over for good."""
+
     session: int
     answerer: Peer
     detail: str
+    gone: bool = False
 
     def encode(self) -> bytes:
-        return _encode(STALE, self.session, *self.answerer, self.detail)
+        return _encode(STALE, self.session, *self.answerer, self.detail, self.gone)
 
 
 class Pong(NamedTuple):
@@ -173,8 +176,8 @@ def _ping(parts: Any) -> Ping:
 
 
 def _stale(parts: Any) -> Stale:
-    session, node, incarnation, detail, *_ = parts
-    return Stale(_number(session), _peer(node, incarnation), str(detail)[:500])
+    session, node, incarnation, detail, *later = parts
+    return Stale(_number(session), _peer(node, incarnation), str(detail)[:500], later[:1] == [True])
 
 
 def _pong(parts: Any) -> Pong:

@@ -47,6 +47,9 @@ ACK_FRAMES = 16
 FAREWELL = 0.05
 """Seconds between BYE and the end of the connections: ZeroMQ throws away what a peer has not read by then."""
 
+SEVERED_LIMIT = 256
+"""Sessions of nodes that are gone which are remembered, so that a zombie is told what it is."""
+
 MEET_INTERVAL = 0.2
 """Seconds between two attempts to meet a node by its address alone."""
 
@@ -65,7 +68,11 @@ class Visitor:
 
 
 class Links:
-    """Used on the loop's thread only. `greeted` is told of every life of a node that said HELLO, or answered for an older one."""
+    """Used on the loop's thread only.
+
+    `greeted` is told of every life of a node that said HELLO, or answered for an older one; `condemned` of one that said
+    that to it we are gone for good.
+    """
 
     def __init__(self, system: ActorSystem, network: Network) -> None:
         self.system = system
@@ -77,12 +84,15 @@ class Links:
         """True until this node is a member, if it speaks to others before: its name may still be refused."""
         self.unreadable = 0
         self.greeted: Callable[[Peer], None] = _nobody
+        self.condemned: Callable[[Peer], None] = _nobody
         self.pulse: Callable[[Path, Ping], None] = self.pong
         self._leaving = False
         self._gone = self._nowhere(self.me, NoProc())
         self._links: dict[Peer, Link] = {}
         self._by_name: dict[str, Link] = {}
         self._buried: dict[str, int] = {}
+        self._missed: dict[str, int] = {}
+        self._severed: dict[int, None] = {}  # the last sessions of the buried, so that they can be told
         self._visitors: dict[int, Visitor] = {}
         self._owed: set[int] = set()
         self._unacknowledged = 0
@@ -100,7 +110,11 @@ class Links:
         if link is None:
             if peer == self.me:
                 return self._gone
-            if peer.incarnation <= self._buried.get(peer.node, -1):
+            gone = self._buried.get(peer.node, -1)
+            if address is None:
+                gone = max(gone, self._missed.get(peer.node, -1))
+            # One life of a name at a time: while this node has the name, every other life of it is over.
+            if peer.incarnation <= gone or peer.node == self.me.node:
                 return self._nowhere(peer, NoConnection(f"{peer} is gone"))
             link = self._links[peer] = Link(self, peer, address)
         elif address is not None:
@@ -112,6 +126,7 @@ class Links:
         link = self.to(peer, address)
         latest = self._by_name.get(peer.node)
         if link.lost is None and (latest is None or latest.peer.incarnation < peer.incarnation):
+            self.missed(Peer(peer.node, peer.incarnation - 1), NoConnection(f"{peer.node} was started again"))
             self._by_name[peer.node] = link
         return link
 
@@ -126,7 +141,20 @@ class Links:
         for link in [
             link for at, link in self._links.items() if at.node == peer.node and at.incarnation <= peer.incarnation
         ]:
+            self._severed.update(dict.fromkeys(self._sessions_of(link)))
             self._drop(link, reason)
+        while len(self._severed) > SEVERED_LIMIT:
+            del self._severed[next(iter(self._severed))]
+
+    def missed(self, peer: Peer, reason: ExitReason) -> None:
+        """That life was over before this node could meet it: addresses of it that somebody sent here wait no longer.
+
+        It is not buried: a guest whose clock ran backwards may still ask for a table under such an incarnation.
+        """
+        self._missed[peer.node] = max(peer.incarnation, self._missed.get(peer.node, 0))
+        for link in tuple(self._links.values()):
+            if link.address is None and link.peer.node == peer.node and link.peer.incarnation <= peer.incarnation:
+                self._drop(link, reason)
 
     def stopped(self, link: Link) -> None:
         """The other end said BYE. If it was a guest, somebody else may well live under its name."""
@@ -269,6 +297,8 @@ class Links:
             if not self._leaving:
                 self.report(link.peer, UnderstudyError(f"it refuses this node: {stale.detail}"))
             self._drop(link, NoConnection(f"{link.peer} refuses this node: {stale.detail}"))
+            if stale.gone:
+                self.condemned(link.peer)
 
     def report(self, who: object, error: Exception) -> None:
         """Something unreadable came: an event, never an end."""
@@ -278,7 +308,12 @@ class Links:
     def _data(self, path: Path, frame: Data) -> None:
         visitor = self._visitors.get(frame.session)
         if visitor is None:
-            stale = Stale(frame.session, self.me, "expected a session that was greeted, got an unknown one")
+            if frame.session in self._severed:
+                stale = Stale(
+                    frame.session, self.me, "expected a living node, got one that is gone for good", gone=True
+                )
+            else:
+                stale = Stale(frame.session, self.me, "expected a session that was greeted, got an unknown one")
             self.network.answer(path, stale.encode())
             return
         visitor.path = path
@@ -329,9 +364,12 @@ class Links:
         self._links.pop(link.peer, None)
         if self._by_name.get(link.peer.node) is link:
             del self._by_name[link.peer.node]
-        for session in [session for session, visitor in self._visitors.items() if visitor.link is link]:
+        for session in self._sessions_of(link):
             del self._visitors[session]
         link.lose(reason)
+
+    def _sessions_of(self, link: Link) -> list[int]:
+        return [session for session, visitor in self._visitors.items() if visitor.link is link]
 
     def _nowhere(self, peer: Peer, reason: ExitReason) -> Link:
         """A link that is lost from the start, so that references to nobody need no case of their own."""

@@ -47,6 +47,7 @@ class Membership:
         (3/4 of the interval; 3/2 when it asks whether our own name is taken).
     `on_up(member)`: a member other than this node is there; before its `on_dead`. Also those that were there before us.
     `on_dead(node, incarnation, reason)`: it was declared dead, replaced or left. That incarnation never comes back.
+    `on_past(node, incarnation, reason)`: it was over before this node could meet it.
     `on_own_death(reason)`: the cluster goes on without this node: end it at once. Called once, and the last call.
     `healthy()`: this node's own check, asked before it accuses more than half of the others.
 
@@ -62,6 +63,7 @@ class Membership:
         on_up: Callable[[Member], None],
         on_dead: Callable[[str, int, str], None],
         on_own_death: Callable[[str], None],
+        on_past: Callable[[str, int, str], None] = lambda node, incarnation, reason: None,
         healthy: Callable[[], bool] = lambda: True,
         rules: Rules | None = None,
     ) -> None:
@@ -75,6 +77,7 @@ class Membership:
         self._on_up = on_up
         self._on_dead = on_dead
         self._on_own_death = on_own_death
+        self._on_past = on_past
         self._healthy = healthy
         self._rules = rules or Rules()
         self._watch = Watch()
@@ -105,7 +108,7 @@ class Membership:
             task = asyncio.create_task(part)
             task.add_done_callback(self._part_ended)
             self._tasks.append(task)
-        log.info("%s joined at %s, incarnation %d", self.me.node, self.me.address, self.me.incarnation)
+        log.debug("%s joined at %s, incarnation %d", self.me.node, self.me.address, self.me.incarnation)
 
     async def leave(self) -> None:
         """Say that this node is gone, in order. A table that cannot be reached is no obstacle. Twice is fine."""
@@ -132,6 +135,15 @@ class Membership:
             self._down(known, REPLACED)
         if known is None or known.incarnation < incarnation:
             self._moved.set()
+
+    def condemned(self, by: str) -> None:
+        """`by`, a member, has told us that to it this life of ours is over, and it had that from the table.
+
+        A node that reads the table over a link to the node that serves it would never hear of its death otherwise:
+        that node does not talk to the dead.
+        """
+        if not self._ended and self._tasks:
+            self._die(f"the others declared this node dead: {by} said so")
 
     # --- joining and leaving ---
 
@@ -275,6 +287,7 @@ class Membership:
             self._down(known, row.reason or row.status)
         else:
             self._gone[row.node] = row.incarnation
+            self._on_past(row.node, row.incarnation, row.reason or row.status)
 
     def _down(self, member: Member, reason: str) -> None:
         del self._present[member.node]

@@ -1,10 +1,10 @@
 """A node: an actor system that other machines can reach. One process is usually one node.
 
-async with Node("stage", state=Path(".understudy")) as node:       the first one: its table is a file
+async with Node("stage", state=".understudy") as node:             the first one: its table is a file
     room = await node.spawn(Room, name="room/lobby")
     engine = node.ref("engine@engine-1")                           whoever has that name there, through restarts
 
-async with Node("engine-1", state=Path(".understudy")): ...        on the same machine: the same file
+async with Node("engine-1", state=".understudy"): ...              on the same machine: the same file
 async with Node("engine-2", join="tcp://127.0.0.1:4100"): ...      elsewhere: the table of the node that listens there
 
      ActorSystem          Links ── Network           Membership ── MembershipTable
@@ -85,7 +85,7 @@ class Node:
         name: str,
         *,
         listen: str = "tcp://127.0.0.1:0",
-        state: Path | None = None,
+        state: str | os.PathLike[str] | None = None,
         join: str | None = None,
         roles: tuple[str, ...] = (),
         system: ActorSystem | None = None,
@@ -98,9 +98,11 @@ class Node:
             raise ValueError(f"a node's name is a text of 1 to {NAME_LIMIT} characters without '@', not {name!r}")
         if system is not None and system.name != name:
             raise ValueError(f"the system of node {name!r} must have its name, not {system.name!r}")
+        if state is not None and not isinstance(state, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"the state of node {name!r} is a folder, as a text or a path, not {state!r}")
         self.name = name
         self._listen = listen
-        self._state = state
+        self._state = None if state is None else Path(state)
         self._join = join
         self._roles = roles
         self._given_system = system
@@ -195,9 +197,11 @@ class Node:
                 on_up=self._up,
                 on_dead=self._lost,
                 on_own_death=self._own_death,
+                on_past=self._past,
                 rules=self._rules,
             )
             links.greeted = lambda peer: membership.hello(*peer)
+            links.condemned = lambda peer: membership.condemned(peer.node)
             stack.push_async_callback(membership.leave)
             stack.push_async_callback(
                 links.drain, PARTING
@@ -274,6 +278,9 @@ class Node:
     def _lost(self, node: str, incarnation: int, reason: str) -> None:
         self.links.bury(Peer(node, incarnation), NoConnection(reason))
         self._publish(NodeLost(node, incarnation, reason))
+
+    def _past(self, node: str, incarnation: int, reason: str) -> None:
+        self.links.missed(Peer(node, incarnation), NoConnection(reason))
 
     def _publish(self, news: NodeUp | NodeLost) -> None:
         for ref in tuple(self._subscribers.values()):

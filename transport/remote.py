@@ -11,8 +11,6 @@ import threading  # noqa: TID251 - only to ask which thread this is
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import pykka
-
 from understudy.actors import (
     ActorRef,
     Address,
@@ -23,13 +21,15 @@ from understudy.actors import (
 )
 from understudy.actors.deadlines import allowance, current_cell, current_request, speaker
 from understudy.actors.envelope import Reply
-from understudy.actors.ref import DEFAULT_TIMEOUT, A
-from understudy.actors.replies import ForeignLoopReply, LoopReply, ThreadReply
+from understudy.actors.ref import DEFAULT_TIMEOUT, A, described
+from understudy.actors.replies import Answer, ForeignLoopReply, LoopReply, ThreadReply
 from understudy.actors.waiting import answer, end
 from understudy.transport.operations import EXIT, KILL, STOP, TELL
 from understudy.transport.wire import Encoder, explained
 
 if TYPE_CHECKING:
+    import pykka
+
     from understudy.transport.link import Link
     from understudy.transport.links import Links
 
@@ -95,10 +95,10 @@ class RemoteRef(ActorRef[A]):
 
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         link = self.link
+        future = Answer(link.system.scheduler, f"ask({type(message).__name__})", "await ref.call(message)")
         if block:
-            link.system.scheduler.refuse_blocking(f"ask({type(message).__name__})", "await ref.call(message)")
+            future.refuse_on_loop()
         _checked(link, self, message)
-        future = pykka.ThreadingFuture[Any]()
         request = _Request(link, self, message, ThreadReply(future))
         link.system.scheduler.signal(request.send_from_afar, (timeout,))
         return future.get(timeout=timeout) if block else future
@@ -106,7 +106,7 @@ class RemoteRef(ActorRef[A]):
     # --- ending ---
 
     def stop(self) -> pykka.Future[bool]:
-        future = pykka.ThreadingFuture[bool]()
+        future = Answer(self.link.system.scheduler, "stop().get()", "await ref.ended()")
         self._on_loop(lambda: self.link.request_stop(STOP, self, ThreadReply(future)))
         return future
 
@@ -133,7 +133,9 @@ class RemoteRef(ActorRef[A]):
         return None
 
     def __repr__(self) -> str:
-        return f"<actor {self.target} of {self.link.peer}>"
+        if type(self.target) is str:
+            return described("actor", self.target, self.link.peer.node)
+        return described("actor", None, self.address)
 
     def __eq__(self, other: object) -> bool:
         return type(other) is RemoteRef and other.target == self.target and other._link_to.peer == self._link_to.peer
@@ -146,7 +148,7 @@ class RemoteRef(ActorRef[A]):
     def _monitor(self, token: int, watcher: Watcher) -> None:
         self._on_loop(lambda: self.link.monitor(self, token, watcher))
 
-    def _demonitor(self, token: int) -> None:
+    def _demonitor(self, token: int, watcher: Watcher) -> None:
         self._on_loop(lambda: self.link.demonitor(token))
 
     def _link(self, sender: ActorRef[Any]) -> None:
@@ -192,7 +194,7 @@ class RemoteNamedRef(RemoteRef[A]):
         return str(self.target)
 
     def __repr__(self) -> str:
-        return f"<'{self.target}@{self.node}'>"
+        return described("actor", self.name, self.node)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RemoteNamedRef) and (other.target, other.node) == (self.target, self.node)

@@ -216,6 +216,7 @@ def refusal(hello: Hello, me: Peer, buried: int) -> Stale | None:
 
     `buried` is the highest incarnation of the sender's name that was declared dead or has left, 0 if there is none.
     """
+    gone = False
     if hello.version != VERSION:
         detail = f"expected protocol version {VERSION}, got {hello.version}: update the older of the two nodes"
     elif hello.target != me:
@@ -223,7 +224,8 @@ def refusal(hello: Hello, me: Peer, buried: int) -> Stale | None:
     elif hello.sender.node == me.node:
         detail = f"expected a node of another name, got {hello.sender} while I am {me}"
     elif hello.sender.incarnation <= buried:
+        gone = True
         detail = f"expected a living incarnation of {hello.sender.node}, got {hello.sender.incarnation}, which is gone for good"
     else:
         return None
-    return Stale(hello.session, me, detail)
+    return Stale(hello.session, me, detail, gone)

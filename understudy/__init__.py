@@ -19,6 +19,7 @@ from understudy.actors import (
     ExitReason,
     Failure,
     Killed,
+    Later,
     NamedRef,
     NameTaken,
     NoConnection,
@@ -33,17 +34,21 @@ from understudy.actors import (
     StartFailed,
     Stop,
     ThreadActor,
+    UnderstudyError,
     message,
 )
-from understudy.supervisors import Child, Supervisor
-from understudy.transport import Node
+from understudy.supervisors import Child, Supervisor, WhichChildren
+from understudy.transport import BadAddress, CannotListen, CannotReach, Node, NodeLost, NodeUp, TableError
 
 __all__ = [
     "Actor",
     "ActorDied",
     "ActorRef",
     "ActorSystem",
+    "BadAddress",
     "CallError",
+    "CannotListen",
+    "CannotReach",
     "Child",
     "DeadlineExceeded",
     "Deadlock",
@@ -52,12 +57,15 @@ __all__ = [
     "ExitReason",
     "Failure",
     "Killed",
+    "Later",
     "NameTaken",
     "NamedRef",
     "NoConnection",
     "NoProc",
     "Node",
     "NodeDown",
+    "NodeLost",
+    "NodeUp",
     "Normal",
     "NotRegistered",
     "Overloaded",
@@ -67,6 +75,9 @@ __all__ = [
     "StartFailed",
     "Stop",
     "Supervisor",
+    "TableError",
     "ThreadActor",
+    "UnderstudyError",
+    "WhichChildren",
     "message",
 ]

@@ -20,6 +20,9 @@ STATE = click.option(
     show_default=True,
     help="Folder of what the cluster keeps: its membership table. Made if it is not there.",
 )
+ALLOW_HOST = click.option(
+    "--allow-host", metavar="NAME", multiple=True, help="A host name under which a proxy in front serves the page."
+)
 VERBOSE = click.option("--verbose", is_flag=True, help="Show debug lines and tracebacks.")
 
 
@@ -32,13 +35,14 @@ def cli() -> None:
 @cli.command("demo")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the page.")
 @click.option("--port", type=click.IntRange(1, 65535), default=4000, show_default=True, help="Port of the page.")
+@ALLOW_HOST
 @STATE
 @VERBOSE
-def demo_command(host: str, port: int, state: Path, verbose: bool) -> None:
+def demo_command(host: str, port: int, allow_host: tuple[str, ...], state: Path, verbose: bool) -> None:
     """Start a supervised two-node cluster with a live game and a chat, and print the link to open."""
     log_to_console("director", verbose=verbose)
     _loopback(host)
-    _exit(demo(host=host, port=port, state=_writable(state), verbose=verbose))
+    _exit(demo(host=host, port=port, allow_host=allow_host, state=_writable(state), verbose=verbose))
 
 
 @cli.command("node")
@@ -58,6 +62,7 @@ def demo_command(host: str, port: int, state: Path, verbose: bool) -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=4000, show_default=True, help="Port of the page (role stage)."
 )
+@ALLOW_HOST
 @click.option("--supervised", is_flag=True, hidden=True, help="End when standard input ends.")
 @VERBOSE
 def node_command(name: str, state: Path, verbose: bool, **options: Any) -> None:

@@ -4,7 +4,7 @@
     GET    /runs               {"runs": [...]}
     GET    /runs/{id}          the run
     DELETE /runs/{id}          cancel it                                                -> 202 and the run
-    GET    /runs/{id}/events   its frames and its end as server-sent events: the topic `run:{id}`
+    GET    /runs/{id}/events   its frames, up to its end, as server-sent events: the topic `run:{id}`
 
 This is where the engine's actors and the gateway's endpoints meet; neither wing knows the other.
 """
@@ -18,7 +18,7 @@ from aiohttp import web
 
 from understudy.actors import ActorRef, Refused
 from understudy.engine import CancelRun, GetRun, Launch, ListRuns, RunInfo
-from understudy.gateway import HttpError, stream
+from understudy.gateway import HttpError, json_answer, stream
 
 DEFAULT_PROGRAM = "arena"
 """What an empty POST runs: one button, one request."""
@@ -71,16 +71,16 @@ def run_routes(runs: ActorRef[Any]) -> list[web.AbstractRouteDef]:
             info = await runs.call(wish)
         except Refused as refusal:
             raise HttpError(409, "refused", refusal.detail) from None
-        return web.json_response(run_json(info), status=201, headers={"Location": f"/runs/{info.run}"})
+        return json_answer(run_json(info), status=201, headers={"Location": f"/runs/{info.run}"})
 
     async def listing(_: web.Request) -> web.StreamResponse:
-        return web.json_response({"runs": [run_json(info) for info in await runs.call(ListRuns())]})
+        return json_answer({"runs": [run_json(info) for info in await runs.call(ListRuns())]})
 
     async def show(request: web.Request) -> web.StreamResponse:
-        return web.json_response(run_json(await _known(runs, GetRun(request.match_info["run"]))))
+        return json_answer(run_json(await _known(runs, GetRun(request.match_info["run"]))))
 
     async def cancel(request: web.Request) -> web.StreamResponse:
-        return web.json_response(run_json(await _known(runs, CancelRun(request.match_info["run"]))), status=202)
+        return json_answer(run_json(await _known(runs, CancelRun(request.match_info["run"]))), status=202)
 
     async def events(request: web.Request) -> web.StreamResponse:
         run = request.match_info["run"]

@@ -1,16 +1,25 @@
-/** The connection mark: connected, connecting, reconnecting in n s, or offline since when. One line, always true. */
+/** The connection mark: connected, silent, connecting, reconnecting, or offline since when. One line, always true. */
 
 import { h, say } from "./dom.js";
 
 /** Lost for longer than this, a connection is called offline (it is still tried again). Milliseconds. */
 const PATIENCE = 30_000;
 
+const MARKS = {
+  connected: "alive",
+  silent: "waiting",
+  connecting: "waiting",
+  reconnecting: "waiting",
+  offline: "failing",
+};
+
 /**
  * @param {import("./understudy.js").SocketStatus} status
  * @param {number} now unix milliseconds
- * @returns {{state: "connected"|"connecting"|"reconnecting"|"offline", text: string}}
+ * @returns {{state: "connected"|"silent"|"connecting"|"reconnecting"|"offline", text: string}}
  */
-export function describe({ state, since, seconds, reason }, now) {
+export function describe({ state, since, silent, seconds, reason }, now) {
+  if (state === "open" && silent > 0) return { state: "silent", text: `No news for ${silent} s` };
   if (state === "open") return { state: "connected", text: "Connected" };
   if (state === "idle" || (since === null && state === "connecting"))
     return { state: "connecting", text: "Connecting" };
@@ -33,9 +42,7 @@ export function connectionMark(host, socket) {
   socket.onState((status) => {
     const { state, text: words } = describe(status, Date.now());
     host.dataset.state = state;
-    host.dataset.mark = { connected: "alive", connecting: "waiting", reconnecting: "waiting", offline: "failing" }[
-      state
-    ];
+    host.dataset.mark = MARKS[state];
     say(text, words);
     again.hidden = state !== "offline";
   });

@@ -9,6 +9,7 @@
  *      | await push("new_game")   | ----------------------------> |
  *      |   resolves or rejects    | <---- phx_reply {ok|error} -- |
  *      |                          |                               |
+ *      |   onState: open, silent  |  (no answer to a heartbeat)   |      it is said at once, and waited for a little
  *      |   onState: waiting, 3 s  |            (cut)              |      backoff with jitter, then all join again
  *
  * A frame is a JSON array `[join_ref, ref, topic, event, payload]`. Two choices differ from Phoenix's own client:
@@ -34,6 +35,7 @@ export { Presence, syncDiff, syncState } from "./presence.js";
  * @typedef {object} SocketStatus
  * @property {SocketState} state `waiting` tries again by itself, `closed` does not
  * @property {number|null} since unix milliseconds at which the connection was lost; null while it is not
+ * @property {number} silent whole seconds without a word from a server that owes an answer; 0 while it speaks (open)
  * @property {number} seconds whole seconds until the next try, counted down once a second (0 unless waiting)
  * @property {number} code the last close code, 0 if there is none
  * @property {string} reason the last close reason in words
@@ -50,23 +52,33 @@ export function afterClose(code) {
   return code === 1001 || code === 1012 || code === 1013 ? "spread" : "retry";
 }
 
+/** How often an open connection is looked at. Milliseconds. */
+const LOOK = 1_000;
+/** A heartbeat may take so long before silence is worth a word. Milliseconds. */
+const ANSWER = 2_000;
+
 /** One WebSocket to the gateway, kept alive: heartbeat, reconnection, and the joins of its channels after each. */
 export class Socket {
-  /** @type {SocketStatus} */ status = { state: "idle", since: null, seconds: 0, code: 0, reason: "" };
+  /** @type {SocketStatus} */ status = { state: "idle", since: null, silent: 0, seconds: 0, code: 0, reason: "" };
   /** @type {Set<Channel>} */ channels = new Set();
   /** @type {WebSocket|null} */ #wire = null;
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #retry;
-  /** @type {ReturnType<typeof setTimeout>|undefined} */ #heartbeat;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */ #watch;
   #states = new Listeners();
   #ref = 0;
   #tries = 0;
-  #pulse = "";
+  /** When the server was last heard, when it was last asked, and since when it owes an answer. Unix milliseconds. */
+  #heard = 0;
+  #asked = 0;
+  /** @type {number|null} */ #owed = null;
 
   /**
    * @param {string} [path] of the gateway's socket: absolute on this host, or a whole ws: address
    * @param {object} [options]
    * @param {number} [options.timeout] milliseconds a join or push waits for its reply
-   * @param {number} [options.heartbeat] milliseconds between heartbeats
+   * @param {number} [options.heartbeat] milliseconds between heartbeats while somebody looks at the page
+   * @param {number} [options.unwatched] milliseconds between heartbeats while nobody does
+   * @param {number} [options.quiet] milliseconds without a word after which an open connection counts as silent
    * @param {number} [options.patience] milliseconds a heartbeat may stay unanswered, and a connection may take to open
    * @param {number} [options.spread] milliseconds over which to come back when a server asks everybody to
    * @param {() => number} [options.random]
@@ -76,8 +88,10 @@ export class Socket {
     this.path = path;
     this.options = {
       timeout: 10_000,
-      heartbeat: 20_000,
-      patience: 5_000,
+      heartbeat: 4_000,
+      unwatched: 20_000,
+      quiet: 6_000,
+      patience: 8_000,
       spread: 2_000,
       random: Math.random,
       WebSocket: globalThis.WebSocket,
@@ -156,7 +170,7 @@ export class Socket {
     this.#become("connecting");
     const wire = new this.options.WebSocket(this.#address());
     this.#wire = wire;
-    this.#heartbeat = setTimeout(() => this.#cut(wire, 1006, "no answer from the server"), this.options.patience);
+    this.#watch = setTimeout(() => this.#cut(wire, 1006, "no answer from the server"), this.options.patience);
     wire.onopen = () => this.#opened(wire);
     wire.onmessage = (event) => this.#received(wire, event.data);
     wire.onclose = (event) => this.#cut(wire, event.code, event.reason);
@@ -165,8 +179,10 @@ export class Socket {
   /** @param {WebSocket} wire */
   #opened(wire) {
     if (wire !== this.#wire) return;
-    clearTimeout(this.#heartbeat);
-    this.#heartbeat = setTimeout(() => this.#beat(), this.options.heartbeat);
+    clearTimeout(this.#watch);
+    this.#heard = this.#asked = Date.now();
+    this.#owed = null;
+    this.#watch = setTimeout(() => this.#look(wire), LOOK);
     this.#become("open", { since: null, code: 0, reason: "" });
     for (const channel of this.channels) channel.enter();
   }
@@ -175,24 +191,33 @@ export class Socket {
   #received(wire, data) {
     if (wire !== this.#wire || typeof data !== "string") return;
     this.#tries = 0;
+    this.#heard = Date.now();
+    this.#owed = null; // whatever it says, it is there
+    if (this.status.silent) this.#become("open");
     const [joinRef, ref, topic, event, payload] = JSON.parse(data);
-    if (topic === "phoenix") {
-      if (ref === this.#pulse) this.#pulse = "";
-      return;
-    }
     for (const channel of [...this.channels]) channel.received(joinRef, ref, topic, event, payload);
   }
 
-  /** One heartbeat, then the wait for its reply: a link that is dead without a word is found within `patience`. */
+  /** Ask whether the server is there. */
   #beat() {
-    const wire = this.#wire;
-    clearTimeout(this.#heartbeat);
-    this.#pulse = this.ref();
-    if (!wire || !this.send([null, this.#pulse, "phoenix", "heartbeat", {}])) return;
-    this.#heartbeat = setTimeout(() => {
-      if (this.#pulse) return this.#cut(wire, 1006, "the server stopped answering");
-      this.#heartbeat = setTimeout(() => this.#beat(), this.options.heartbeat);
-    }, this.options.patience);
+    this.#asked = Date.now();
+    if (this.send([null, this.ref(), "phoenix", "heartbeat", {}])) this.#owed ??= this.#asked;
+  }
+
+  /**
+   * Is the server still there? One that owes an answer and is silent is first called so, and after `patience` given up:
+   * a link that is dead without a word, or a server that stands still, is told from one that has nothing to say.
+   * @param {WebSocket} wire
+   */
+  #look(wire) {
+    const { heartbeat, unwatched, quiet, patience } = this.options;
+    const now = Date.now();
+    const owed = this.#owed === null ? 0 : now - this.#owed;
+    if (owed >= patience) return this.#cut(wire, 1006, "the server stopped answering");
+    this.#watch = setTimeout(() => this.#look(wire), LOOK);
+    const silence = now - this.#heard;
+    if (owed >= ANSWER && silence >= quiet) this.#become("open", { silent: Math.floor(silence / 1000) });
+    if (now - this.#asked >= (globalThis.document?.hidden ? unwatched : heartbeat)) this.#beat();
   }
 
   /**
@@ -224,7 +249,7 @@ export class Socket {
 
   #drop() {
     clearTimeout(this.#retry);
-    clearTimeout(this.#heartbeat);
+    clearTimeout(this.#watch);
     const wire = this.#wire;
     this.#wire = null;
     if (!wire) return;
@@ -234,7 +259,7 @@ export class Socket {
 
   /** @param {SocketState} state @param {Partial<SocketStatus>} [change] */
   #become(state, change = {}) {
-    this.status = { ...this.status, seconds: 0, ...change, state };
+    this.status = { ...this.status, seconds: 0, silent: 0, ...change, state };
     this.#states.tell(this.status);
   }
 }

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import pytest
 
 from understudy.actors import ActorSystem
+from understudy.simulation import VirtualTable
 from understudy.transport.memory import MemoryTable
 from understudy.transport.served import RemoteTable, TableServer
 from understudy.transport.sqlite import SqliteTable
@@ -29,6 +30,13 @@ async def in_memory(_folder: Path) -> AsyncIterator[Pair]:
 
 
 @asynccontextmanager
+async def virtual(_folder: Path) -> AsyncIterator[Pair]:
+    table = VirtualTable()
+    table.slow(0.0, 0.002)
+    yield table.handle("a"), table.handle("b")
+
+
+@asynccontextmanager
 async def in_sqlite(folder: Path) -> AsyncIterator[Pair]:
     one = await SqliteTable.open(folder / "membership.db", poll=0.01)
     other = await SqliteTable.open(folder / "membership.db", poll=0.01)
@@ -44,7 +52,7 @@ async def served(folder: Path) -> AsyncIterator[Pair]:
         yield table, RemoteTable(await system.spawn(TableServer, table, name="table"), poll=0.01)
 
 
-@pytest.fixture(params=[in_memory, in_sqlite, served])
+@pytest.fixture(params=[in_memory, virtual, in_sqlite, served])
 def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Tables:
     return lambda: request.param(tmp_path)
 

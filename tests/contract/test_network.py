@@ -10,18 +10,26 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.helpers import eventually
+from understudy.simulation import VirtualNetwork
 from understudy.transport import BadAddress, CannotListen, Network, ZeroMqNetwork
 from understudy.transport.network import Channel, parse_address
 from understudy.transport.wire import FRAME_LIMIT
 
 ANY = "tcp://127.0.0.1:0"
 
-NETWORKS: list[Callable[[], Network]] = [ZeroMqNetwork]
+
+def zeromq() -> Callable[[], Network]:
+    return ZeroMqNetwork
 
 
-@pytest.fixture(params=NETWORKS, ids=lambda make: make.__name__)
+def virtual() -> Callable[[], Network]:
+    return VirtualNetwork().interface
+
+
+@pytest.fixture(params=[zeromq, virtual])
 def make(request: pytest.FixtureRequest) -> Callable[[], Network]:
-    made: Callable[[], Network] = request.param
+    """Makes one node's network; all of a test are parts of one whole."""
+    made: Callable[[], Network] = request.param()
     return made
 
 
@@ -128,6 +136,7 @@ async def test_an_oversized_frame_is_refused_and_the_channel_recovers(make: Call
         assert set(b.frames) == {b"before", b"after"}
 
 
+@pytest.mark.parametrize("make", [zeromq], indirect=True)  # a virtual port can be reached by virtual nodes alone
 async def test_random_bytes_at_the_port_harm_nothing(make: Callable[[], Network]) -> None:
     async with ears(make) as (a, b):
         host, port = parse_address(b.address)

@@ -153,17 +153,60 @@ test("a denied join says why, and is tried again", async () => {
   assert.equal(channel.status.state, "joining");
 });
 
-test("a server that stops answering heartbeats is left within their patience", async () => {
+/** Let so many seconds pass, one at a time; what is silent and open after each. */
+const pass = (seconds, socket, each = () => undefined) =>
+  Array.from({ length: seconds }, () => {
+    mock.timers.tick(1_000);
+    each();
+    return `${socket.status.state} ${socket.status.silent}`;
+  });
+
+test("a server that stops answering is called silent after 6 s, and given up soon after", async () => {
   const { socket } = await joined();
-  mock.timers.tick(20_000);
+  mock.timers.tick(3_000);
+  assert.equal(wire().sent.at(-1)[3], "phx_join", "nothing is asked yet");
+  mock.timers.tick(1_000);
   assert.equal(wire().sent.at(-1)[3], "heartbeat");
   wire().answer("heartbeat", "ok");
-  mock.timers.tick(5_000);
-  assert.equal(socket.status.state, "open");
-  mock.timers.tick(20_000);
-  mock.timers.tick(5_000);
-  assert.equal(socket.status.state, "waiting");
+  assert.deepEqual(pass(8, socket), [
+    ...Array(5).fill("open 0"),
+    ...["open 6", "open 7", "open 8"],
+  ]);
+  assert.deepEqual(pass(4, socket), ["open 9", "open 10", "open 11", "waiting 0"]);
   assert.equal(wire().closed, true);
+});
+
+test("a silent server that speaks again, whatever it says, is connected at once", async () => {
+  const { socket } = await joined();
+  assert.equal(pass(7, socket).at(-1), "open 7");
+  wire().hear(null, null, "room:y", "line", {});
+  assert.equal(`${socket.status.state} ${socket.status.silent}`, "open 0");
+  assert.deepEqual(new Set(pass(60, socket, () => wire().answer("heartbeat", "ok"))), new Set(["open 0"]));
+});
+
+test("one that talks all the time is asked all the same: the server, too, wants to hear that somebody is there", async () => {
+  const { socket } = await joined();
+  pass(60, socket, () => wire().hear(null, null, "room:x", "line", {}));
+  assert.equal(wire().sent.filter((frame) => frame[3] === "heartbeat").length, 15);
+});
+
+test("a page that nobody looks at asks less often, and looks at once when it is seen again", async (context) => {
+  const page = Object.assign(new EventTarget(), { hidden: false, visibilityState: "visible" });
+  globalThis.document = page;
+  context.after(() => delete globalThis.document);
+  const { socket } = await joined();
+  const beats = () => wire().sent.filter((frame) => frame[3] === "heartbeat").length;
+  const seen = (hidden) => {
+    Object.assign(page, { hidden, visibilityState: hidden ? "hidden" : "visible" });
+    page.dispatchEvent(new Event("visibilitychange"));
+  };
+  seen(true);
+  pass(40, socket, () => beats() && wire().answer("heartbeat", "ok"));
+  assert.equal(beats(), 2);
+  pass(15, socket);
+  seen(false);
+  assert.equal(beats(), 3);
+  assert.deepEqual(pass(2, socket), ["open 0", "open 17"], "15 s of silence are no news before an answer is due");
 });
 
 test("a callback that throws does not keep the others from hearing", async () => {

@@ -6,11 +6,15 @@ import { test } from "node:test";
 import { describe } from "../../gateway/web/connection.js";
 
 const now = new Date(2026, 10, 20, 10, 30).getTime();
-const socket = (change) => describe({ state: "idle", since: null, seconds: 0, code: 0, reason: "", ...change }, now);
+const socket = (change) => describe({ state: "idle", since: null, silent: 0, seconds: 0, code: 0, reason: "", ...change }, now);
 
 test("before the first connection it connects, and then is connected", () => {
   assert.deepEqual(socket({ state: "connecting" }), { state: "connecting", text: "Connecting" });
   assert.deepEqual(socket({ state: "open" }), { state: "connected", text: "Connected" });
+});
+
+test("one whose server owes an answer is not called connected", () => {
+  assert.deepEqual(socket({ state: "open", silent: 7 }), { state: "silent", text: "No news for 7 s" });
 });
 
 test("a lost connection counts down to the next try", () => {

@@ -92,6 +92,14 @@ def test_a_game_ends_with_a_result(demo: Demo) -> None:
     assert over["result"]["seed"] == 7
 
 
+def test_the_events_of_a_run_end_with_it_and_at_once_when_it_has_ended(demo: Demo) -> None:
+    _, run = demo.request("POST", "/runs", {"program": "arena", "args": {"seed": 7, "turns": 40}, "rate": 40})
+    told = list(demo.events(f"/runs/{run['id']}/events"))
+    assert (told[0][0], told[-1][0], told[-1][1]["state"]) == ("joined", "run", "finished")
+    told = list(demo.events(f"/runs/{run['id']}/events"))
+    assert [(name, data["run"]["state"]) for name, data in told] == [("joined", "finished")]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code"),
     [

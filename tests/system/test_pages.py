@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,12 +13,13 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.system.demo import Demo, is_running
+from tests.system.demo import Demo, Terminal, free_port, is_running
 from understudy import Node
 from understudy.supervisors import WhichChildren
 
 GONE_WITHIN = 5_000
 BACK_WITHIN = 10_000
+SILENT_WITHIN = 9_000
 """Milliseconds."""
 
 Light = Literal["dark", "light"]
@@ -88,6 +90,9 @@ def test_two_people_watch_the_same_game_live(demo: Demo, browser: Browser) -> No
                 "turn => Number(document.querySelector('canvas').dataset.turn) >= turn + 5", arg=before
             )
         assert abs(turn(ada) - turn(bert)) <= 5
+
+        worker = demo.request("GET", f"/runs/{run}")[1]["worker_pid"]
+        expect(ada.locator("#stage .facts")).to_contain_text(f"engine-1,\u00a0worker\u00a0{worker}")
 
         served = ada.locator("#served-by")
         expect(served).to_contain_text("stage")
@@ -195,6 +200,97 @@ def test_a_killed_stage_is_reconnected_to_without_a_reload(demo: Demo, browser: 
         expect(ada.locator("#connection")).to_have_attribute("data-state", "connected", timeout=BACK_WITHIN)
         expect(ada.locator("#served-by")).to_contain_text(str(successor), timeout=BACK_WITHIN)
         assert ada.evaluate("window.notReloaded") is True
+
+
+def test_a_game_that_ended_with_its_stage_is_shown_as_lost_with_the_reason_and_starts_again(
+    demo: Demo, browser: Browser, screenshots: Path
+) -> None:
+    with person(browser, demo) as ada, person(browser, demo, width=390, height=844) as phone:
+        run = start_game(ada)
+        phone.goto(f"{demo.url}/#run/{run}")
+        for page in (ada, phone):
+            page.wait_for_function("() => Number(document.querySelector('canvas').dataset.turn) >= 5")
+        seen = len(demo.lines)
+        os.kill(int(ada.locator("#served-by").get_attribute("data-pid") or 0), signal.SIGKILL)
+        successor = demo.process_of("stage", after=seen)
+        for page, name in ((ada, "desktop"), (phone, "phone")):
+            expect(page.locator("[data-notice]").last).to_contain_text(
+                f"The stage was started anew (process {successor}); its games ended with it.", timeout=BACK_WITHIN
+            )
+            stage = page.locator(f"#stage[data-run='{run}'][data-state=lost]")
+            expect(stage).to_contain_text("Lost at turn")
+            expect(stage).to_contain_text(f"The stage was started anew (process {successor}).")
+            page.screenshot(path=screenshots / f"lost-with-its-stage-{name}.png")
+        expect(ada.locator("[data-node='engine-1'][data-status=active]")).to_be_visible(timeout=BACK_WITHIN)
+        again = ada.locator("#again")
+        seed = str(again.text_content()).removeprefix("Start seed ").removesuffix(" again")
+        again.click()
+        expect(ada.locator(f"#stage:not([data-run='{run}']) canvas[data-turn]")).to_be_visible(timeout=BACK_WITHIN)
+        expect(ada.locator("#stage .facts")).to_contain_text(f"seed\u00a0{seed}")
+
+
+def test_a_server_that_stands_still_is_not_called_connected(browser: Browser, screenshots: Path) -> None:
+    port = free_port()
+    with Terminal(sys.executable, "-m", "understudy.examples.chat", "--port", str(port)) as server:
+        server.wait_for(f"http://127.0.0.1:{port}")
+        context = browser.new_context(viewport={"width": 390, "height": 600})
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{port}/chat/")
+        mark = page.locator("#connection")
+        expect(mark).to_have_attribute("data-state", "connected")
+        os.kill(server.process.pid, signal.SIGSTOP)
+        try:
+            expect(mark).to_have_attribute("data-state", "silent", timeout=SILENT_WITHIN)
+            expect(mark).to_contain_text("No news for")
+            page.screenshot(path=screenshots / "silent-phone.png")
+            os.kill(server.process.pid, signal.SIGCONT)
+            expect(mark).to_have_attribute("data-state", "connected", timeout=2_000)
+            os.kill(server.process.pid, signal.SIGSTOP)
+            expect(mark).to_have_attribute("data-state", "reconnecting", timeout=2 * SILENT_WITHIN)
+        finally:
+            os.kill(server.process.pid, signal.SIGCONT)
+        expect(mark).to_have_attribute("data-state", "connected", timeout=BACK_WITHIN)
+        context.close()
+
+
+def test_a_game_without_news_says_so_on_the_stage_until_there_are_some(demo: Demo, browser: Browser) -> None:
+    with person(browser, demo) as ada:
+        worker = demo.request("GET", f"/runs/{start_game(ada)}")[1]["worker_pid"]
+        late = ada.locator("#stage .late")
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            expect(late).to_contain_text("No news for 3 s", timeout=GONE_WITHIN)
+            expect(ada.locator("#connection")).to_have_attribute("data-state", "connected")
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        expect(late).to_be_hidden(timeout=GONE_WITHIN)
+
+
+def test_on_a_phone_a_notice_covers_nothing_and_a_tap_dismisses_it(
+    demo: Demo, browser: Browser, screenshots: Path
+) -> None:
+    with person(browser, demo, width=390, height=844) as ada:
+        ada.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+        os.kill(demo.request("GET", f"/runs/{start_game(ada)}")[1]["pid"], signal.SIGKILL)
+        notice = ada.locator(".notice")
+        expect(notice).to_have_count(1, timeout=GONE_WITHIN)
+        top = ada.locator("#notices").bounding_box()
+        assert top is not None
+        for needed in ("#served-by", "#nodes"):
+            ada.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+            box = ada.locator(needed).bounding_box()
+            assert box is not None
+            assert box["y"] + box["height"] <= top["y"]
+        ada.screenshot(path=screenshots / "notice-phone-end.png")
+        ada.locator("[data-jump=chat-section]").click()
+        ada.wait_for_function(
+            "() => { const place = (id) => document.querySelector(id).getBoundingClientRect();"
+            " return place('#chat-section').top >= 0 && place('#chat-section').bottom <= place('#notices').top }"
+        )
+        ada.screenshot(path=screenshots / "notice-phone-chat.png")
+        expect(notice).to_have_count(1)
+        notice.locator("p").click()
+        expect(notice).to_have_count(0)
 
 
 @pytest.mark.parametrize("light", ["dark", "light"])

@@ -86,11 +86,12 @@ class Company(Supervisor):
                 child.ref.exit(Shutdown(reason))
 
 
-async def demo(*, host: str, port: int, state: Path, verbose: bool) -> int:
+async def demo(*, host: str, port: int, allow_host: Sequence[str], state: Path, verbose: bool) -> int:
     """Run the demonstration until it is told to stop; returns the exit status."""
     common = ["--supervised", "--state", str(state), *(["--verbose"] if verbose else [])]
+    page = ["--host", host, "--port", str(port), *(word for name in allow_host for word in ("--allow-host", name))]
     nodes = [
-        ("stage", command("node", "stage", "--role", "stage", "--host", host, "--port", str(port), *common)),
+        ("stage", command("node", "stage", "--role", "stage", *page, *common)),
         ("engine-1", command("node", "engine-1", "--role", "engine", *common)),
     ]
 

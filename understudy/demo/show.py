@@ -29,6 +29,8 @@ class Show(Room):
         view: RunView = await self._runs.call(WatchRun(self._run, self.actor_ref))
         self._info: RunInfo = view.info
         self._frame = view.frame
+        if self._info.state in ENDED:
+            self.conclude()
 
     def on_join(self, member: Member, payload: dict[str, Any]) -> dict[str, Any]:
         self._count(len(self.members) + 1)
@@ -63,6 +65,8 @@ class Show(Room):
                 if self._info.state not in ENDED:
                     self._info = message
                     self.broadcast("run", run_json(message))
+                if message.state in ENDED:
+                    self.conclude()
                 return None
             case Down(token) if token == self._runs_watch:
                 raise RuntimeError("the list of runs is gone")  # its successor knows nothing of us: open anew

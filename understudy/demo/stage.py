@@ -7,6 +7,7 @@ stage ── runs        which runs there are, where they play               (un
 engine ── engine     starts runs, each with a worker process             (understudy.engine.Engine)
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +37,19 @@ class Stage(Supervisor):
     intensity = 5
     period = 10.0
 
-    def __init__(self, node: Node, host: str, port: int) -> None:
+    def __init__(self, node: Node, host: str, port: int, hosts: Sequence[str] = ()) -> None:
         super().__init__()
         self._node = node
         self._host = host
         self._port = port
+        self._hosts = hosts
 
     def children(self) -> list[Child]:
         runs, billboard = self.system.ref("runs"), self.system.ref("billboard")
         gateway = {
             "host": self._host,
             "port": self._port,
+            "hosts": self._hosts,
             "topics": {
                 "lobby": Topic(Lobby, (runs, billboard)),
                 "run:*": Topic(Show, (runs, billboard)),
@@ -73,13 +76,22 @@ class EngineRoom(Supervisor):
 
 
 async def node(
-    name: str, *, role: str, listen: str, join: str | None, state: Path, host: str, port: int, supervised: bool
+    name: str,
+    *,
+    role: str,
+    listen: str,
+    join: str | None,
+    state: Path,
+    host: str,
+    port: int,
+    allow_host: Sequence[str],
+    supervised: bool,
 ) -> int:
     """Run one node of the demonstration until it is told to stop; returns the exit status."""
 
     async def open_root(node: Node) -> ActorRef[Any]:
         if role == "stage":
-            return await node.spawn(Stage, node, host, port, name="stage")
+            return await node.spawn(Stage, node, host, port, allow_host, name="stage")
         return await node.spawn(EngineRoom, name="engine-room")
 
     def announcement(node: Node) -> str:

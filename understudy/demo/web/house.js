@@ -16,7 +16,9 @@ const NODE = {
 };
 /** How long a notice stays. Milliseconds. */
 const STAYS = { info: 8_000, warn: 20_000 };
-const MOST = 3;
+/** So many at a time: where the page is narrow only the newest, or it would cover what it speaks of. */
+const MOST = { wide: 3, narrow: 1 };
+const narrow = matchMedia("(max-width: 860px)");
 const CLOSE = "M6 6l12 12M18 6L6 18";
 
 export class House {
@@ -25,9 +27,18 @@ export class House {
   /** @param {{nodes: HTMLElement, served: HTMLElement, notices: HTMLElement}} places */
   constructor(places) {
     this.places = places;
+    new ResizeObserver(() => this.#makeRoom()).observe(places.notices);
     document.addEventListener("keydown", (event) => {
       if (event.key === "Escape") /** @type {HTMLElement|null} */ (places.notices.lastElementChild)?.remove();
     });
+  }
+
+  /** Where the page scrolls, its end moves up by what the notices cover; who is at the end stays there. */
+  #makeRoom() {
+    const { scrollHeight, scrollTop, clientHeight } = document.documentElement;
+    const atEnd = scrollHeight - scrollTop - clientHeight < 2;
+    document.body.style.setProperty("--notices", `${this.places.notices.offsetHeight}px`);
+    if (narrow.matches && atEnd) scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
   }
 
   /** @param {string} node @param {number} pid */
@@ -84,13 +95,19 @@ export class House {
     );
     const item = h(
       "div",
-      { class: "notice", "data-notice": level, "data-text": text, "data-mark": level === "warn" ? "failing" : "alive" },
+      {
+        class: "notice",
+        "data-notice": level,
+        "data-text": text,
+        "data-mark": level === "warn" ? "failing" : "alive",
+        onclick: () => getSelection()?.isCollapsed && item.remove(), // a tap anywhere, but not the end of marking text
+      },
       h("span", { class: "mark", "aria-hidden": "true" }),
       h("p", {}, text, " ", clock(at)),
       close,
     );
     notices.append(item);
-    while (notices.childElementCount > MOST) notices.firstElementChild?.remove();
+    while (notices.childElementCount > (narrow.matches ? MOST.narrow : MOST.wide)) notices.firstElementChild?.remove();
     this.#fade(item, STAYS[level] ?? STAYS.info);
   }
 

@@ -26,6 +26,7 @@ const stage = new Stage(place("stage"), socket, {
 });
 const button = place("new-game");
 let known = false;
+let served = 0;
 let denials = 0;
 
 /** What the address asks for: a run's id, or "" for whatever is on. */
@@ -41,7 +42,7 @@ function asked() {
 function direct(fresh = false) {
   const wish = asked();
   if (!known && !wish) return;
-  const there = fresh ? undefined : games.runs.get(stage.id);
+  const there = fresh ? undefined : (games.runs.get(stage.id) ?? stage.run);
   stage.watch(wish || (there && underWay(there) ? there.id : (games.newest() ?? there)?.id) || "");
   games.watch(stage.id);
   if (house.engine) stage.idle("The stage is empty.", "Press New game: house bots play, and everybody here can watch.");
@@ -67,6 +68,12 @@ async function newGame(wish = {}) {
   }
 }
 
+/** Another process serves this page than before: the games of the old one ended with it. @param {number} pid */
+function restarted(pid) {
+  stage.forgotten(`The stage was started anew (process ${pid}).`);
+  house.trouble(`The stage was started anew (process ${pid}); its games ended with it.`);
+}
+
 lobby.onState(({ state, response, reason }) => {
   button.disabled = state !== "joined";
   document.body.dataset.lobby = state;
@@ -76,6 +83,8 @@ lobby.onState(({ state, response, reason }) => {
     house.served(response.node, response.pid);
     house.cluster(response.nodes);
     games.reset(response.runs);
+    if (served && served !== response.pid) restarted(response.pid);
+    served = response.pid;
     direct();
   } else if (state === "denied" && ++denials === 3) {
     house.trouble(`The lobby does not let this page in: ${reason}. It keeps asking.`); // once may be a restart

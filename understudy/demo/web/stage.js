@@ -18,6 +18,8 @@ export class Stage {
   /** @type {import("/understudy/understudy.js").Channel|null} */ #channel = null;
   #came = 0;
   #live = false;
+  #forgotten = false;
+  #unfinished = false;
   /** @type {[string, string]} */ #empty = ["", ""];
 
   /**
@@ -100,6 +102,7 @@ export class Stage {
     this.id = id;
     this.run = null;
     this.#live = false;
+    this.#forgotten = this.#unfinished = false;
     this.#came = 0;
     this.arena.clear();
     this.#show();
@@ -125,17 +128,28 @@ export class Stage {
 
   /** The house does not know this game, or not any more. @param {string} reason */
   #gone(reason) {
+    if (this.run) return this.forgotten("The house does not know it any more.");
     this.#channel?.leave();
     this.#channel = null;
-    const known = this.run !== null;
-    this.run = null;
     this.#show();
     this.host.dataset.state = "denied";
     this.link.hidden = true;
-    this.#card(
-      known ? "This game is gone." : "There is no such game here.",
-      `The house says: ${reason}. Pick another, or press New game.`,
-    );
+    this.#card("There is no such game here.", `The house says: ${reason}. Pick another, or press New game.`);
+  }
+
+  /**
+   * Nobody has the game any more that is seen here: its last picture stays, and its seed. One that was under way is lost.
+   * @param {string} reason
+   */
+  forgotten(reason) {
+    if (!this.run) return;
+    this.#channel?.leave();
+    this.#channel = null;
+    this.#forgotten = true;
+    this.#unfinished ||= underWay(this.run);
+    if (this.#unfinished) this.run = { ...this.run, state: "lost", reason, viewers: undefined };
+    this.#show();
+    this.#look();
   }
 
   /** @param {import("./games.js").Run} run newer facts about a game; others than the watched one are ignored */
@@ -168,7 +182,7 @@ export class Stage {
     const { run, host } = this;
     host.dataset.run = this.id;
     host.dataset.state = run?.state ?? (this.id ? "loading" : "empty");
-    this.link.hidden = !this.id;
+    this.link.hidden = !this.id || this.#forgotten;
     this.cancel.hidden = !run || !underWay(run);
     this.mark.hidden = !run;
     this.trace.hidden = true;
@@ -232,7 +246,7 @@ export class Stage {
     const seed = this.#seed();
     return [
       seed !== undefined && `seed ${seed}`,
-      run.node && `${run.node}, process ${run.worker_pid ?? run.pid}`,
+      run.node && (run.worker_pid ? `${run.node}, worker ${run.worker_pid}` : run.node),
       run.viewers !== undefined && count(run.viewers, "viewer"),
       turn,
     ]
@@ -257,7 +271,7 @@ export class Stage {
     this.late.hidden = !stale;
     if (stale) {
       const seconds = Math.max(1, Math.round(silent / 1000));
-      say(this.late, this.#live ? `No news from the engine for ${seconds} s` : `Not connected: seen ${seconds} s ago`);
+      say(this.late, this.#live ? `No news for ${seconds} s` : `Not connected: seen ${seconds} s ago`);
     }
     this.cancel.disabled = !this.#live;
   }

@@ -1,0 +1,121 @@
+"""The kernel's scheduler under a seed: which ready actor is next, how long its turn is, hand-off or queue.
+
+It changes no rule: each of these orders is one that some machine, some day, may show.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+from understudy.actors import Cell, Envelope, current_cell
+from understudy.actors.deadlines import Seat
+from understudy.actors.scheduler import SLICE, Pending, Scheduler
+
+if TYPE_CHECKING:
+    from understudy.actors import Actor, ActorSystem
+    from understudy.simulation.loop import SimulatedLoop
+
+TURNS = (1, 1, 2, 5, 20)
+"""Turns that a tick may give before the loop has its own."""
+
+STRIDES = (1, 1, 2, 8, 64)
+"""Messages that an actor may handle in one turn."""
+
+CREDITS = (0, 1, 3, 8)
+"""Hand-offs that a caller may have before the loop has its turn."""
+
+
+class SimulatedSeat(Seat):
+    """Where the kernel notes which actor's plain handler runs: what that schedules is of the actor's own origin."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self._loop = loop
+        self._cell: Cell[Any] | None = None
+
+    @property
+    def cell(self) -> Cell[Any] | None:
+        """The actor; None between two turns."""
+        return self._cell
+
+    @cell.setter
+    def cell(self, cell: Cell[Any] | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._cell = cell
+        self._loop.origin = cell if cell is not None else self._loop.runs
+
+
+class ReadyActors(deque[Cell[Any]]):
+    """The ready queue, out of which the seed picks. Seems empty once the tick's turns are used up."""
+
+    def __init__(self, scheduler: SimulatedScheduler) -> None:
+        super().__init__()
+        self._scheduler = scheduler
+        self.turns = math.inf
+
+    def __bool__(self) -> bool:
+        return len(self) > 0 and self.turns > 0
+
+    def popleft(self) -> Cell[Any]:
+        """The cell whose turn it is."""
+        self.turns -= 1
+        index = self._scheduler.loop.choices.index(len(self)) if len(self) > 1 else 0
+        cell = self[index]
+        del self[index]
+        self._scheduler.note("turn", cell, cell.mailbox[0] if cell.mailbox else None)
+        return cell
+
+
+class SimulatedScheduler(Scheduler):
+    """Made by an `ActorSystem` on a simulated loop."""
+
+    loop: SimulatedLoop
+
+    def __init__(self, system: ActorSystem, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(system, loop)
+        self.ready = self._seeded = ReadyActors(self)
+
+    def _tick(self) -> None:
+        self._due = False
+        choices = self.loop.choices
+        self._seeded.turns = choices.one_of(TURNS)
+        self._stride = choices.one_of(STRIDES)
+        self._slice_end = self.loop.time() + SLICE
+        try:
+            while self._scratch.run(self._run, self.ready, None):
+                self._scratch = self._base.copy()
+        finally:
+            self._inside = False
+            self._seeded.turns = math.inf
+            if self.ready or self.intake:
+                self._be_due()
+            else:
+                self.asleep = True
+
+    def _start_burst(self, cell: Cell[Any], actor: Actor, item: Any, handler: Any) -> None:
+        super()._start_burst(cell, actor, item, handler)
+        cast("Any", cell.task).origin = cell
+
+    def hand_off(self, cell: Cell[Any], message: Any) -> Any:
+        """Sometimes the call has to queue like a tell, as if the callee had been busy."""
+        if self.loop.choices.chance(0.5):
+            self.note("hand-off", cell, message)
+            return super().hand_off(cell, message)
+        pending = Pending(self.loop.create_future(), message)
+        pending.envelope.sender = current_cell.get()
+        cell.tell(pending.envelope)
+        return pending
+
+    async def breathe(self) -> None:
+        """See Scheduler. No time passes here in a slice, so the loop has its turn every few hand-offs."""
+        self.credit = self.loop.choices.one_of(CREDITS)
+        await asyncio.sleep(0)
+
+    def note(self, what: str, cell: Cell[Any], entry: Any) -> None:
+        """A line in the trace: which actor gets which message."""
+        message = entry.message if entry.__class__ is Envelope else entry
+        self.loop.trace.add(
+            self.loop.time(),
+            f"{what} {self.system.name} {cell.kind.__qualname__} {cell.id} {type(message).__qualname__}",
+        )
