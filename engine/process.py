@@ -61,12 +61,15 @@ class WorkerProcess(asyncio.SubprocessProtocol):
         loop = asyncio.get_running_loop()
         # It imports what this process can import, and not what happens to lie in the working directory (-P).
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        _, worker = await loop.subprocess_exec(
-            lambda: cls(run),
-            *(sys.executable, "-P", "-u", "-X", "faulthandler", "-m", "understudy.engine.worker"),
-            env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,  # Ctrl-C is for the engine; and its children end with the worker, as one group
-        )
+        try:
+            _, worker = await loop.subprocess_exec(
+                lambda: cls(run),
+                *(sys.executable, "-P", "-u", "-X", "faulthandler", "-m", "understudy.engine.worker"),
+                env={**os.environ, "PYTHONPATH": path},
+                start_new_session=True,  # Ctrl-C is for the engine; and its children end with the worker, as one group
+            )
+        except OSError as error:  # uvloop leaves out which program it was
+            raise OSError(error.errno, error.strerror, sys.executable) from error
         cast(asyncio.WriteTransport, worker._pipe(0)).write(msgpack.packb(order))
         return worker
 

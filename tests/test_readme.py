@@ -16,6 +16,10 @@ def test_the_program_in_the_readme_prints_what_it_says(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("['hello']\n", "")
 
 
+def test_the_readme_holds_no_placeholder() -> None:
+    assert re.findall(r"\b(?:FIGURES|TODO|TBD|PLACEHOLDER)\b", README) == []
+
+
 def test_every_file_that_the_documentation_points_to_is_there() -> None:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").rglob("*.md")]
     missing = [

@@ -181,7 +181,8 @@ async def test_an_error_of_the_scheduler_itself_does_not_end_it() -> None:
         reported = asyncio.Event()
         loop.set_exception_handler(lambda *_: reported.set())
         real, system.scheduler.drain = system.scheduler.drain, _raise  # type: ignore[method-assign]
-        await asyncio.to_thread(echo._demonitor, 0)
+        assert isinstance(echo, Cell)
+        await asyncio.to_thread(echo.on_loop, int)
         await reported.wait()
         system.scheduler.drain = real  # type: ignore[method-assign]
         assert await asyncio.to_thread(echo.ask, "alive", timeout=5) == "alive"

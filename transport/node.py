@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -30,7 +30,7 @@ from understudy.actors import (
     message,
 )
 from understudy.transport.frames import NAME_LIMIT, Peer, Ping
-from understudy.transport.links import Links
+from understudy.transport.links import CannotReach, Links
 from understudy.transport.membership import Membership
 from understudy.transport.memory import MemoryTable
 from understudy.transport.network import Network
@@ -50,6 +50,9 @@ TABLE_FILE = "membership.db"
 
 MEET_WITHIN = 5.0
 """Seconds that the node named by `join` has to answer."""
+
+FIND_EVERY = 5.0
+"""Seconds between two looks whether the node that served the table, and went away, is back where we joined it."""
 
 PARTING = 1.0
 """Seconds that a stopping node waits for what it sent to be acknowledged."""
@@ -217,6 +220,9 @@ class Node:
             if claimed.incarnation != self.incarnation:
                 links.begin_again(claimed.incarnation)
             await membership.join()
+            if seed is not None:
+                finding = asyncio.create_task(self._find_again(seed))
+                stack.callback(finding.cancel)
             self._open = stack.pop_all()
 
     async def stop(self) -> None:
@@ -247,6 +253,20 @@ class Node:
         links.guest = True
         links.present(seed.answerer, seed.address)
         return seed.answerer
+
+    async def _find_again(self, seed: Peer) -> None:
+        """The node that serves the table may come back without knowing us: because it, or others, declared us dead.
+
+        Then it does not greet us, and we would wait for ever. Asked where we once joined, it says so.
+        """
+        assert self._join is not None, "only who joined by an address has a seed"
+        while True:
+            await asyncio.sleep(FIND_EVERY)
+            if self.links.towards(seed.node).lost is not None:
+                with suppress(CannotReach):
+                    found = await self.links.meet(self._join, MEET_WITHIN)
+                    if found.answerer.node == seed.node:
+                        self.links.present(found.answerer, found.address)
 
     async def _table(self, links: Links, seed: Peer | None, stack: AsyncExitStack) -> MembershipTable:
         table: MembershipTable

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from understudy.actors import Actor
+from understudy.actors import Actor, Request, message
 from understudy.simulation import Cluster, Simulation, faults
 from understudy.transport import Node, NodeLost, NodeUp
 
@@ -33,17 +33,25 @@ class Diary:
         return [(line.node, line.incarnation) for line in self.lines if isinstance(line, NodeLost)]
 
 
+@message("test.where")
+class Where(Request[int]):
+    """Answered with the incarnation of the node it reached."""
+
+
 class Witness(Actor):
     def __init__(self, diary: Diary) -> None:
         super().__init__()
         self.diary = diary
 
-    def on_receive(self, message: object) -> None:
+    def on_receive(self, message: object) -> object:
         match message:
             case NodeUp() | NodeLost():
                 self.diary.lines.append(message)
+                return None
+            case Where():
+                return self.actor_ref.address.incarnation
             case _:
-                self.unhandled(message)
+                return self.unhandled(message)
 
 
 class Witnesses:
@@ -67,7 +75,7 @@ class Witnesses:
     async def setup(self, node: Node) -> None:
         diary = Diary(node)
         self.diaries.append(diary)
-        node.subscribe(await node.spawn(Witness, diary))
+        node.subscribe(await node.spawn(Witness, diary, name="witness"))
 
     def present(self) -> list[Diary]:
         """The diaries of those who live."""
@@ -106,7 +114,7 @@ async def test_while_all_is_well_nobody_is_ever_declared_dead(simulation: Simula
         witnesses = Witnesses(simulation, cluster, simulation.choose([2, 3, 4]))
         await witnesses.begin()
         cluster.network.cut(witnesses.names[0])
-        await asyncio.sleep(20)
+        await asyncio.sleep(12)
         assert [diary.lost for diary in witnesses.diaries] == [[]] * len(witnesses.names)
         witnesses.check_views()
 
@@ -166,9 +174,10 @@ async def test_after_any_faults_all_who_live_agree_on_who_lives(simulation: Simu
         witnesses = Witnesses(simulation, cluster, simulation.choose([2, 3, 4]))
         await witnesses.begin()
         kinds = faults.NETWORK + 3 * faults.NODES + 2 * faults.TABLE
-        script = faults.plan(simulation, witnesses.names, kinds, seconds=10, most=8, longest=8.0)
+        script = faults.plan(simulation, witnesses.names, kinds, seconds=8, most=8, longest=6.0)
         await faults.play(cluster, script)
-        await asyncio.sleep(2 * DECLARED_WITHIN)
+        await asyncio.sleep(DECLARED_WITHIN)
+        await witnesses.meet(DECLARED_WITHIN)
         witnesses.check_order()
         witnesses.check_views()
         assert cluster.running(), "somebody must survive"
@@ -180,16 +189,41 @@ async def test_after_any_faults_all_who_live_agree_on_who_lives(simulation: Simu
 async def test_nodes_that_use_the_table_of_another_over_its_link_agree_too(simulation: Simulation) -> None:
     """The one that serves it is started again as well: its table is a file, the others find it by its new address."""
     async with Cluster(simulation) as cluster:
-        witnesses = Witnesses(simulation, cluster, simulation.choose([2, 3]))
+        witnesses = Witnesses(simulation, cluster, simulation.choose([2, 2, 3]))
         seed, *guests = witnesses.names
         await cluster.start(seed, witnesses.setup)
         await asyncio.gather(*(cluster.start(name, witnesses.setup, join=seed) for name in guests))
         await witnesses.meet(60)
         keeper = asyncio.ensure_future(cluster.keep_alive())
         kinds = faults.NETWORK + 3 * faults.NODES
-        await faults.play(cluster, faults.plan(simulation, witnesses.names, kinds, seconds=8, longest=6.0))
-        await asyncio.sleep(2 * DECLARED_WITHIN)
-        await witnesses.meet(30)
+        await faults.play(cluster, faults.plan(simulation, witnesses.names, kinds, seconds=6, longest=5.0))
+        await asyncio.sleep(DECLARED_WITHIN)  # whoever is to be declared dead is by now
+        while len(cluster.running()) < len(witnesses.names):  # noqa: ASYNC110 - looking is cheap in virtual time
+            await asyncio.sleep(0.5)
+        await witnesses.meet(20)
         keeper.cancel()
+        witnesses.check_order()
+        witnesses.check_views()
+
+
+@pytest.mark.seeds(300)
+async def test_a_node_that_cannot_reach_the_table_meets_the_next_life_of_another_all_the_same(
+    simulation: Simulation,
+) -> None:
+    """It says HELLO, and so the life before is over: nobody has to wait for the table to know that."""
+    async with Cluster(simulation) as cluster:
+        witnesses = Witnesses(simulation, cluster, 2)
+        await witnesses.begin()
+        one, other = simulation.random.sample(witnesses.names, 2)
+        [diary] = [diary for diary in witnesses.diaries if diary.node.name == one]
+        cluster.table.fail(1.0, one)
+        await asyncio.sleep(simulation.delay(0, 2, "calm"))
+        before = cluster.node(other).incarnation
+        after = (await cluster.restart(other)).incarnation
+        await asyncio.sleep(MET_WITHIN)
+        assert diary.lost == [(other, before)]
+        assert await cluster.node(one).ref(f"witness@{other}").call(Where()) == after
+        cluster.table.mend()
+        await witnesses.meet(10)
         witnesses.check_order()
         witnesses.check_views()

@@ -39,13 +39,13 @@ from understudy.actors import (
 from understudy.simulation import Cluster, Simulation, faults
 from understudy.transport import Node
 
-TELLS = 30
+TELLS = 24
 """Messages of one stream."""
 
 IMPATIENCE = 4.0
 """Seconds that a call may take."""
 
-QUIET = 9.0
+QUIET = 8.0
 """Seconds after the last fault in which everything must come to its end: deaths are declared, Downs arrive."""
 
 
@@ -244,7 +244,7 @@ class Source(Actor):
 
     async def ask_all(self) -> None:
         random, ledger = self.simulation.random, self.ledger
-        for _ in range(10):
+        for _ in range(8):
             number = len(ledger.asked)
             ledger.asked[number] = self.actor_ref.address
             began = self.simulation.time
@@ -257,7 +257,7 @@ class Source(Actor):
 
     async def watch_all(self) -> None:
         random = self.simulation.random
-        for _ in range(6):
+        for _ in range(5):
             end = random.choice(["normal", "shutdown", "kill", "crash"])
             try:
                 mayfly = await self.other.call(Hatch(random.uniform(0, 3), end), timeout=IMPATIENCE)
@@ -371,7 +371,7 @@ async def test_between_living_nodes_everything_arrives_once_and_in_order(simulat
     async with Autopsy(simulation, probe_misses=1000) as cluster:
         play = Play(simulation, cluster, ["a", "b"])
         await play.begin()
-        await faults.play(cluster, faults.plan(simulation, play.names, faults.NETWORK, seconds=8))
+        await faults.play(cluster, faults.plan(simulation, play.names, faults.NETWORK, seconds=6))
         await play.finish()
         play.balance()
         for stream in play.ledger.streams:
@@ -385,9 +385,9 @@ async def test_between_living_nodes_everything_arrives_once_and_in_order(simulat
 @pytest.mark.seeds(300)
 async def test_whatever_happens_to_nodes_network_and_table_nothing_is_silent(simulation: Simulation) -> None:
     async with Autopsy(simulation) as cluster:
-        play = Play(simulation, cluster, ["a", "b", "c"][: simulation.choose([2, 2, 3])])
+        play = Play(simulation, cluster, ["a", "b", "c"][: simulation.choose([2, 2, 2, 3])])
         await play.begin()
         kinds = faults.NETWORK + 2 * faults.NODES + faults.TABLE
-        await faults.play(cluster, faults.plan(simulation, play.names, kinds, seconds=8, longest=6.0))
+        await faults.play(cluster, faults.plan(simulation, play.names, kinds, seconds=5, longest=5.0))
         await play.finish()
         play.balance()
