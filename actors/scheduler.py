@@ -415,6 +415,10 @@ class Scheduler:
         assert cell.context is not None, "it was made just now"
         return cell.context
 
+    def neutral_context(self) -> Context:
+        """A context as it was when the system was made, outside any actor."""
+        return self._base.copy()
+
     def _keep(self, cell: Cell[Any], context: Context) -> None:
         context.run(current_cell.set, cell)
         cell.context = context

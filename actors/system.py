@@ -9,7 +9,6 @@ async with ActorSystem("shop") as system:
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import itertools
 import logging
 from collections.abc import Coroutine
@@ -22,7 +21,7 @@ from understudy.actors.dead_letters import DeadLetters
 from understudy.actors.errors import NameTaken, StartFailed
 from understudy.actors.mortician import ALIVE, CANCEL_GRACE
 from understudy.actors.names import NamedRef, checked_name
-from understudy.actors.reasons import Failure, Shutdown
+from understudy.actors.reasons import ExitReason, Failure, Shutdown
 from understudy.actors.ref import ActorRef
 from understudy.actors.scheduler import Scheduler
 from understudy.actors.world import World
@@ -112,25 +111,31 @@ class ActorSystem:
         else:
             if starting.__class__ is CoroutineType:
                 error = await self._finish_start(cell, cast("Coroutine[Any, Any, None]", starting), start_timeout)
-        orphaned = parent is not None and parent.stage != ALIVE
-        if error is not None or cell.stage != ALIVE or orphaned:
-            reason = cell.reason
-            if reason is None:
-                reason = Failure.of(error) if error is not None else Shutdown("its parent ended meanwhile")
+        if error is not None:
+            reason = cell.reason or Failure.of(error)
             scheduler.signal(scheduler.mortician.stillborn, (cell, reason))
             raise StartFailed(repr(cell), reason) from error
+        if cell.stage != ALIVE or (parent is not None and parent.stage != ALIVE):
+            raise StartFailed(repr(cell), await self._ended_early(cell))
         if parent is not None:
             parent.tied().children[cell] = True
         cell.open()
         return cell
+
+    async def _ended_early(self, cell: Cell[Any]) -> ExitReason:
+        """It has started, and was ended before its spawner could learn of it: its hook runs as at any other end."""
+        mortician = self.scheduler.mortician
+        self.scheduler.signal(mortician.dismiss, (cell, Shutdown("its parent ended meanwhile")))
+        self.scheduler.signal(mortician.bow_out, (cell,))
+        return await cell.ended()
 
     async def _finish_start(
         self, cell: Cell[Any], starting: Coroutine[Any, Any, None], timeout: float | None
     ) -> BaseException | None:
         """Run an asynchronous start in a task, and return how it failed. Raises only when the spawner is cancelled."""
         signal, mortician = self.scheduler.signal, self.scheduler.mortician
-        task: asyncio.Task[BaseException | None]
-        task = self.loop.create_task(_outcome(cell, starting), context=self.scheduler.context_of(cell))
+        outcome: list[BaseException | None] = []
+        task = self.loop.create_task(_run_start(cell, starting, outcome), context=self.scheduler.context_of(cell))
         cell.task = task
         try:
             await asyncio.wait((task,), timeout=timeout)
@@ -139,7 +144,8 @@ class ActorSystem:
                 signal(mortician.dismiss, (cell, Failure.of(late)))
                 await asyncio.wait((task,), timeout=CANCEL_GRACE)
                 return late
-            return task.result()
+            # What the task itself ended with says less: an exit signal may have come in its very last step.
+            return outcome[0] if outcome else asyncio.CancelledError()
         except asyncio.CancelledError:
             signal(mortician.dismiss, (cell, Shutdown("its spawner was cancelled")))
             try:
@@ -184,7 +190,7 @@ class ActorSystem:
         if not self.scheduler.here():
             raise self._elsewhere("shutdown")
         if self._ending is None:
-            self._ending = self.loop.create_task(self._end_all(deadline), context=contextvars.Context())
+            self._ending = self.loop.create_task(self._end_all(deadline), context=self.scheduler.neutral_context())
         await asyncio.shield(self._ending)
 
     async def _end_all(self, deadline: float) -> None:
@@ -222,17 +228,19 @@ class ActorSystem:
             waiting.set_result(None)
 
 
-async def _outcome(cell: Cell[Any], starting: Coroutine[Any, Any, None]) -> BaseException | None:
-    if cell.reason is not None:  # it ended before this task began
+async def _run_start(cell: Cell[Any], starting: Coroutine[Any, Any, None], outcome: list[BaseException | None]) -> None:
+    """Note how an asynchronous start went: nothing if it was ended before it began."""
+    if cell.reason is not None:
         starting.close()
-        return None
+        return
     try:
         await starting
     except GeneratorExit:  # the loop was closed under it
         raise
     except BaseException as error:  # noqa: BLE001 - it must not leave the loop, and is told to whoever spawns
-        return error
-    return None
+        outcome.append(error)
+    else:
+        outcome.append(None)
 
 
 def _family(cell: Cell[Any]) -> list[Cell[Any]]:

@@ -184,9 +184,14 @@ class Supervisor(Actor):
     # --- when a child ends ---
 
     async def _ended(self, sender: ActorRef[Any] | None, reason: ExitReason) -> Any:
-        post = self._filled.pop(sender, None) if sender is not None else None
-        if post is None:
+        if sender is None or sender not in self._filled:
             return None  # one that was terminated on request, or no child at all
+        if sender.is_alive():
+            logger.warning(
+                "%r ignores an exit signal that its living child %r sent it: %s", self.actor_ref, sender, reason
+            )
+            return None
+        post = self._filled.pop(sender)
         post.ref = None
         post.last_exit = reason
         verdict, self._intensity = decide(post.child.restart, reason, self._intensity, self.system.loop.time())

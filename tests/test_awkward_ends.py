@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import Actor, ActorSystem, Killed, NoProc, Normal, Shutdown
+from understudy.actors import Actor, ActorSystem, Killed, NoProc, Normal, Shutdown, StartFailed
 
 colour: ContextVar[str] = ContextVar("colour", default="none")
 
@@ -109,3 +109,32 @@ async def test_an_actor_that_ends_in_the_middle_of_its_handler_runs_its_hook_in_
         dresser.exit(Shutdown())
         assert await dresser.ended(1.0) == Shutdown()
     assert seen == ["blue"]
+
+
+class Opener(Actor):
+    """Takes until `ready` to start; says what it opened and closed."""
+
+    def __init__(self, ready: asyncio.Event, diary: list[str]) -> None:
+        super().__init__()
+        self.ready = ready
+        self.diary = diary
+
+    async def on_start(self) -> None:
+        await self.ready.wait()
+        self.diary.append("opened")
+        self.actor_ref.exit(Shutdown("not needed after all"))
+
+    async def on_stop(self, reason: Any) -> None:
+        await asyncio.sleep(0)
+        self.diary.append(f"closed: {reason}")
+
+
+async def test_an_actor_that_is_ended_between_its_start_and_the_return_of_spawn_closes_what_it_opened() -> None:
+    ready, diary = asyncio.Event(), list[str]()
+    async with ActorSystem() as system:
+        spawning = asyncio.create_task(system.spawn(Opener, ready, diary))
+        await asyncio.sleep(0)
+        ready.set()
+        with pytest.raises(StartFailed, match="not needed after all"):
+            await spawning
+        assert diary == ["opened", "closed: shutdown: not needed after all"]

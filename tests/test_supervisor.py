@@ -412,3 +412,19 @@ async def test_twenty_thousand_children_that_end_at_once_take_no_square_of_their
                 info.ref.kill()
             await supervisor.call(StartChild(Child(Echo, id="after all of them")))
         assert [info.id for info in await supervisor.call(WhichChildren())] == ["after all of them"]
+
+
+class Complainer(Actor):
+    """Sends its supervisor an exit signal, and lives on."""
+
+    def on_receive(self, message: Any) -> None:
+        message.exit(Failure("Complaint", "sent by a living child"))
+
+
+async def test_an_exit_signal_of_a_living_child_does_not_start_it_a_second_time() -> None:
+    async with ActorSystem() as system:
+        supervisor = await system.spawn(Supervisor, [Child(Complainer, id="complainer")])
+        child = await ref_of(supervisor, "complainer")
+        await child.call(supervisor)
+        after = (await which(supervisor))["complainer"]
+        assert (after.ref, after.restarts) == (child, 0)
