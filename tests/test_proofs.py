@@ -1,6 +1,21 @@
-"""The proof of the simulation takes in every property there is."""
+"""What is proved elsewhere: that the proofs were done, and in small what they prove at length.
 
-from tests.proof import properties
+The planted bugs run here with their finders and the seeds of every test run; `make proof planted` does it with all
+properties and more seeds, and looks for false alarms.
+"""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.planted import bugs, copy_of_the_tree, find, finders
+from tests.proof import FOLDER, proofs
+from tests.properties import properties
+
+EVERY_RUN = 300
+"""Seeds that each property runs in every run of the test suite."""
 
 
 def test_the_proof_of_the_simulation_knows_the_properties() -> None:
@@ -8,3 +23,44 @@ def test_the_proof_of_the_simulation_knows_the_properties() -> None:
     assert {
         f"tests.simulation.test_{name}" for name in ("links", "cluster", "rooms", "kernel", "supervisor")
     } <= modules
+
+
+def test_every_property_runs_with_hundreds_of_seeds_each_time() -> None:
+    assert {what.test: what.seeds for what in properties() if what.seeds < EVERY_RUN} == {}
+
+
+def test_there_are_proofs() -> None:
+    assert {"simulation", "planted"} <= set(proofs())
+
+
+@pytest.mark.parametrize("name", sorted(proofs()))
+def test_it_was_proved(name: str) -> None:
+    written = FOLDER / f"{name}.json"
+    assert written.exists(), f"not done yet: make proof {name}"
+    record = json.loads(written.read_text())
+    assert record["name"] == name
+    assert record["passed"], f"it did not hold when it was tried; see {written} and make proof {name}"
+    assert record["figures"]["seeds_per_property"] >= proofs()[name].seeds, f"only tried: make proof {name}"
+
+
+def test_ten_bugs_are_planted_and_it_is_known_of_each_who_finds_it() -> None:
+    assert len(bugs()) >= 10
+    known = finders()
+    assert set(known) == {bug.stem[:2] for bug in bugs()}
+    assert {test for test in known.values() if test} <= {what.test for what in properties()}
+    assert sum(map(bool, known.values())) >= 10
+
+
+@pytest.mark.parametrize("bug", bugs(), ids=lambda bug: bug.stem)
+def test_a_planted_bug_is_found_within_the_seeds_of_every_run(bug: Path) -> None:
+    """Fails too if it does not apply any more: see tests/simulation/planted/README.md."""
+    finder = finders()[bug.stem[:2]]
+    if not finder:  # that it still applies is all that can be said of it
+        with copy_of_the_tree(bug):
+            return
+    assert asyncio.run(find(bug, 0, EVERY_RUN, [finder])), f"{finder} holds, though {bug.stem} is planted"
+
+
+def test_where_nothing_is_planted_nothing_is_found() -> None:
+    tests = sorted({test for test in finders().values() if test})
+    assert asyncio.run(find(None, 0, 20, tests)) == []

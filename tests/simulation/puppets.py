@@ -56,6 +56,20 @@ class MixedPuppet(Puppet):
         return asyncio.sleep(result, result) if isinstance(result, float) else result
 
 
+class Slowpoke(Actor):
+    """Takes its time to end."""
+
+    async def on_stop(self, reason: ExitReason) -> None:
+        await asyncio.sleep(0.05)
+
+
+class Household(MixedPuppet):
+    """Has children who take their time to end: so does its own end."""
+
+    async def on_start(self) -> None:
+        self.children = [await self.spawn(Slowpoke) for _ in range(2)]
+
+
 class ThreadPuppet(ThreadActor):
     """Blocks a thread of its own."""
 
@@ -70,8 +84,8 @@ class ThreadPuppet(ThreadActor):
         return result
 
 
-KINDS: tuple[Any, ...] = (Puppet, Puppet, SlowPuppet, SlowPuppet, MixedPuppet, ThreadPuppet)
-ON_THE_LOOP: tuple[Any, ...] = (Puppet, SlowPuppet, MixedPuppet)
+KINDS: tuple[Any, ...] = (Puppet, Puppet, SlowPuppet, SlowPuppet, MixedPuppet, Household, ThreadPuppet)
+ON_THE_LOOP: tuple[Any, ...] = (Puppet, SlowPuppet, MixedPuppet, Household)
 
 
 def echo(_: Any, message: Any) -> Any:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
-from understudy.actors import Actor, Request, message
+from understudy.actors import Actor, ActorRef, Request, message
 from understudy.simulation import Cluster, Simulation, faults
 from understudy.transport import Node, NodeLost, NodeUp
 
@@ -26,7 +27,7 @@ class Diary:
     """What one life of a node was told."""
 
     node: Node
-    lines: list[NodeUp | NodeLost] = field(default_factory=list)
+    lines: list[NodeUp | NodeLost | Chat] = field(default_factory=list)
 
     @property
     def lost(self) -> list[tuple[str, int]]:
@@ -38,6 +39,29 @@ class Where(Request[int]):
     """Answered with the incarnation of the node it reached."""
 
 
+@message("test.chat")
+class Chat:
+    """Something that a life of a node said."""
+
+    node: str
+    incarnation: int
+
+
+class Talker(Actor):
+    """Says who it is, again and again."""
+
+    def __init__(self, other: ActorRef[Any]) -> None:
+        super().__init__()
+        self.other = other
+
+    def on_start(self) -> None:
+        self.send_every(0.2, "talk")
+
+    def on_receive(self, message: object) -> None:
+        node, incarnation, _ = self.actor_ref.address
+        self.other.tell(Chat(node, incarnation))
+
+
 class Witness(Actor):
     def __init__(self, diary: Diary) -> None:
         super().__init__()
@@ -45,7 +69,7 @@ class Witness(Actor):
 
     def on_receive(self, message: object) -> object:
         match message:
-            case NodeUp() | NodeLost():
+            case NodeUp() | NodeLost() | Chat():
                 self.diary.lines.append(message)
                 return None
             case Where():
@@ -93,6 +117,9 @@ class Witnesses:
                         assert member.node not in up, f"{member.node} came up twice: {diary}"
                         assert member.incarnation > last.get(member.node, -1), f"{member.node} came back: {diary}"
                         up[member.node] = last[member.node] = member.incarnation
+                    case Chat(node, incarnation):
+                        assert up.get(node, incarnation) == incarnation, f"a word of another life of {node}: {diary}"
+                        assert incarnation > last.get(node, -1) or node in up, f"{node} talked when dead: {diary}"
                     case NodeLost(node, incarnation):
                         assert up.pop(node, None) == incarnation, f"{node} was lost and had not been up: {diary}"
             assert diary.node.name not in last, f"it was told of itself: {diary}"
@@ -166,6 +193,52 @@ async def test_a_node_that_stood_still_for_too_long_ends_itself_and_nobody_else(
         await witnesses.meet(10)
         witnesses.check_order()
         witnesses.check_views()
+
+
+@pytest.mark.seeds(300)
+async def test_nodes_whom_only_one_other_does_not_hear_are_not_declared_dead(simulation: Simulation) -> None:
+    """Two must miss a node at the same time. That another one missed it before, and has heard it since, does not count."""
+    async with Cluster(simulation) as cluster:
+        witnesses = Witnesses(simulation, cluster, simulation.choose([3, 3, 3, 4]))
+        await witnesses.begin()
+        for _ in range(2):
+            one, other = simulation.random.sample(witnesses.names, 2)
+            one_way = simulation.chance(0.3, "one way")
+            cluster.network.partition(one, other, one_way=one_way)
+            await asyncio.sleep(simulation.delay(3.0, 5.0, "trouble"))
+            cluster.network.heal()
+            await asyncio.sleep(3.5)  # the line is up again, the next probe answered, the vote withdrawn
+        assert [diary.lost for diary in witnesses.diaries] == [[]] * len(witnesses.names)
+        witnesses.check_views()
+
+
+@pytest.mark.seeds(300)
+async def test_nothing_is_heard_of_a_life_that_was_declared_dead_and_it_learns_of_it_from_whom_it_talks_to(
+    simulation: Simulation,
+) -> None:
+    """Though it was cut off before it had said its first word, and the table tells it nothing."""
+    async with Cluster(simulation) as cluster:
+        witnesses = Witnesses(simulation, cluster, simulation.choose([2, 2, 3]))
+        await witnesses.begin()
+        *others, victim = witnesses.names
+        cluster.crash(victim)
+        booting = asyncio.ensure_future(cluster.restart(victim))
+        await asyncio.sleep(simulation.delay(0, 0.3, "to boot"))
+        for other in others:  # nobody hears it, and perhaps it hears nobody
+            cluster.network.partition(victim, other, one_way=simulation.chance(0.5, "one way"))
+        node = await booting
+        life, ended = node.incarnation, asyncio.ensure_future(node.ended())
+        cluster.table.fail(1.0, victim)
+        talkers = [await cluster.run(victim, node.spawn(Talker, node.ref(f"witness@{other}"))) for other in others]
+        assert all(talker.is_alive() for talker in talkers)
+        await asyncio.sleep(DECLARED_WITHIN + simulation.delay(0, 2, "longer"))
+        for name in others:
+            assert (victim, life) not in {row.key for row in cluster.node(name).members() if row.status == "active"}
+        cluster.network.heal()
+        reason = await asyncio.wait_for(ended, 10)
+        assert "declared this node dead" in reason
+        witnesses.check_order()
+        assert set(cluster.running()) == set(others)
 
 
 @pytest.mark.seeds(300)

@@ -84,6 +84,22 @@ class Hatch(Request[ActorRef[Any]]):
     end: str
 
 
+@message("test.letter")
+class Letter:
+    """Of any size."""
+
+    number: int
+    text: str
+
+
+@message("test.registered")
+class Registered(Request[int]):
+    """A letter whose arrival is confirmed, with its number."""
+
+    number: int
+    text: str
+
+
 @dataclass
 class Stream:
     """From one life of a source to one life of a sink."""
@@ -391,3 +407,88 @@ async def test_whatever_happens_to_nodes_network_and_table_nothing_is_silent(sim
         await faults.play(cluster, faults.plan(simulation, play.names, kinds, seconds=5, longest=5.0))
         await play.finish()
         play.balance()
+
+
+class Letterbox(Actor):
+    """Keeps the numbers of what came."""
+
+    def __init__(self, came: list[int]) -> None:
+        super().__init__()
+        self.came = came
+
+    def on_receive(self, message: object) -> object:
+        match message:
+            case Letter(number) | Registered(number):
+                self.came.append(number)
+                return number
+            case _:
+                return self.unhandled(message)
+
+
+@dataclass
+class Write:
+    """To a writer: send so many letters of these sizes in one go, the last one registered if so wished."""
+
+    first: int
+    sizes: list[int]
+    registered: bool
+
+
+class Writer(Actor):
+    def __init__(self, box: ActorRef[Any], confirmed: list[int]) -> None:
+        super().__init__()
+        self.box = box
+        self.confirmed = confirmed
+
+    async def on_receive(self, message: object) -> None:
+        assert isinstance(message, Write)
+        *sizes, last = message.sizes
+        for number, size in enumerate(sizes, message.first):
+            self.box.tell(Letter(number, "x" * size))
+        number = message.first + len(sizes)
+        if message.registered:
+            self.confirmed.append(await self.box.call(Registered(number, "x" * last), timeout=100.0))
+        else:
+            self.box.tell(Letter(number, "x" * last))
+
+
+@pytest.mark.seeds(300)
+async def test_a_few_words_arrive_in_order_though_nothing_follows_them(simulation: Simulation) -> None:
+    """Short or long, told or called, from time to time, over a bad network: soon after it is well again they are there."""
+    random = simulation.random
+    async with Cluster(simulation, probe_misses=1000) as cluster:
+        came: list[int] = []
+        confirmed: list[int] = []
+        calls: list[int] = []
+        await cluster.start("a", lambda node: node.spawn(Letterbox, came, name="box"))
+        sender = await cluster.start("b")
+        await cluster.met()
+        writer = await cluster.run("b", sender.spawn(Writer, sender.ref("box@a"), confirmed))
+        number = 0
+        for _ in range(4):
+            match random.choice(("lose", "deafen", "partition", "cut", "reorder", "nothing")):
+                case "lose":
+                    cluster.network.lose(random.uniform(0.2, 0.9), "a", "b")
+                case "deafen":
+                    cluster.network.partition(*random.sample(("a", "b"), 2), one_way=True)
+                case "partition":
+                    cluster.network.partition("a", "b")
+                case "reorder":
+                    cluster.network.reorder(0.5, "a", "b")
+                case "cut":
+                    cluster.network.cut("a", "b")
+                case _:
+                    pass
+            write = Write(number, random.choices((0, 100, 70_000), k=random.randint(1, 3)), random.random() < 0.5)
+            number += len(write.sizes)
+            calls += [number - 1] * write.registered
+            writer.tell(write)
+            await asyncio.sleep(random.choice((0.0, 0.001, 1.0)))
+            if random.random() < 0.2:
+                cluster.network.cut("a", "b")
+            cluster.network.heal()
+            patience = simulation.time + 5.0  # to connect again, to send again
+            while (len(came) < number or confirmed != calls) and simulation.time < patience:  # noqa: ASYNC110
+                await asyncio.sleep(random.uniform(0.0, 0.5))
+            assert came == list(range(number))
+            assert confirmed == calls

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import Actor, ActorRef, CallError, Request, StartFailed, message
+from tests.simulation.puppets import Puppet
+from understudy.actors import Actor, ActorRef, CallError, Refused, Request, StartFailed, message
 from understudy.examples.chat import ChatRoom
-from understudy.gateway import Member, phoenix
+from understudy.gateway import Member, Room, phoenix
 from understudy.gateway.fanout import Fanout
-from understudy.gateway.messages import OpenRoom, RoomOpened, RoomRefused
+from understudy.gateway.messages import Admitted, Denied, Join, Leave, OpenRoom, RoomOpened, RoomRefused
 from understudy.gateway.session import HangUp, Received, Session
 from understudy.simulation import Cluster, Crashed, Simulation, faults
 from understudy.transport import Node
@@ -336,3 +337,121 @@ async def test_everybody_sees_every_line_in_order_and_in_the_end_who_is_there(si
         await asyncio.gather(faults.play(cluster, script), *(browser.live(until) for browser in play.browsers))
         keeper.cancel()
         play.check()
+
+
+class Club(Room):
+    """Looks at who wants to come in for a while, or not; keeps a list of who is inside."""
+
+    def __init__(self, topic: str, simulation: Simulation) -> None:
+        super().__init__(topic)
+        self.random = simulation.random
+        self.inside: list[str] = []
+        self.left: list[str] = []
+        self.empty = 0
+
+    def on_join(self, member: Member, payload: dict[str, Any]) -> Any:
+        if self.random.random() < 0.3:
+            return self.look(member)
+        return self.ask(member)
+
+    async def ask(self, member: Member) -> dict[str, Any]:
+        if self.random.random() < 0.3:
+            self.track(member, {})
+        await asyncio.sleep(self.random.choice((0.0, 0.01, 0.1)))
+        return self.look(member)
+
+    def look(self, member: Member) -> dict[str, Any]:
+        if self.random.random() < 0.2:
+            raise Refused("not you")
+        self.track(member, {})
+        return {}
+
+    def on_leave(self, member: Member) -> Any:
+        self.left.append(member.id)
+        return asyncio.sleep(0.01) if self.random.random() < 0.3 else None
+
+    def on_empty(self) -> None:
+        self.empty += 1
+
+    def on_message(self, message: object) -> Any:
+        return self if message == "yourself" else asyncio.sleep(0.02)
+
+
+class Evening:
+    """Who came to the club, and what became of them."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.random = simulation.random
+        self.simulation = simulation
+        self.admitted: set[str] = set()
+        self.denied: set[str] = set()
+        self.left: set[str] = set()
+        self.sessions: dict[str, ActorRef[Any]] = {}
+
+    async def spend(self) -> Club | None:
+        """Six people come, and some of them come twice. Returns the room once it is quiet, None if it has ended."""
+        self.system = self.simulation.system("club")
+        self.room = await self.system.spawn(Club, TOPIC, self.simulation)
+        self.fanouts = [await self.system.spawn(Puppet, lambda *_: None) for _ in range(2)]
+        await asyncio.gather(*(self.visit(number) for number in range(6)))
+        await asyncio.sleep(2)
+        club = await self.room.call("yourself") if self.room.is_alive() else None
+        self.room.kill()  # what becomes of it now is no part of the evening
+        return club
+
+    async def visit(self, number: int) -> None:
+        random = self.random
+        await asyncio.sleep(random.random() * 0.2)
+        ref = await self.system.spawn(Puppet, self.told)
+        for stay in range(random.randint(1, 2)):
+            name = f"{number}.{stay}"
+            self.sessions[name] = ref
+            self.room.tell(Join(Member(name, ref, random.choice(self.fanouts), "here"), {}))
+            await asyncio.sleep(random.choice((0.0, 0.005, 0.02, 0.1)))
+            how = random.choice(("stay", "leave", "die", "both"))
+            if how in ("leave", "both"):
+                self.left.add(name)
+                self.room.tell(Leave(name))
+            if how in ("die", "both"):
+                ref.kill()
+                return
+            if random.random() < 0.2:
+                self.room.tell("busy")
+
+    def told(self, _: Any, message: Any) -> None:
+        match message:
+            case Admitted(member) | Denied(member):
+                assert member not in self.admitted | self.denied
+                (self.admitted if isinstance(message, Admitted) else self.denied).add(member)
+
+    @property
+    def there(self) -> set[str]:
+        """Who was let in and is there still."""
+        return {name for name in self.admitted - self.left if self.sessions[name].is_alive()}
+
+
+@pytest.mark.seeds(300)
+async def test_who_has_left_or_died_is_not_let_in_however_long_the_door_took(simulation: Simulation) -> None:
+    """In the end those are inside who were let in and are still there, on every list that the room keeps."""
+    evening = Evening(simulation)
+    club = await evening.spend()
+    if club is None:  # everybody was turned away
+        assert not evening.admitted
+        return
+    there = evening.there
+    assert set(club.members) == there
+    shown = club._presence._present.values() if club._presence is not None else ()
+    assert {key for key, _ in shown} == there
+    assert len(set(club.left)) == len(club.left)
+    assert evening.admitted - there <= set(club.left)
+    assert there.isdisjoint(club.left)
+    assert sum(club._nodes.values()) == len(there)
+
+
+@pytest.mark.seeds(300)
+async def test_a_room_whose_last_member_has_gone_is_told_that_it_is_empty(simulation: Simulation) -> None:
+    """Though somebody stood at the door just then, who was turned away later."""
+    evening = Evening(simulation)
+    club = await evening.spend()
+    if club is not None and evening.admitted and not evening.there:
+        assert club.empty

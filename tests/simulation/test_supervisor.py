@@ -1,15 +1,16 @@
 """The supervisor's promises under random ends of its children: who is restarted, how often, in which order."""
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
 import pytest
 
 from tests.simulation.puppets import Crash, echo
-from understudy.actors import Actor, ActorDied, ActorRef, Exit, ExitReason, Normal, Shutdown, StartFailed, Stop
+from understudy.actors import Actor, ActorDied, ActorRef, Exit, ExitReason, Normal, Refused, Shutdown, StartFailed, Stop
 from understudy.simulation import Simulation
-from understudy.supervisors import Child, Supervisor, WhichChildren
+from understudy.supervisors import Child, RestartChild, Supervisor, TerminateChild, WhichChildren
 
 SEEDS = 300
 NAMES = ("a", "b", "c", "d")
@@ -183,3 +184,58 @@ async def test_a_child_is_never_twice_there(simulation: Simulation) -> None:
     await asyncio.sleep(1)
     assert supervisor.is_alive()
     assert [ref.name for ref in lives if ref.is_alive()] in (["a", "b"], ["b", "a"])
+
+
+@pytest.mark.seeds(SEEDS)
+async def test_a_terminated_child_stays_down_until_it_is_asked_for_again(simulation: Simulation) -> None:
+    """Though its start fails as often as not, and is being tried again just then."""
+    random, system = simulation.random, simulation.system("wanted")
+    lives: list[ActorRef[Any]] = []
+    first = True
+
+    class Shaky(Actor):
+        async def on_start(self) -> None:
+            await asyncio.sleep(random.choice((0.0, 0.01)))
+            if not first and random.random() < 0.5:
+                raise Crash
+            lives.append(self.actor_ref)
+
+        def on_receive(self, message: Any) -> Any:
+            return echo(self, message)
+
+        async def on_stop(self, reason: ExitReason) -> None:
+            await asyncio.sleep(random.choice((0.0, 0.01)))
+
+    children = [Child(Shaky, id=name, name=random.choice((name, None))) for name in NAMES[:2]]
+    supervisor = await system.spawn(Supervisor, children, intensity=1000, period=100.0)
+    first = False
+
+    async def posts() -> dict[str, ActorRef[Any] | None]:
+        infos = {info.id: info for info in await supervisor.call(WhichChildren())}
+        assert {name: info.state == "running" for name, info in infos.items()} == {
+            name: info.ref is not None for name, info in infos.items()
+        }
+        return {name: info.ref for name, info in infos.items()}
+
+    for _ in range(6):
+        name = random.choice(NAMES[:2])
+        ref = (await posts())[name]
+        if ref is not None:
+            random.choice((ref.kill, lambda r=ref: r.tell(Crash())))()
+        await asyncio.sleep(random.choice((0.0, 0.001, 0.005, 0.02)))
+        if random.random() < 0.5:
+            continue
+        await supervisor.call(TerminateChild(name))
+        await asyncio.sleep(random.choice((0.0, 0.1)))
+        assert (await posts())[name] is None, "it came back, though nobody had asked for it"
+        assert sum(life.is_alive() for life in lives) <= 1
+        with contextlib.suppress(Refused):  # it did not start
+            fresh = await supervisor.call(RestartChild(name))
+            assert fresh in ((await posts())[name], None) or not fresh.is_alive()
+    await asyncio.sleep(1)
+    assert supervisor.is_alive()
+    alive = [ref for ref in lives if ref.is_alive()]
+    assert sorted(map(id, alive)) == sorted(id(ref) for ref in (await posts()).values() if ref is not None)
+    supervisor.stop()
+    await supervisor.ended()
+    assert not any(ref.is_alive() for ref in lives)

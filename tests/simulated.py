@@ -1,0 +1,102 @@
+"""The proof of the simulation: every property holds for thousands of seeds, and a seed is the same run in every process."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import multiprocessing
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import NamedTuple
+
+from tests.proof import PROCESSES, Outcome, proof
+from tests.properties import ROOT, Property, properties, run, seed_of
+
+FRESH = 100
+"""Processes that run the same seed, each started anew."""
+
+CHUNK = 250
+"""Seeds that a process takes at a time."""
+
+
+class Chunk(NamedTuple):
+    """What became of some seeds of one property."""
+
+    failures: list[tuple[int, str]]
+    virtual: float
+    real: float
+    steps: int
+
+
+def run_chunk(what: Property, seeds: list[int]) -> Chunk:
+    """Run one property with many seeds."""
+    logging.disable(logging.CRITICAL)
+    failures: list[tuple[int, str]] = []
+    began, virtual, steps = time.perf_counter(), 0.0, 0
+    for seed in seeds:
+        try:
+            simulation = run(what, seed)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what the proof is about
+            failures.append((seed, f"{type(error).__name__}: {error}"[:500]))
+        else:
+            virtual += simulation.time
+            steps += simulation.loop.steps
+    return Chunk(failures, virtual, time.perf_counter() - began, steps)
+
+
+def digest(base: int) -> str:
+    """One digest over a run of every property."""
+    logging.disable(logging.CRITICAL)
+    digests = [run(what, seed_of(base, number)).trace.digest for number, what in enumerate(properties())]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+@proof("simulation", seeds=10_000)
+def simulation(seed: int, count: int) -> Outcome:
+    """Every property holds for all seeds, and a seed is the same run in every process."""
+    everything = properties()
+    failures: dict[Property, list[tuple[int, str]]] = {what: [] for what in everything}
+    virtual, real, steps, done = 0.0, 0.0, 0, Counter[Property]()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(PROCESSES, mp_context=context) as pool:
+        jobs = {
+            pool.submit(
+                run_chunk, what, [seed_of(seed, number) for number in range(start, min(start + CHUNK, count))]
+            ): what
+            for what in everything
+            for start in range(0, count, CHUNK)
+        }
+        for job in as_completed(jobs):
+            what, chunk = jobs[job], job.result()
+            failures[what] += chunk.failures
+            virtual, real, steps = virtual + chunk.virtual, real + chunk.real, steps + chunk.steps
+            done[what] += 1
+            if done[what] * CHUNK >= count:
+                print(f"{what.name}: {count - len(failures[what])} of {count} seeds", flush=True)
+            for failing, error in chunk.failures:
+                print(f"  PYTHONHASHSEED=0 pytest {what.test} --seed {failing}\n  {error}", flush=True)
+        same = Counter(pool.map(_fresh_digest, [seed] * FRESH))
+    print(f"the same digest in {max(same.values())} of {FRESH} fresh processes", flush=True)
+    figures = {
+        "properties": len(everything),
+        "seeds_per_property": count,
+        "failing_seeds": {what.name: [each for each, _ in failed] for what, failed in failures.items() if failed},
+        "virtual_seconds": round(virtual),
+        "virtual_seconds_per_second_and_process": round(virtual / real),
+        "steps_per_second_and_process": round(steps / real),
+        "fresh_processes": FRESH,
+        "fresh_processes_with_the_same_digest": max(same.values()),
+    }
+    return Outcome(figures, not any(failures.values()) and len(same) == 1)
+
+
+def _fresh_digest(seed: int) -> str:
+    command = [sys.executable, "-m", "tests.simulated", str(seed)]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    print(digest(int(sys.argv[1])))
