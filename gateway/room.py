@@ -96,6 +96,7 @@ class Room(Actor):
         self._watched: dict[int, str] = {}
         self._used = False
         self._concluded = False
+        self._vacated = False
         self._nodes: dict[ActorRef[Any], int] = {}
         self._epoch = ""
         self._offset = 0
@@ -228,6 +229,7 @@ class Room(Actor):
     def _admit(self, member: Member, response: bytes) -> None:
         del self._door[member.id]
         self._used = True
+        self._vacated = False
         self.members[member.id] = member
         self._nodes[member.fanout] = self._nodes.get(member.fanout, 0) + 1
         # The session hears of it first, so that it knows of the stay before the client can use it.
@@ -245,7 +247,9 @@ class Room(Actor):
             member.session.tell(Denied(member.id, reason))
         self.untrack(member)
         # Strangers who are turned away must not leave a room behind for every topic they think of.
-        return Stop() if not self._used and not self._door else None
+        if not self._used:
+            return Stop() if not self._door else None
+        return self._departed() if self._vacated else None
 
     def _leave(self, member_id: str) -> Any:
         self._unwatch(member_id)
@@ -270,6 +274,8 @@ class Room(Actor):
         return self._departed()
 
     def _departed(self) -> Any:
+        """Whoever stands at the door may still be let in: the room is empty once that is decided."""
+        self._vacated = not self.members and bool(self._door)
         return self.on_empty() if not self.members and not self._door else None
 
     def _event(self, message: Event) -> Any:
