@@ -46,7 +46,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 	$(BIN)/python -m benchmarks.link
 
 # The words after `proof` name it: to make they are goals with nothing to do.
@@ -61,5 +61,5 @@ proof: $(STAMP)
 	$(BIN)/python -m tests.proof $(PROOF) $(if $(SEED),--seed $(SEED))
 
 clean:
-	rm -rf $(VENV) .understudy build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis node_modules tests/system/screenshots
+	rm -rf $(VENV) .venv-bench .understudy build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis node_modules tests/system/screenshots
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

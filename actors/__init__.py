@@ -2,10 +2,14 @@
 
 from understudy.actors.actor import Actor
 from understudy.actors.address import Address
+from understudy.actors.answer import Answer
 from understudy.actors.bonds import Bonds
 from understudy.actors.cell import Cell
-from understudy.actors.dead_letters import DeadLetter, DeadLetters
+from understudy.actors.compatibility import compatibility_system, end_compatibility_system
+from understudy.actors.crashes import CrashReport
+from understudy.actors.dead_letters import REASONS, DeadLetter, DeadLetters
 from understudy.actors.deadlines import Allowance, allowance, current_cell
+from understudy.actors.deaths import UnseenDeath
 from understudy.actors.envelope import Envelope, Reply
 from understudy.actors.errors import (
     ActorDied,
@@ -20,38 +24,70 @@ from understudy.actors.errors import (
     StartFailed,
     UnderstudyError,
 )
+from understudy.actors.failure_rule import FailureRule
+from understudy.actors.groups import Group, Groups, Joined, Left
+from understudy.actors.high_water import HighWater
+from understudy.actors.hooks import Ended, Handled, Hooks, Linked, Restarted, Spawned, Unlinked
+from understudy.actors.info import Info
+from understudy.actors.mailbox import Bounded, conflate
+from understudy.actors.members import ActorMemberMixin
 from understudy.actors.message import Request, message, registered_class, registered_name
 from understudy.actors.names import NamedRef, checked_name
+from understudy.actors.patience import ReceiveTimeout
+from understudy.actors.proxy import ActorProxy, CallableProxy, TypedProxy, assign, proxy_field, proxy_method
+from understudy.actors.pykka_ref import PykkaRef
 from understudy.actors.reasons import ExitReason, Failure, Killed, NoConnection, NoProc, Normal, Shutdown
+from understudy.actors.reentrant import reentrant
 from understudy.actors.ref import DEFAULT_TIMEOUT, ActorRef, Watcher
 from understudy.actors.signals import Down, Exit, Later, Stop
+from understudy.actors.sketch import hide, sketch
 from understudy.actors.system import ActorSystem
 from understudy.actors.thread import ThreadActor
 from understudy.actors.timers import Timer
+from understudy.actors.tracing import Trace, TraceEvent
+from understudy.actors.watchdog import SlowHandler
 from understudy.actors.world import World
 
 __all__ = [
     "DEFAULT_TIMEOUT",
+    "REASONS",
     "Actor",
     "ActorDied",
+    "ActorMemberMixin",
+    "ActorProxy",
     "ActorRef",
     "ActorSystem",
     "Address",
     "Allowance",
+    "Answer",
     "Bonds",
+    "Bounded",
     "CallError",
+    "CallableProxy",
     "Cell",
+    "CrashReport",
     "DeadLetter",
     "DeadLetters",
     "DeadlineExceeded",
     "Deadlock",
     "Down",
+    "Ended",
     "Envelope",
     "Exit",
     "ExitReason",
     "Failure",
+    "FailureRule",
+    "Group",
+    "Groups",
+    "Handled",
+    "HighWater",
+    "Hooks",
+    "Info",
+    "Joined",
     "Killed",
     "Later",
+    "Left",
+    "Linked",
     "NameTaken",
     "NamedRef",
     "NoConnection",
@@ -60,21 +96,40 @@ __all__ = [
     "Normal",
     "NotRegistered",
     "Overloaded",
+    "PykkaRef",
+    "ReceiveTimeout",
     "Refused",
     "Reply",
     "Request",
+    "Restarted",
     "Shutdown",
+    "SlowHandler",
+    "Spawned",
     "StartFailed",
     "Stop",
     "ThreadActor",
     "Timer",
+    "Trace",
+    "TraceEvent",
+    "TypedProxy",
     "UnderstudyError",
+    "Unlinked",
+    "UnseenDeath",
     "Watcher",
     "World",
     "allowance",
+    "assign",
     "checked_name",
+    "compatibility_system",
+    "conflate",
     "current_cell",
+    "end_compatibility_system",
+    "hide",
     "message",
+    "proxy_field",
+    "proxy_method",
+    "reentrant",
     "registered_class",
     "registered_name",
+    "sketch",
 ]

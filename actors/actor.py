@@ -24,27 +24,43 @@ import inspect
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, ParamSpec, Self, TypeVar, cast
 
 import pykka
 
+from understudy.actors.address import urn
+from understudy.actors.answer import Answer
+from understudy.actors.attributes import public_attributes, replace_attributes
+from understudy.actors.behaviour import become, unbecome
 from understudy.actors.bonds import Monitor
 from understudy.actors.cell import Cell
 from understudy.actors.deadlines import current_request
 from understudy.actors.envelope import Envelope
 from understudy.actors.errors import ActorDied
+from understudy.actors.failure_rule import FailureRule, checked_rule
+from understudy.actors.high_water import HIGH_WATER
+from understudy.actors.inbox import Inbox, Stopped
+from understudy.actors.limits import STASH_LIMIT, checked_hooks, checked_limits
+from understudy.actors.mailbox import OWN, Bounded
 from understudy.actors.mortician import cancel
+from understudy.actors.patience import Patience
+from understudy.actors.pykka_ref import PykkaCell, PykkaRef
 from understudy.actors.reasons import ExitReason, Killed
-from understudy.actors.ref import ActorRef
-from understudy.actors.signals import StopRequest, Unhandled
-from understudy.actors.timers import Timer
+from understudy.actors.ref import ActorRef, meant
+from understudy.actors.signals import Stop, StopRequest, Unhandled
+from understudy.actors.stash import AHEAD, STASHED, full, put_ahead, room, unstash
+from understudy.actors.timers import SHORTEST, Pace, Timer, duration, pace
+from understudy.actors.world import World
 
 if TYPE_CHECKING:
+    from understudy.actors.groups import Group
     from understudy.actors.scheduler import Scheduler
     from understudy.actors.system import ActorSystem
 
     class PykkaActor:
         """Pykka's actor as type checkers see it: without hooks, since ours may be `async def` and Pykka's may not."""
+
+        def on_receive(self, message: Any) -> Any: ...
 
         def _handle_receive(self, message: Any) -> Any: ...
 
@@ -52,6 +68,8 @@ else:
     PykkaActor = pykka.Actor
 
 B = TypeVar("B", bound="Actor")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Actor(PykkaActor):
@@ -67,6 +85,19 @@ class Actor(PykkaActor):
     stop_timeout: float | None = 5.0
     """Seconds that an asynchronous `on_stop` or `on_failure` may take; None: as long as it needs."""
 
+    failure_rule: ClassVar[FailureRule] = "crash"
+    """"crash": an exception in a handler ends this actor. "pykka": that of a request goes to whoever asked, and the actor
+    lives (see `failure_rule.py`)."""
+
+    mailbox: ClassVar[Bounded | None] = None
+    """`Bounded(capacity, overflow)`, or None: any number of messages may wait."""
+
+    high_water: ClassVar[float] = HIGH_WATER
+    """More waiting messages than this raise an alarm (see `high_water.py`); math.inf: none ever does."""
+
+    stash_limit: ClassVar[int] = STASH_LIMIT
+    """How many messages may be stashed."""
+
     asynchronous: ClassVar[bool] = False
     """Whether `on_receive` is an `async def`. Set by the framework."""
 
@@ -74,6 +105,9 @@ class Actor(PykkaActor):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        checked_rule(cls.failure_rule, cls)
+        checked_limits(cls)
+        checked_hooks(cls)
         cls.asynchronous = inspect.iscoroutinefunction(cls.on_receive)
         cls._stop_wants_reason = len(inspect.signature(cls.on_stop).parameters) > 1
 
@@ -87,10 +121,13 @@ class Actor(PykkaActor):
 
     def on_receive(self, message: Any) -> Any:
         """Handle one message; plain or `async def`. What it returns is the reply, if the sender called."""
-        return self.unhandled(message)
+        return super().on_receive(message) if self.failure_rule == "pykka" else self.unhandled(message)
 
-    def on_stop(self, reason: ExitReason) -> Any:
-        """Clean up after an orderly end (stopped, shut down, an exit signal); plain or `async def`; not after a kill."""
+    def on_stop(self, *args: Any, **kwargs: Any) -> Any:
+        """Clean up after an orderly end (stopped, shut down, an exit signal); plain or `async def`; not after a kill.
+
+        Yours is `on_stop(self, reason: ExitReason)`, or Pykka's `on_stop(self)`.
+        """
 
     def on_failure(
         self,
@@ -100,17 +137,41 @@ class Actor(PykkaActor):
     ) -> Any:
         """Clean up after an exception of this actor's own, instead of `on_stop`; plain or `async def`."""
 
+    def on_get_state(self) -> Any:
+        """What `system.get_state` shows of this actor: its public attributes, unless overridden. Plain, and quick."""
+        return public_attributes(self)
+
+    def on_replace_state(self, state: Any) -> None:
+        """Take the state that `system.replace_state` gives it: by default public attributes, those that are missing are deleted."""
+        replace_attributes(self, state)
+
     # --- who I am ---
 
     @property
     def actor_ref(self) -> ActorRef[Self]:
         """The reference to this actor: what it hands to others instead of itself."""
-        return self._cell
+        try:
+            return self._cell
+        except AttributeError:
+            raise RuntimeError(f"this {type(self).__name__} was made, not started: nobody can refer to it") from None
 
     @property
     def actor_urn(self) -> str:
         """Pykka's name for the address."""
-        return self._cell.actor_urn
+        if hasattr(self, "_cell"):
+            return self._cell.actor_urn
+        made_up: str = self.__dict__.setdefault("_urn", urn(World().token(), 0))  # made, not started: in a test perhaps
+        return made_up
+
+    @property
+    def actor_inbox(self) -> Inbox:
+        """Pykka's inbox, as far as one may look into it."""
+        return self._cell.actor_inbox
+
+    @property
+    def actor_stopped(self) -> Stopped:
+        """Pykka's flag: whether this actor has ended."""
+        return self._cell.actor_stopped
 
     @property
     def system(self) -> ActorSystem:
@@ -123,20 +184,56 @@ class Actor(PykkaActor):
         return self._cell.name
 
     def __str__(self) -> str:
-        return repr(self._cell)
+        return str(self._cell) if hasattr(self, "_cell") else f"{type(self).__name__} ({self.actor_urn})"
 
     # --- others ---
 
-    async def spawn(self, cls: type[B], *args: Any, name: str | None = None, **kwargs: Any) -> ActorRef[B]:
+    async def spawn(
+        self, cls: type[B], *args: Any, name: str | None = None, start_timeout: float | None = None, **kwargs: Any
+    ) -> ActorRef[B]:
         """Start a child of this actor, linked to it: it is ended when this actor ends. Raises as `system.spawn` does."""
         self._still_mine()
-        return await self.system.spawn_child(self._cell, cls, args, kwargs, name)
+        return await self.system.spawn_child(self._cell, cls, args, kwargs, name, start_timeout)
+
+    async def spawn_link(
+        self, cls: type[B], *args: Any, name: str | None = None, start_timeout: float | None = None, **kwargs: Any
+    ) -> ActorRef[B]:
+        """Start a top-level actor, linked to this one as by `link`: no child, and it may trap this one's exit.
+
+        In one step: however soon it dies after its start, the link is there. Raises as `system.spawn` does, and a start that
+        fails sends no exit signal besides.
+        """
+        self._still_mine()
+        cell = self._cell
+
+        def tie(other: Cell[Any]) -> None:
+            cell.tied().links.add(other)
+            other.tied().links.add(cell)
+
+        return await self.system.spawn_tied(cell, tie, cls, args, kwargs, name, start_timeout)
+
+    async def spawn_monitor(
+        self, cls: type[B], *args: Any, name: str | None = None, start_timeout: float | None = None, **kwargs: Any
+    ) -> tuple[ActorRef[B], int]:
+        """Start a top-level actor, watched by this one as by `monitor`. Returns the reference and the monitor's token.
+
+        In one step: however soon it dies after its start, its `Down` has the true reason. Raises as `system.spawn` does, and
+        a start that fails brings no `Down` besides.
+        """
+        self._still_mine()
+        cell, token = self._cell, self.system.next_token()
+
+        def tie(other: Cell[Any]) -> None:
+            cell.tied().monitors[token] = Monitor(other)
+            other.tied().watchers[token, cell] = None
+
+        return await self.system.spawn_tied(cell, tie, cls, args, kwargs, name, start_timeout), token
 
     def monitor(self, ref: ActorRef[Any]) -> int:
         """Watch `ref`: exactly one `Down(token, ref, reason)` will come, at once if it is dead already. Returns the token."""
         self._still_mine()
         token = self.system.next_token()
-        whom = ref._meant()
+        whom = meant(ref)
         self._cell.tied().monitors[token] = Monitor(whom)
         whom._monitor(token, self._cell)
         return token
@@ -155,7 +252,7 @@ class Actor(PykkaActor):
     def link(self, ref: ActorRef[Any]) -> None:
         """Tie two lives together: when one ends other than normally, the other gets an exit signal."""
         self._still_mine()
-        other = ref._meant()
+        other = meant(ref)
         if other is not self._cell:
             self._cell.on_loop(self._cell._linked, other)
             other._link(self._cell)
@@ -163,9 +260,44 @@ class Actor(PykkaActor):
     def unlink(self, ref: ActorRef[Any]) -> None:
         """Undo a link, also that to a child or to one's parent."""
         self._still_mine()
-        other = ref._meant()
+        other = meant(ref)
         self._cell.on_loop(self._cell._unlinked, other)
         other._unlink(self._cell)
+
+    # --- groups ---
+
+    def join(self, group: str) -> Group:
+        """Be in the group of that name until one leaves it or ends; twice is as good as once. From any thread of its own.
+
+        ValueError for what is no name: the rules are those for an actor's.
+        """
+        self._still_mine()
+        return self.system.groups.join(self._cell, group)
+
+    def leave(self, group: str) -> None:
+        """Be in it no more."""
+        self._still_mine()
+        self.system.groups.leave(self._cell, group)
+
+    def watch_group(self, group: str) -> tuple[ActorRef[Any], ...]:
+        """Who is in the group now; every change from now on comes as a `Joined(group, ref)` or `Left(group, ref)` message."""
+        self._still_mine()
+        return self.system.groups.watch(self._cell, group)[group]
+
+    def unwatch_group(self, group: str) -> None:
+        """Hear no more of it, not even what waits in the mailbox already."""
+        self._still_mine()
+        self.system.groups.unwatch(self._cell, group)
+
+    def watch_groups(self) -> dict[str, tuple[ActorRef[Any], ...]]:
+        """Watch all groups there are and will be; returns who is in which now. A group watched besides is told of twice."""
+        self._still_mine()
+        return self.system.groups.watch(self._cell, None)
+
+    def unwatch_groups(self) -> None:
+        """Undo `watch_groups`; what `watch_group` began stays."""
+        self._still_mine()
+        self.system.groups.unwatch(self._cell, None)
 
     # --- oneself ---
 
@@ -177,15 +309,85 @@ class Actor(PykkaActor):
         """For messages a handler does not know: `return self.unhandled(message)`. A call is refused, a tell a dead letter."""
         return Unhandled(message)
 
+    def then(self, message: Any) -> None:
+        """Send oneself `message`, to be handled before any other that waits; several of them in the order sent.
+
+        In `on_start` it comes before whatever is sent to the new actor. From the actor's own code only.
+        """
+        self._still_mine()
+        put_ahead(self._cell, [Envelope(message, ticket=AHEAD)])
+
+    def stash(self) -> Any:
+        """Put the message at hand aside, with its caller's request: `return self.stash()`.
+
+        Overloaded if `stash_limit` messages are stashed already. They come back by `unstash` and `unstash_all`.
+        """
+        self._still_mine()
+        if not room(self._cell):
+            raise full(self._cell)
+        return STASHED
+
+    def unstash(self) -> bool:
+        """Handle the message stashed first after the one at hand, before all that waits. False if there is none."""
+        self._still_mine()
+        return unstash(self._cell, 1) == 1
+
+    def unstash_all(self) -> int:
+        """Handle all stashed messages after the one at hand, in their order, before all that waits. Returns how many."""
+        self._still_mine()
+        return unstash(self._cell)
+
+    def become(self, handler: Callable[[Any], Any], *, push: bool = False) -> None:
+        """Have `handler(message)`, plain or `async def`, handle messages from the next one on, as `on_receive` would.
+
+        It replaces what the last `become` set; with `push` it is put on top of that, and `unbecome` returns to it.
+        TypeError for what cannot be called, or an `async def` in a ThreadActor.
+        """
+        self._still_mine()
+        become(self._cell, handler, push)
+
+    def unbecome(self) -> None:
+        """Go back to the handler below the present one; `on_receive` is the lowest, and stays."""
+        self._still_mine()
+        unbecome(self._cell)
+
+    def receive_timeout(self, seconds: float | None) -> None:
+        """Get `ReceiveTimeout(seconds)` whenever no message was handled for that long, from now on; None: no more.
+
+        Every message counts, also a `ReceiveTimeout`, after which the time runs anew; time in handlers does not.
+        """
+        self._still_mine()
+        patience = Patience(self._cell, duration(seconds, SHORTEST)) if seconds is not None else None
+        bonds = self._cell.tied()
+        before, bonds.patience = bonds.patience, patience
+        if before is not None:
+            before.cancel()
+        self._cell.behave()
+
     def send_after(self, delay: float, message: Any) -> Timer:
         """Send oneself `message` in `delay` seconds. The timer ends with the actor; `cancel()` is sure."""
         self._still_mine()
-        return Timer(self._cell, _duration(delay), message, None)
+        return Timer(self._cell, duration(delay), message)
 
-    def send_every(self, interval: float, message: Any) -> Timer:
-        """Send oneself `message` every `interval` seconds, the first time after one interval."""
+    def send_every(self, interval: float, message: Any, *, fixed: Pace = "rate") -> Timer:
+        """Send oneself `message` every `interval` seconds, the first time after one interval.
+
+        At a fixed "rate" the times are those of the clock, however long handling takes; at a fixed "delay" an interval
+        passes between the end of handling one and the next.
+        """
         self._still_mine()
-        return Timer(self._cell, _duration(interval, least=0.001), message, interval)
+        every = duration(interval, SHORTEST)
+        return Timer(self._cell, every, message, every, pace(fixed))
+
+    async def offload(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run blocking code, `function(*args, **kwargs)`, in a thread of the system's pool, and wait for it.
+
+        It sees this code's context variables, and what it asks others inherits the deadline of the request at hand. If that
+        passes before a thread is free it is not begun (DeadlineExceeded). Once begun it runs to its end: when the actor ends
+        first, its result is dropped. It must not touch the actor's state. RuntimeError outside the system's own loop.
+        """
+        self._still_mine()
+        return cast("T", await self.system.pool.run(self._cell, partial(function, *args, **kwargs)))
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine in the background, owned by this actor.
@@ -209,9 +411,20 @@ class Actor(PykkaActor):
         """The reference to an actor of this class that is about to be made."""
         return Cell(scheduler, cls, number, parent)
 
+    def _receiver(self) -> Callable[[Any], Any]:
+        """What handles one message, bare or out of an envelope, unless the actor has become something else."""
+        return self._handle_receive if self.failure_rule == "pykka" else self.on_receive
+
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Construct and start; a coroutine if `on_start` is asynchronous."""
         self.__init__(*args, **kwargs)  # type: ignore[misc]  # the first and only call: __new__ was called alone
+        return self.launch()
+
+    def set_out(self) -> None:
+        """Pykka's `start` is about to return: do what needs no loop."""
+
+    def launch(self) -> Any:
+        """Start what was constructed; a coroutine if `on_start` is asynchronous."""
         return self.on_start()
 
     def last_hook(self, last_words: BaseException | ExitReason) -> Callable[[], Any] | None:
@@ -250,28 +463,38 @@ class Actor(PykkaActor):
                 cell.scheduler.mortician.crashed_aside(cell, coroutine, error)
         else:
             if result is not None and cell.reason is None:
-                cell.tell(result)
+                cell.tell(result if cell.kind.mailbox is None else Envelope(result, ticket=OWN))
 
     def _still_mine(self) -> None:
-        """Refuse what an abandoned handler of a killed actor still tries to do."""
-        if self._cell.actor is not self:
-            raise ActorDied(self._cell.reason or Killed(), repr(self._cell))
+        """Refuse what an abandoned handler of a killed actor still tries to do, or one that was made and not started."""
+        cell: Any = self.actor_ref
+        if cell.actor is not self:
+            raise ActorDied(cell.reason or Killed(), repr(cell))
 
-    # --- what Pykka has and we have not ---
+    # --- Pykka's ways ---
 
     @classmethod
-    def start(cls, *_args: Any, **_kwargs: Any) -> NoReturn:
-        """Pykka's way to start an actor. Ours needs a system to live in: TypeError, which says how."""
-        raise TypeError(
-            f"start {cls.__name__} with `await system.spawn({cls.__name__}, ...)`, of an ActorSystem or a Node"
-        )
+    def start(cls, *args: Any, **kwargs: Any) -> PykkaRef[Self]:
+        """Start one from anywhere without waiting for it, as Pykka does, and enter it in Pykka's registry.
 
-    _create_actor_inbox = _create_future = _start_actor_loop = (
-        start  # abstract in Pykka, and only its `start` calls them
-    )
+        It lives in the system of whoever starts it, else in the compatibility system (see `compatibility.py`). Prefer
+        `await system.spawn(...)`, which says whether the start succeeded.
+        """
+        from understudy.actors.compatibility import start  # it needs systems, and they need actors
 
+        return start(cls, args, kwargs)
 
-def _duration(seconds: float, least: float = 0.0) -> float:
-    if not seconds >= least:
-        raise ValueError(f"a timer's time is a number of seconds from {least} up, not {seconds!r}")
-    return seconds
+    @classmethod
+    def make_pykka_cell(cls, scheduler: Scheduler, number: int) -> PykkaCell[Self]:
+        """The reference to an actor of this class that Pykka's `start` is about to begin."""
+        return PykkaCell(scheduler, cls, number, None)
+
+    def _stop(self) -> Stop:
+        return Stop()  # what Pykka's own handling of its request to stop returns
+
+    _create_future = staticmethod(Answer[Any])
+
+    def _create_actor_inbox(*_: object) -> NoReturn:
+        raise TypeError("actors of Understudy have no inbox of Pykka's, and no loop of their own")
+
+    _start_actor_loop = _create_actor_inbox

@@ -15,28 +15,44 @@ look at what is left in its mailbox, so every late message wakes the scheduler, 
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from understudy.actors.address import Address
-from understudy.actors.bonds import VOID, Bonds, Monitor
-from understudy.actors.deadlines import allowance, current_cell, current_request, due_by, speaker, unusable
-from understudy.actors.envelope import Envelope, Reply
-from understudy.actors.errors import ActorDied, Deadlock
+import pykka
+
+from understudy.actors.address import Address, urn
+from understudy.actors.answer import Answer
+from understudy.actors.bonds import VOID, Bonds, ExitTicket, Monitor
+from understudy.actors.deadlines import (
+    allowance,
+    current_cell,
+    current_request,
+    speaker,
+    time_left,
+    unusable,
+)
+from understudy.actors.envelope import Envelope
+from understudy.actors.errors import DeadlineExceeded
+from understudy.actors.hooks import Linked, Unlinked
+from understudy.actors.inbox import Inbox, Stopped
+from understudy.actors.mailbox import BoundedMailbox, offer
 from understudy.actors.mortician import ALIVE, DEAD, LEAVING
-from understudy.actors.reasons import ExitReason, NoProc, Shutdown
+from understudy.actors.pending import Pending
+from understudy.actors.proxy import made_proxy
+from understudy.actors.reasons import ExitReason, NoProc, Shutdown, checked_reason
 from understudy.actors.ref import DEFAULT_TIMEOUT, A, ActorRef, Watcher, described
-from understudy.actors.replies import Answer, ForeignLoopReply, LoopReply, ThreadReply
-from understudy.actors.scheduler import Pending, Scheduler
-from understudy.actors.signals import Down, StopRequest
+from understudy.actors.replies import ForeignLoopReply, ThreadReply
+from understudy.actors.rings import handler_here, held_up, thread_held_up
+from understudy.actors.scheduler import Scheduler
+from understudy.actors.signals import Down, Exit, Order, StopRequest
+from understudy.actors.stash import putting_first
 from understudy.actors.waiting import answer, end
 
 if TYPE_CHECKING:
-    import pykka
-
     from understudy.actors.actor import Actor
     from understudy.actors.system import ActorSystem
     from understudy.actors.timers import Timer
@@ -55,6 +71,8 @@ class Cell(ActorRef[A]):
         "bonds",
         "context",
         "envelope",
+        "free",
+        "handled",
         "id",
         "idle",
         "kind",
@@ -62,6 +80,7 @@ class Cell(ActorRef[A]):
         "mailbox",
         "parent",
         "reason",
+        "receive",
         "scheduler",
         "stage",
         "task",
@@ -70,15 +89,21 @@ class Cell(ActorRef[A]):
     threaded: ClassVar[bool] = False
     """Whether its handlers run on a thread of their own."""
 
+    registered: ClassVar[bool] = False
+    """Whether Pykka's registry knows it."""
+
     def __init__(self, scheduler: Scheduler, kind: type[A], number: int, parent: Cell[Any] | None) -> None:
         self.scheduler = scheduler
         self.kind = kind
         self.id = number
         self.parent = parent
         self.actor: Actor | None = None
-        self.mailbox: deque[Any] | None = None
+        self.mailbox: deque[Any] | BoundedMailbox | None = None
         self.append: Callable[[Any], None] | None = None
+        self.receive: Any = None  # what handles one message, on first need made by `behave`
+        self.free = False
         self.idle = False
+        self.handled = 0
         self.stage = ALIVE
         self.reason: ExitReason | None = None
         self.last_words: BaseException | ExitReason | None = None
@@ -104,74 +129,117 @@ class Cell(ActorRef[A]):
     async def call(self, message: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:
         scheduler = self.scheduler
         loop = scheduler.loop
-        pending: Pending | None = None
         try:
             direct = (
-                timeout > 0
+                timeout > 0.0
                 and self.idle
                 and self.reason is None
-                and threading.get_ident() == scheduler.thread
                 and not scheduler.intake
+                and threading.get_ident() == scheduler.thread
                 and loop.is_running()
             )
         except TypeError:
             raise unusable(timeout) from None
-        if direct:
-            actor = self.actor
+        if direct and (self.free or scheduler.frees(self)):
             request = current_request.get()
-            in_time = request is None or request.deadline is None or request.deadline > loop.time()
-            if actor is not None and not actor.asynchronous and in_time:
+            if request is None or request.deadline is None or request.deadline > loop.time():
                 # The callee waits for work on this very loop, and so does the caller: hand the message over directly.
-                result = scheduler.hand_off(self, message)
+                result = scheduler.hand_off(self, message, timeout)
                 if result.__class__ is not Pending:
                     scheduler.credit -= 1
                     if scheduler.credit < 0:
                         await scheduler.breathe()
                     return result
-                pending = result
-        future: asyncio.Future[Any]
-        if pending is not None:
-            future = pending.future
-            due = due_by(timeout, loop.time())
-            pending.envelope.deadline = due.deadline
-        elif self.reason is not None or scheduler.lost():
-            raise ActorDied(NoProc(), repr(self))
-        else:
-            caller = current_cell.get()
-            if caller is self and asyncio.current_task() is self.task:
-                raise Deadlock(f"{self!r} called itself: it could never answer. Call a method of your own instead.")
-            loop = asyncio.get_running_loop()
-            here = loop is scheduler.loop
-            due = allowance(timeout, loop.time())
-            future = loop.create_future()
-            reply: Reply = LoopReply(future) if here and not self.threaded else ForeignLoopReply(future, loop)
-            # Another loop has another clock: what is left is all that can be said across.
-            expiry = due.deadline if here else scheduler.loop.time() + (due.deadline - loop.time())
-            self.tell(Envelope(message, reply, sender=caller, deadline=expiry))
-        return await answer(future, self, due, timeout, handed_off=pending is not None)
+                return await result.wait(True)
+        return await self.call_in_turn(message, timeout)
+
+    async def call_in_turn(self, message: Any, timeout: float) -> Any:
+        """A call that goes through the mailbox, though the actor may be idle."""
+        scheduler = self.scheduler
+        if self.reason is not None or scheduler.lost():
+            raise self._nobody()
+        if self.threaded or not scheduler.here():
+            return await self._call_across(message, timeout)
+        pending = Pending(self, timeout)
+        entry = pending.envelope(message)
+        pending.hold_up(entry)
+        try:
+            self.tell(entry)
+        except BaseException:
+            pending.let_go()
+            raise
+        scheduler.turn_now(self)
+        if pending.answered and pending.error is None and self.reason is None:
+            pending.let_go()
+            scheduler.credit -= 1
+            if scheduler.credit < 0:
+                await scheduler.breathe()
+            return pending.value
+        return await pending.wait(pending.answered)
+
+    async def _call_across(self, message: Any, timeout: float) -> Any:
+        """The call of an actor that is answered in another thread than the caller's."""
+        loop, scheduler = asyncio.get_running_loop(), self.scheduler
+        due = allowance(timeout, loop.time())
+        future = loop.create_future()
+        # Another loop has another clock: what is left is all that can be said across.
+        expiry = due.deadline if loop is scheduler.loop else scheduler.loop.time() + (due.deadline - loop.time())
+        entry = Envelope(message, ForeignLoopReply(future, loop), sender=current_cell.get(), deadline=expiry)
+        with held_up(handler_here(self), self, entry):
+            self.tell(entry)
+            return await answer(future, self, due, timeout)
+
+    async def offer(self, message: Any, timeout: float = math.inf) -> None:
+        await offer(self, message, timeout)
 
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
-        if block and self.threaded and current_cell.get() is self:
-            raise Deadlock(f"{self!r} asked itself: it could never answer. Call a method of your own instead.")
-        future = Answer(self.scheduler, f"ask({type(message).__name__})", "await ref.call(message)")
+        scheduler = self.scheduler
+        what, remedy = f"ask({type(message).__name__})", "await ref.call(message), or await the answer itself"
+        if isinstance(message, Order):
+            what, remedy = repr(message), "await the answer"
+        future: Answer[Any] = Answer(scheduler, what, remedy, self)
         reply = ThreadReply(future)
-        if block:
-            future.refuse_on_loop()
-        if self.reason is not None or self.scheduler.lost():
-            reply.fail(ActorDied(NoProc(), repr(self)))
-        else:
-            self.tell(Envelope(message, reply))
+        future.request = entry = Envelope(message, reply, sender=speaker())
         if not block:
+            self._send(entry, reply)
             return future
-        try:
-            return future.get(timeout=timeout)
-        finally:
-            reply.answered = True  # whoever gave up waiting is served no more
+        future.refuse_on_loop()
+        left, inherited = time_left(timeout)
+        entry.deadline = None if left is None else scheduler.loop.time() + left
+        with thread_held_up(self, entry):  # what can never be answered is not even sent
+            self._send(entry, reply)
+            try:
+                return future.get(timeout=timeout)
+            except DeadlineExceeded as late:  # the callee was the first to see it, before anybody waited perhaps
+                late.inherited = inherited
+                if timeout is None or inherited or entry.deadline is None or scheduler.loop.time() < entry.deadline:
+                    raise
+                raise pykka.Timeout(f"{timeout} seconds") from None
+            finally:
+                reply.answered = True  # whoever gave up waiting is served no more
+
+    def _send(self, entry: Envelope, reply: ThreadReply) -> None:
+        if self.reason is not None or self.scheduler.lost():
+            reply.fail(self._nobody())
+        else:
+            self.tell(entry)
+
+    def proxy(self, kind: Any = None) -> Any:
+        return made_proxy(self, kind)
+
+    def _actor_weakref(self) -> Actor | None:
+        return self.actor
+
+    def _order(self, order: Order) -> None:
+        self.tell(Envelope(order, sender=speaker()))
+
+    def _refuse_blocking(self, what: str, remedy: str) -> None:
+        self.scheduler.refuse_blocking(what, remedy)
 
     # --- ending ---
 
-    def stop(self) -> pykka.Future[bool]:
-        future = Answer(self.scheduler, "stop().get()", "await ref.ended()")
+    def stop(self) -> Answer[bool]:
+        future: Answer[bool] = Answer(self.scheduler, "stop().get()", "await ref.stop()", self)
         if self.reason is not None or self.scheduler.lost():
             future.set(False)
         else:
@@ -179,7 +247,7 @@ class Cell(ActorRef[A]):
         return future
 
     def exit(self, reason: ExitReason = Shutdown()) -> None:  # noqa: B008 - reasons are immutable values
-        self._exit(speaker(), reason)
+        self._exit(speaker(), checked_reason(reason))
 
     def kill(self) -> None:
         self.on_loop(self.scheduler.mortician.kill, self)
@@ -190,7 +258,8 @@ class Cell(ActorRef[A]):
     async def ended(self, timeout: float | None = None) -> ExitReason:
         if self.stage == DEAD and self.reason is not None:
             return self.reason
-        return await end(self, self.system.next_token(), timeout)
+        reason = await end(self, self.system.next_token(), timeout)
+        return self.reason if isinstance(reason, NoProc) and self.reason is not None else reason  # it ended just now
 
     # --- who it is ---
 
@@ -214,8 +283,18 @@ class Cell(ActorRef[A]):
 
     @property
     def actor_urn(self) -> str:
-        """Pykka's name for the address."""
-        return f"urn:understudy:{self.address.node}:{self.address.incarnation}:{self.id}"
+        """Pykka's name for the address: a random UUID of the system, and the actor's number in its last digits."""
+        return urn(self.system.token, self.id)
+
+    @property
+    def actor_inbox(self) -> Inbox:
+        """Pykka's inbox: how much waits, and a way in for Pykka's own references."""
+        return Inbox(self)
+
+    @property
+    def actor_stopped(self) -> Stopped:
+        """Pykka's flag: whether it has ended, and a way to wait for that."""
+        return Stopped(self)
 
     def __repr__(self) -> str:
         return described(self.kind.__name__, self.name, self.address)
@@ -235,7 +314,9 @@ class Cell(ActorRef[A]):
         self.on_loop(self._unlinked, sender)
 
     def _exit(self, sender: ActorRef[Any] | None, reason: ExitReason) -> None:
-        self.on_loop(self.scheduler.mortician.exit_signal, self, sender, reason)
+        ticket = ExitTicket(self, sender)  # if it is trapped, it keeps its place among what is sent
+        self.tell(Envelope(Exit(sender, reason), ticket=ticket))
+        self.on_loop(self.scheduler.mortician.exit_signal, self, sender, reason, ticket)
 
     def _linked_exit(self, sender: ActorRef[Any], reason: ExitReason) -> None:
         self.on_loop(self._other_end_died, sender, reason)
@@ -249,6 +330,54 @@ class Cell(ActorRef[A]):
     def open(self) -> None:
         """The actor has started: what came meanwhile is handled, and what comes from now on."""
         self.scheduler.rest(self)
+
+    def behave(self) -> Callable[[Any], Any]:
+        """Make `receive` anew, on first need and after anything of it has changed: the behaviour, and what is wrapped around."""
+        actor, bonds = self.actor, self.bonds
+        assert actor is not None, "only a living actor receives"
+        receive = bonds.behaviour if bonds is not None and bonds.behaviour is not None else actor._receiver()
+        if bonds is not None and bonds.patience is not None:
+            receive = bonds.patience.wrap(receive)
+        for wrap in bonds.wrappers if bonds is not None else ():
+            receive = wrap(receive)
+        hooks = self.scheduler.system.hooks
+        if hooks.timing:
+            receive = hooks.timed(self, receive)
+        if self.receive is not None:
+            self.on_loop(_turn_over)
+        self.receive = receive
+        return receive
+
+    def put_first(self, entry: Envelope) -> None:
+        """Put an entry of the kernel's own before all that waits. On the loop."""
+        with putting_first:
+            self.box().appendleft(entry)
+        self.rouse()
+
+    def box(self) -> deque[Any] | BoundedMailbox:
+        """The mailbox, made if there was none."""
+        if self.mailbox is None:
+            self._first_append()
+        assert self.mailbox is not None, "it was made just now"
+        return self.mailbox
+
+    def rouse(self, entries: int = 1) -> None:
+        """So many entries were put in, other than by `tell`."""
+        if self.idle:
+            self.idle = False
+            self.scheduler.ready.append(self)
+            if self.scheduler.asleep:
+                self.scheduler.wake()
+
+    def catch_up(self) -> None:
+        """It is no longer suspended."""
+
+    def at_work(self) -> tuple[str, float] | None:
+        """The message at hand and since when, if a thread of its own handles it."""
+        return None
+
+    def closed(self) -> None:
+        """It is over for the world."""
 
     def laid_to_rest(self) -> None:
         """The actor is dead and its references to it are gone."""
@@ -290,7 +419,8 @@ class Cell(ActorRef[A]):
     def _first_append(self) -> Callable[[Any], None]:
         with _first_use:
             if self.append is None:
-                mailbox: deque[Any] = deque()
+                bounds = self.kind.mailbox
+                mailbox: deque[Any] | BoundedMailbox = deque() if bounds is None else BoundedMailbox(self, bounds)
                 self.mailbox = mailbox
                 self.append = mailbox.append
             return self.append
@@ -316,16 +446,32 @@ class Cell(ActorRef[A]):
     def _linked(self, sender: ActorRef[Any]) -> None:
         if self.stage == DEAD:
             sender._linked_exit(self, NoProc())
+        elif sender is self.parent:
+            return  # that link is the family's: the parent keeps it
+        elif isinstance(sender, Cell) and sender in self.tied().children:
+            self.tied().children[sender] = True
         else:
             self.tied().links.add(sender)
+            self._tell_hooks(Linked, sender)
 
     def _unlinked(self, sender: ActorRef[Any]) -> None:
         if self.bonds is not None:
-            self.bonds.links.discard(sender)
+            if sender in self.bonds.links:
+                self.bonds.links.discard(sender)
+                self._tell_hooks(Unlinked, sender)
             if isinstance(sender, Cell) and sender in self.bonds.children:
                 self.bonds.children[sender] = False
+
+    def _tell_hooks(self, event: type[Linked] | type[Unlinked], other: ActorRef[Any]) -> None:
+        hooks = self.system.hooks
+        if hooks.wants(event):
+            hooks.emit(event(self, other))
 
     def _other_end_died(self, sender: ActorRef[Any], reason: ExitReason) -> None:
         if self.bonds is not None and sender in self.bonds.links:
             self.bonds.links.discard(sender)
             self.scheduler.mortician.exit_signal(self, sender, reason)
+
+
+def _turn_over() -> None:
+    """A signal that ends the turn at hand, in which the actor is what it was when that began."""

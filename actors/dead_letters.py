@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +14,54 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("understudy.dead_letters")
 
+DEAD = "dead"
+"""It reached an actor that had ended, or waited in its mailbox or stash when it did."""
+
+NO_SUCH_NAME = "no such name"
+"""Nobody had the name it was sent to."""
+
+NO_SUCH_ACTOR = "no such actor"
+"""It came from another node, for an actor or a name that is not here any more."""
+
+NO_WORKER = "no worker"
+"""It was sent through a router, to a place that nobody filled at the moment."""
+
+UNHANDLED = "unhandled"
+"""The handler did not know it: `return self.unhandled(message)`."""
+
+REFUSED = "refused"
+"""The handler raised `Refused`, and nobody had asked."""
+
+OVERLOADED = "overloaded"
+"""There was no room for it, and nobody left to be told so."""
+
+DROPPED_OLDEST = "dropped oldest"
+"""A newer one came while a mailbox that is `Bounded(..., "drop_oldest")` was full."""
+
+DROPPED_NEWEST = "dropped newest"
+"""A mailbox that is `Bounded(..., "drop_newest")` was full."""
+
+CONFLATED = "conflated"
+"""A newer one with the same key took its place."""
+
+UNREADABLE = "unreadable"
+"""It came from another node and could not be decoded."""
+
+REASONS = (
+    DEAD,
+    NO_SUCH_NAME,
+    NO_SUCH_ACTOR,
+    NO_WORKER,
+    UNHANDLED,
+    REFUSED,
+    OVERLOADED,
+    DROPPED_OLDEST,
+    DROPPED_NEWEST,
+    CONFLATED,
+    UNREADABLE,
+)
+"""Every reason there is, but for the loss of a node: there it is the text of its `NoConnection` or `Shutdown`."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -22,6 +71,14 @@ class DeadLetter:
     message: Any
     reason: str
     fate_unknown: bool = False
+
+
+def checked_callback(callback: object) -> None:
+    """Raise TypeError for what cannot be called, or would have to be awaited."""
+    if not callable(callback) or inspect.iscoroutinefunction(callback):
+        raise TypeError(
+            f"a subscriber is a plain function of one event, which may tell an actor of it, not {callback!r}"
+        )
 
 
 class DeadLetters:
@@ -35,6 +92,7 @@ class DeadLetters:
 
     def subscribe(self, callback: Callable[[DeadLetter], None]) -> Callable[[], None]:
         """Call `callback` with every dead letter, on the system's loop; the returned function ends that."""
+        checked_callback(callback)
         self._subscribers.append(callback)
 
         def unsubscribe() -> None:

@@ -7,6 +7,7 @@ seat, which costs less. Background tasks, timers and tells inherit no deadline.
 
 from __future__ import annotations
 
+import math
 import threading  # noqa: TID251 - each thread has a seat of its own
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -74,6 +75,15 @@ def unusable(timeout: object) -> Exception:
     return kind(f"a timeout is a number of seconds from 0 up, not {timeout!r}; math.inf waits as long as it takes")
 
 
+def waiting_time(timeout: float | None) -> float | None:
+    """How many seconds to wait, None as long as it takes. Raises as `unusable` says."""
+    if timeout is None or timeout == math.inf:
+        return None
+    if not isinstance(timeout, int | float) or not timeout >= 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise unusable(timeout)
+    return timeout
+
+
 def due_by(timeout: float, now: float) -> Allowance:
     """Until when the answer to a call begun `now` has to come, be it too late already."""
     request = current_request.get()
@@ -81,3 +91,20 @@ def due_by(timeout: float, now: float) -> Allowance:
     if request is None or request.deadline is None or request.deadline > deadline:
         return Allowance(deadline, inherited=False)
     return Allowance(request.deadline, inherited=True)
+
+
+def time_left(timeout: float | None) -> tuple[float | None, bool]:
+    """How many seconds a thread may block, None for any number, and whether the request it handles has no more.
+
+    Raises DeadlineExceeded if that has none left, and as `unusable` says.
+    """
+    timeout = waiting_time(timeout)
+    cell, request = current_cell.get(), current_request.get()
+    if cell is None or request is None or request.deadline is None or request.deadline == math.inf:
+        return timeout, False
+    left = request.deadline - cell.scheduler.loop.time()
+    if timeout is not None and timeout <= left:
+        return timeout, False
+    if left <= 0:
+        raise DeadlineExceeded("no time is left of the request being handled", inherited=True)
+    return left, True

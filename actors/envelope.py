@@ -27,7 +27,10 @@ class Reply(Protocol):
 class Ticket(Protocol):
     """What makes an entry void after it was put in: a cancelled timer, a flushed monitor."""
 
-    active: bool
+    @property
+    def active(self) -> bool:
+        """Whether it still counts."""
+        ...
 
 
 class Envelope:
@@ -43,7 +46,6 @@ class Envelope:
         self,
         message: Any,
         reply: Reply | None = None,
-        *,
         sender: ActorRef[Any] | None = None,
         request_id: int = 0,
         deadline: float | None = None,

@@ -6,7 +6,7 @@ UnderstudyError
 │   │   └── NodeDown          its whole node did
 │   ├── Refused               the callee said no, and lives            .detail
 │   ├── DeadlineExceeded      the time was up (also a TimeoutError)
-│   └── Deadlock              the call could never be answered
+│   └── Deadlock              the call could never be answered         .ring
 ├── Overloaded                an outbox or a mailbox is full; nothing was sent
 ├── StartFailed               an actor did not start; nothing of it is left   .reason
 ├── NameTaken                 the name has a living owner
@@ -14,6 +14,8 @@ UnderstudyError
 """
 
 from __future__ import annotations
+
+from typing import Self
 
 import pykka
 
@@ -61,7 +63,26 @@ class DeadlineExceeded(CallError, TimeoutError):
 
 
 class Deadlock(CallError):
-    """The call could never have been answered: an actor called itself."""
+    """The call could never have been answered: an actor called itself, or one that waits for it.
+
+    `ring` names everybody who waits for the next one, the caller first and last; empty for an error of another node.
+    """
+
+    def __init__(self, detail: str = "", ring: tuple[str, ...] = ()) -> None:
+        super().__init__(detail)
+        self.ring = ring
+
+    @classmethod
+    def of(cls, names: list[str]) -> Self:
+        """The error of a ring of calls, by the names of those in it."""
+        if len(names) == 2:
+            detail = f"{names[0]} called itself: it could never answer. Call a method of your own instead."
+        else:
+            detail = (
+                f"{' -> '.join(names)}: each waits for the next one's answer, and none could ever give it. "
+                "Tell instead of calling somewhere in this ring, answer later (`Later`), or make a handler @reentrant."
+            )
+        return cls(detail, tuple(names))
 
 
 class Overloaded(UnderstudyError):

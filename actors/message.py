@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar, dataclass_transform, overload
 from understudy.actors.errors import NotRegistered
 
 T = TypeVar("T")
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 NAME_LIMIT = 200
 """Characters of a wire name; the receiver refuses longer ones unread."""
@@ -28,7 +28,7 @@ _classes: dict[str, type] = {}
 _names: dict[type, str] = {}
 
 
-class Request(Generic[R]):
+class Request(Generic[R_co]):
     """A message that is answered with an `R`: `await ref.call(History())` is typed `list[str]`."""
 
     __slots__ = ()

@@ -1,6 +1,6 @@
 """How an actor ends. Always in this order, whatever ended it:
 
-    close ──> the async handler's task ends ──> hook ──> names, timers, tasks freed ──> queued requests answered
+    close ──> the async handler's task ends ──> hook ──> name, groups, timers, tasks freed ──> queued requests answered
                                                               ──> children, last one first ──> links and monitors fire
                                                                                            ──> its parent learns of it
 
@@ -22,10 +22,14 @@ from collections.abc import Coroutine
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, cast
 
-from understudy.actors.bonds import Bonds
+from understudy.actors.bonds import Bonds, ExitTicket
+from understudy.actors.dead_letters import DEAD as DEAD_LETTER
 from understudy.actors.dead_letters import DeadLetter
 from understudy.actors.envelope import Envelope
 from understudy.actors.errors import ActorDied
+from understudy.actors.failure_rule import end_request, report_end, survives, unhandled
+from understudy.actors.hooks import Ended
+from understudy.actors.mailbox import BoundedMailbox
 from understudy.actors.reasons import ExitReason, Failure, Killed, NoProc, Normal, Shutdown
 from understudy.actors.signals import Exit, StopRequest
 
@@ -48,18 +52,28 @@ class Mortician:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
+        self.outlasting: dict[asyncio.Task[Any], Cell[Any]] = {}
+        """The tasks that were cancelled and still run, of actors that are dead for the world."""
 
     # --- what ends an actor ---
 
-    def exit_signal(self, cell: Cell[Any], sender: ActorRef[Any] | None, reason: ExitReason) -> None:
-        """An exit signal reached `cell`: ignored, trapped as a message, or its end (Erlang's rules)."""
+    def exit_signal(
+        self, cell: Cell[Any], sender: ActorRef[Any] | None, reason: ExitReason, ticket: ExitTicket | None = None
+    ) -> None:
+        """An exit signal reached `cell`: ignored, trapped as a message, or its end (Erlang's rules).
+
+        `ticket`: that of the message, where it has its place in the mailbox already.
+        """
         actor = cell.actor
         if actor is None or cell.stage != ALIVE:
             return
         if sender is not None and sender is cell.parent:
             self.dismiss(cell, reason)  # an exit from one's parent is not trapped
         elif actor.trap_exit:
-            cell.tell(Exit(sender, reason))
+            if ticket is None:
+                cell.tell(Envelope(Exit(sender, reason)))
+            else:
+                ticket.trapped = True
         elif not isinstance(reason, Normal) or sender is cell:
             self.dismiss(cell, reason)
 
@@ -69,23 +83,29 @@ class Mortician:
         if cell.stage == ALIVE:
             self.close(cell, reason, reason)
             self._interrupt(cell, handler)
+        self._cut_short(cell)
 
     def stillborn(self, cell: Cell[Any], reason: ExitReason) -> None:
         """An actor that did not start leaves nothing behind, and no hook runs."""
         if cell.stage in (ALIVE, CLOSED):
             cell.stage = CLOSED
+            cell.free = False
             cell.reason = reason
             cell.last_words = None
+            cell.closed()
             self.bow_out(cell)
 
     def kill(self, cell: Cell[Any]) -> None:
         """End `cell` for the world at once, even while an earlier end of it is under way. Its children end after it."""
         if cell.stage == DEAD:
             return
+        cell.free = False
         cell.reason = Killed()
         cell.last_words = None
+        cell.closed()
         if cell.task is not None:
             cancel(cell.task)  # abandoned if it does not obey: nobody waits for it
+            self._outlasts(cell, cell.task)
             cell.task = None
         if cell.stage < LEAVING:
             self._free(cell)
@@ -96,17 +116,15 @@ class Mortician:
         """A handler, hook or background task of `cell` raised."""
         if cell.stage != ALIVE:
             return
-        unsupervised = "" if cell.parent is not None else " (nobody restarts it)"
-        if logger.isEnabledFor(logging.ERROR):
-            logger.error(
-                "%r crashed handling %s: %s%s",
-                cell,
-                type(message).__name__,
-                Failure.of(error),
-                unsupervised,
-                exc_info=(type(error), error, error.__traceback__),
-            )
-        self.close(cell, Failure.of(error), error)
+        failure, crashes = Failure.of(error), self._scheduler.system.crashes
+        if cell.kind.failure_rule == "pykka":
+            crashes.note(cell, message, error, failure, log=False)  # Pykka's own report is the next line's
+            self.close(cell, failure, report_end(cell, error))
+            self._cut_short(cell)
+            return
+        crashes.note(cell, message, error, failure)
+        self.close(cell, failure, error)
+        self._cut_short(cell)
 
     def crashed_aside(self, cell: Cell[Any], work: object, error: BaseException) -> None:
         """A background task of `cell` raised: a handler that runs at the same time is cancelled."""
@@ -115,21 +133,63 @@ class Mortician:
             self.crashed(cell, work, error)
             self._interrupt(cell, handler)
 
+    def failed_aside(self, cell: Cell[Any], entry: Any, error: BaseException) -> None:
+        """A reentrant handler of `cell` raised. If a stop waits for it, that ends as a failure after all."""
+        message = entry.message if entry.__class__ is Envelope else entry
+        if survives(cell, entry, error):
+            end_request(cell, entry, error)
+        elif cell.stage == ALIVE:
+            self.crashed_aside(cell, message, error)
+        elif cell.stage == CLOSED and cell.last_words is not None and not isinstance(error, asyncio.CancelledError):
+            cell.reason, cell.last_words = Failure.of(error), error  # while it stopped
+            self._scheduler.system.crashes.note(cell, message, error, cell.reason)
+            self._cut_short(cell)
+
     def close(self, cell: Cell[Any], reason: ExitReason, last_words: BaseException | ExitReason) -> None:
         """End `cell` for the world. The hook gets `last_words`: an exception (`on_failure`) or a reason (`on_stop`)."""
         if cell.stage != ALIVE:
             return
         cell.stage = CLOSED
+        cell.free = False
         cell.reason = reason
         cell.last_words = last_words
+        cell.closed()
         if cell.task is None:
             self._scheduler.signal(self.bow_out, (cell,))
 
     # --- the way out ---
 
     def bow_out(self, cell: Cell[Any]) -> None:
-        """No handler runs any more: the hook, then everything else."""
+        """The handler at hand has ended, the reentrant ones are ending: the hook, then everything else."""
         if cell.stage != CLOSED or cell.task is not None:
+            return
+        if cell.bonds is not None and not all(task.done() for task in cell.bonds.under_way):
+            cell.task = self._scheduler.loop.create_task(
+                self._see_out(cell, tuple(cell.bonds.under_way)), context=self._scheduler.neutral_context()
+            )
+            return
+        self._run_hook(cell)
+
+    async def _see_out(self, cell: Cell[Any], handlers: tuple[asyncio.Task[None], ...]) -> None:
+        """Wait for reentrant handlers: a stop lets them finish in its time, any other end has cancelled them already."""
+        actor = cell.actor
+        try:
+            await asyncio.wait(handlers, timeout=actor.stop_timeout if actor is not None else 0.0)
+            self._cut_short(cell)
+            _, stubborn = await asyncio.wait(handlers, timeout=CANCEL_GRACE)
+            for _ in stubborn:
+                logger.error("a reentrant handler of %r ignores its cancellation: abandoned", cell)
+        finally:
+            if cell.stage == CLOSED:  # else it was killed meanwhile
+                cell.task = None
+                self._scheduler.signal(self._run_hook, (cell,))
+
+    def _cut_short(self, cell: Cell[Any]) -> None:
+        for task in tuple(cell.bonds.under_way) if cell.bonds is not None else ():
+            task.cancel()
+
+    def _run_hook(self, cell: Cell[Any]) -> None:
+        if cell.stage != CLOSED:
             return
         actor = cell.actor
         last_words, cell.last_words = cell.last_words, None
@@ -156,7 +216,10 @@ class Mortician:
             hook.close()
             return
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(None) as limit:
+                if timeout is not None:  # a timer that is cancelled keeps its context for as long as it would have run
+                    due = self._scheduler.loop.time() + timeout
+                    self._scheduler.neutral_context().run(limit.reschedule, due)
                 await hook
         except GeneratorExit:  # the loop was closed under it
             raise
@@ -169,7 +232,10 @@ class Mortician:
                 self._scheduler.signal(self._clear_out, (cell,))
 
     def _hook_failed(self, cell: Cell[Any], error: BaseException) -> None:
-        logger.error("the last hook of %r failed: %s", cell, Failure.of(error))
+        if cell.kind.failure_rule == "pykka":
+            unhandled(cell, error)
+        else:
+            logger.error("the last hook of %r failed: %s", cell, Failure.of(error))
         if not isinstance(cell.reason, Failure):
             cell.reason = Failure.of(error)
 
@@ -179,12 +245,14 @@ class Mortician:
             self._abandon_later(cell, handler, CANCEL_GRACE)
 
     def _abandon_later(self, cell: Cell[Any], task: asyncio.Task[Any], patience: float) -> None:
-        timer = self._scheduler.loop.call_later(patience, self._abandon, cell, task)
+        neutral = self._scheduler.neutral_context()
+        timer = self._scheduler.loop.call_later(patience, self._abandon, cell, task, context=neutral)
         task.add_done_callback(lambda _: timer.cancel())
 
     def _abandon(self, cell: Cell[Any], task: asyncio.Task[Any]) -> None:
         if cell.stage == CLOSED and cell.task is task and not task.done():
             logger.error("%r ignores its cancellation: abandoned", cell)
+            self._outlasts(cell, task)
             cell.task = None
             self._clear_out(cell)
 
@@ -200,13 +268,21 @@ class Mortician:
         if bonds is not None:
             if bonds.name is not None:
                 self._scheduler.system.release(bonds.name, cell)
+            if bonds.joined or bonds.watching:
+                self._scheduler.system.groups.forget(cell)
             for timer in tuple(bonds.timers):
                 timer.cancel()
+            if bonds.patience is not None:
+                bonds.patience.cancel()
             for task in tuple(bonds.tasks):
                 cancel(task)
+        self._cut_short(cell)
         assert cell.reason is not None, "a closed cell has its reason"
         for later in tuple(bonds.owed) if bonds is not None else ():
             later.fail(ActorDied(cell.reason, repr(cell)))
+        for entry in tuple(bonds.under_way.values()) if bonds is not None else ():
+            if entry.__class__ is Envelope and entry.reply is not None:
+                entry.reply.fail(ActorDied(cell.reason, repr(cell)))
         at_hand = cell.at_hand()
         if at_hand is not None and at_hand.reply is not None:
             if at_hand.message.__class__ is StopRequest:
@@ -233,11 +309,20 @@ class Mortician:
         assert reason is not None, "a closed cell has its reason"
         cell.stage = DEAD
         cell.actor = None
+        cell.receive = None
         cell.context = None
         cell.laid_to_rest()
         self.bury_late(cell)
+        self._scheduler.ages.forget(cell)
+        hooks = self._scheduler.system.hooks
+        if hooks.wants(Ended):
+            hooks.emit(Ended(cell, cell.kind.__name__, bonds.name if bonds is not None else None, reason))
+        if cell.parent is None and (bonds is None or not (bonds.links or bonds.watchers)):
+            self._scheduler.system.unattended(cell, reason)
         if bonds is None:
             return
+        for task in (*bonds.tasks, *bonds.under_way):
+            self._outlasts(cell, task)
         cell.bonds = None
         if bonds.name is not None or bonds.children:  # the name stays, for whoever reads a report
             cell.bonds = Bonds(bonds.name)
@@ -249,6 +334,12 @@ class Mortician:
             signal(watcher.down, (token, cell, reason))
         for token, monitor in tuple(bonds.monitors.items()):
             signal(monitor.ref._demonitor, (token, cell))
+
+    def _outlasts(self, cell: Cell[Any], task: asyncio.Task[Any]) -> None:
+        """The actor is gone, and this code of it was cancelled: note it until it has ended."""
+        if not task.done():
+            self.outlasting[task] = cell
+            task.add_done_callback(lambda _: self.outlasting.pop(task, None))
 
     def _depart(self, cell: Cell[Any]) -> None:
         """Nothing of it is left, its children included: make room. Two children that depart at once may bring it here twice."""
@@ -265,7 +356,16 @@ class Mortician:
     # --- what is left ---
 
     def bury(self, cell: Cell[Any]) -> None:
-        """Answer the requests and count the messages that a dead actor's mailbox still holds."""
+        """Answer the requests and count the messages that a dead actor's stash and mailbox still hold."""
+        stashed = cell.bonds.stashed if cell.bonds is not None else None
+        while stashed:
+            try:
+                item = stashed.popleft()
+            except IndexError:  # as below
+                break
+            self.bury_one(cell, item)
+        if isinstance(cell.mailbox, BoundedMailbox):
+            cell.mailbox.close()
         while cell.mailbox:
             try:
                 item = cell.mailbox.popleft()
@@ -276,10 +376,10 @@ class Mortician:
     def bury_one(self, cell: Cell[Any], item: Any) -> None:
         """Answer or count one entry that will not be handled."""
         if item.__class__ is not Envelope:
-            self.dead_letter(cell, item, "dead")
+            self.dead_letter(cell, item, DEAD_LETTER)
         elif item.reply is None:
             if item.ticket is None or item.ticket.active:
-                self.dead_letter(cell, item.message, "dead")
+                self.dead_letter(cell, item.message, DEAD_LETTER)
         elif item.message.__class__ is StopRequest:
             item.reply.set(False)
         else:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors.address import Address
-from understudy.actors.dead_letters import DeadLetter
+from understudy.actors.answer import Answer
+from understudy.actors.dead_letters import NO_SUCH_NAME, DeadLetter
 from understudy.actors.errors import ActorDied
+from understudy.actors.proxy import made_proxy
 from understudy.actors.reasons import ExitReason, NoProc, Shutdown
 from understudy.actors.ref import DEFAULT_TIMEOUT, A, ActorRef, Watcher, described
-from understudy.actors.replies import Answer
 
 if TYPE_CHECKING:
-    import pykka
-
+    from understudy.actors.actor import Actor
+    from understudy.actors.signals import Order
     from understudy.actors.system import ActorSystem
 
 
@@ -21,12 +23,12 @@ NAME_LIMIT = 255
 """Characters of an actor's name."""
 
 
-def checked_name(name: str) -> str:
-    """The name, if an actor may have it; else ValueError."""
+def checked_name(name: str, whose: str = "an actor's") -> str:
+    """The name, if an actor may have it; else ValueError. The same goes for a group's."""
     if not isinstance(name, str) or not 0 < len(name) <= NAME_LIMIT:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ValueError(f"an actor's name is a text of 1 to {NAME_LIMIT} characters, not {name!r}")
+        raise ValueError(f"{whose} name is a text of 1 to {NAME_LIMIT} characters, not {name!r}")
     if "@" in name:
-        raise ValueError(f"an actor's name has no '@', which stands between a name and its node; this one is {name!r}")
+        raise ValueError(f"{whose} name has no '@', which stands between a name and its node; this one is {name!r}")
     return name
 
 
@@ -44,19 +46,22 @@ class NamedRef(ActorRef[A]):
         if ref is not None:
             ref.tell(message)
         else:
-            self.system.scheduler.signal(self.system.dead_letters.add, (DeadLetter(self, message, "no such name"),))
+            self.system.scheduler.signal(self.system.dead_letters.add, (DeadLetter(self, message, NO_SUCH_NAME),))
 
     async def call(self, message: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:
         return await self._now().call(message, timeout)
 
+    async def offer(self, message: Any, timeout: float = math.inf) -> None:
+        await self._now().offer(message, timeout)
+
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         return self._now().ask(message, block=block, timeout=timeout)
 
-    def stop(self) -> pykka.Future[bool]:
+    def stop(self) -> Answer[bool]:
         ref = self.system.whereis(self._name)
         if ref is not None:
             return ref.stop()
-        nobody = Answer(self.system.scheduler, "stop().get()", "await ref.ended()")
+        nobody: Answer[bool] = Answer(self.system.scheduler)
         nobody.set(False)
         return nobody
 
@@ -128,6 +133,23 @@ class NamedRef(ActorRef[A]):
         ref = self.system.whereis(self._name)
         if ref is not None:
             ref._linked_exit(sender, reason)
+
+    def proxy(self, kind: Any = None) -> Any:
+        return made_proxy(self, kind)
+
+    def _actor_weakref(self) -> Actor | None:
+        ref = self.system.whereis(self._name)
+        return ref._actor_weakref() if ref is not None else None
+
+    def _order(self, order: Order) -> None:
+        ref = self.system.whereis(self._name)
+        if ref is not None:
+            ref._order(order)
+        else:
+            self.tell(order)
+
+    def _refuse_blocking(self, what: str, remedy: str) -> None:
+        self.system.scheduler.refuse_blocking(what, remedy)
 
     def _meant(self) -> ActorRef[Any]:
         return self.system.whereis(self._name) or self

@@ -97,6 +97,15 @@ class NoConnection:
 ExitReason: TypeAlias = Normal | Shutdown | Killed | Failure | NoProc | NoConnection
 
 
+def checked_reason(reason: ExitReason) -> ExitReason:
+    """The reason, if it is one; else TypeError."""
+    if not isinstance(reason, ExitReason):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(
+            f"an exit reason is Shutdown('why'), Normal() or Failure.of(error), and their like, not {reason!r}"
+        )
+    return reason
+
+
 def _walk(trace: TracebackType | None) -> tuple[tuple[str, int, str], ...]:
     frames: list[tuple[str, int, str]] = []
     while trace is not None:

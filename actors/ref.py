@@ -9,19 +9,23 @@ Three kinds share this face, and nobody but the resolver asks which one it holds
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+import math
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload
 
 from understudy.actors.address import Address
+from understudy.actors.errors import ActorDied
 from understudy.actors.message import Request
-from understudy.actors.reasons import ExitReason, Shutdown
+from understudy.actors.reasons import ExitReason, NoProc, Shutdown
 
 if TYPE_CHECKING:
-    import pykka
-
     from understudy.actors.actor import Actor
+    from understudy.actors.answer import Answer
+    from understudy.actors.proxy import ActorProxy, TypedProxy
+    from understudy.actors.signals import Order
 
 A = TypeVar("A", bound="Actor", covariant=True)
 R = TypeVar("R")
+Proxy = TypeVar("Proxy", bound="TypedProxy[Any]")
 
 DEFAULT_TIMEOUT = 5.0
 """Seconds a call waits unless told otherwise; OTP's default."""
@@ -45,13 +49,17 @@ class ActorRef(Generic[A]):
     def tell(self, message: Any) -> None:
         """Send `message` one way. A dead or unreachable target never raises: the message becomes a dead letter.
 
-        Raises Overloaded when the outbox towards a remote peer is full (nothing was sent), NotRegistered when the
-        target is remote and the message may not cross the wire.
+        Raises Overloaded when a mailbox that rejects, or the outbox towards a remote peer, is full (nothing was sent),
+        NotRegistered when the target is remote and the message may not cross the wire.
         """
         raise NotImplementedError
 
     @overload
     async def call(self, message: Request[R], timeout: float = DEFAULT_TIMEOUT) -> R: ...
+    @overload
+    async def call(  # what mypy falls back to when the result is put to a wrong use
+        self, message: Request[Any], timeout: float = DEFAULT_TIMEOUT
+    ) -> object: ...
     @overload
     async def call(self, message: Any, timeout: float = DEFAULT_TIMEOUT) -> Any: ...
     async def call(self, message: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:
@@ -64,23 +72,52 @@ class ActorRef(Generic[A]):
         raise NotImplementedError
 
     @overload
-    def ask(self, message: Request[R], *, timeout: float | None = None) -> R: ...
+    def ask(self, message: Request[R], *, block: Literal[True] = True, timeout: float | None = None) -> R: ...
+    @overload
+    def ask(self, message: Request[R], *, block: Literal[False]) -> Answer[R]: ...
+    @overload
+    def ask(self, message: Request[Any], *, block: Literal[True] = True, timeout: float | None = None) -> object: ...
+    @overload
+    def ask(self, message: Any, *, block: Literal[False], timeout: float | None = None) -> Answer[Any]: ...
     @overload
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any: ...
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
-        """Pykka's request, for plain threads: blocks for the reply, or returns a `pykka.Future` with `block=False`.
+        """Pykka's request, for plain threads: blocks for the reply, or returns an `Answer` to come with `block=False`.
 
-        On the event loop's own thread a blocking ask raises RuntimeError at once, since it could never be answered.
+        On the event loop's own thread a blocking ask raises RuntimeError at once, since it could never be answered; an
+        Answer can be awaited there.
+        """
+        raise NotImplementedError
+
+    @overload
+    def proxy(self) -> ActorProxy[A]: ...
+    @overload
+    def proxy(self, kind: type[Proxy]) -> Proxy: ...
+    def proxy(self, kind: Any = None) -> Any:
+        """The actor's attributes and methods as messages to it (see `ActorProxy`); of a class of your own, typed.
+
+        Raises ActorDied if there is no such actor now, TypeError for one of another node: attributes do not cross the wire.
+        """
+        raise TypeError(
+            f"{self!r} is not of this process: attributes and methods do not cross the wire; send it a message"
+        )
+
+    async def offer(self, message: Any, timeout: float = math.inf) -> None:
+        """Send `message` one way, waiting for room where `tell` would raise Overloaded or something would be dropped.
+
+        Those who wait get in one by one, in the order they came, before any `tell`. Raises Overloaded after `timeout`
+        seconds (nothing was sent; DeadlineExceeded when the request being handled has no more time), ActorDied if there is
+        no such actor or it dies meanwhile. A cancelled offer may have been sent.
         """
         raise NotImplementedError
 
     # --- ending ---
 
-    def stop(self) -> pykka.Future[bool]:
+    def stop(self) -> Answer[bool]:
         """Ask the actor to end once it has handled what was sent to it before; `on_stop` runs.
 
-        Returns a future for plain threads (`.get(timeout)`): True if this ended it, False if it was dead already.
-        On the event loop, `await ref.ended()`.
+        True, for whoever waits for the answer (`await`, or `.get(timeout)` in plain threads), if this ended it; False if it
+        was dead already.
         """
         raise NotImplementedError
 
@@ -118,6 +155,24 @@ class ActorRef(Generic[A]):
         """The registered name, if it has one."""
         raise NotImplementedError
 
+    # --- for proxies ---
+
+    def _nobody(self) -> ActorDied:
+        """The error for whoever asks it when it is dead already."""
+        return ActorDied(NoProc(), repr(self))
+
+    def _actor_weakref(self) -> Actor | None:
+        """The living actor; Pykka's name for it, which its proxies call."""
+        raise NotImplementedError
+
+    def _order(self, order: Order) -> None:
+        """Send something that the kernel carries out, one way."""
+        raise NotImplementedError
+
+    def _refuse_blocking(self, what: str, remedy: str) -> None:
+        """Raise RuntimeError if the calling thread is that of the loop which would have to answer."""
+        raise NotImplementedError
+
     # --- signals between actors; the kernel and the transport speak these, users do not ---
 
     def _meant(self) -> ActorRef[Any]:
@@ -143,6 +198,15 @@ class ActorRef(Generic[A]):
     def _linked_exit(self, sender: ActorRef[Any], reason: ExitReason) -> None:
         """The exit signal of a link whose other end died."""
         raise NotImplementedError
+
+
+def meant(ref: ActorRef[Any]) -> ActorRef[Any]:
+    """The actor that is meant by a reference. TypeError for what is none."""
+    if not isinstance(ref, ActorRef):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(
+            f"this takes a reference to an actor, such as what spawn returns or `self.actor_ref`, not {ref!r}"
+        )
+    return ref._meant()
 
 
 def described(kind: str, name: str | None, at: object) -> str:

@@ -1,49 +1,13 @@
-"""Where the answer to a request goes: a future of an event loop, or a Pykka future that a plain thread waits for."""
+"""Where the answer to a request goes: a future of an event loop, or one that a plain thread waits for (`answer.py`)."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+import queue
+from typing import Any
 
 import pykka
-
-from understudy.actors.errors import Refused
-
-if TYPE_CHECKING:
-    from understudy.actors.scheduler import Scheduler
-
-
-class Answer(pykka.ThreadingFuture[Any]):
-    """What a plain thread waits for. On the loop that would have to give the answer, `get` raises instead of hanging."""
-
-    def __init__(self, scheduler: Scheduler, what: str, remedy: str) -> None:
-        super().__init__()
-        self._scheduler = scheduler
-        self._what = what
-        self._remedy = remedy
-        self._come = False
-
-    def refuse_on_loop(self) -> None:
-        """Raise RuntimeError if the calling thread may not block."""
-        self._scheduler.refuse_blocking(self._what, self._remedy)
-
-    def get(self, *, timeout: float | None = None) -> Any:
-        if not self._come:
-            self.refuse_on_loop()
-        try:
-            return super().get(timeout=timeout)
-        except Refused as refusal:
-            refusal.relayed = True
-            raise
-
-    def set(self, value: Any = None) -> None:
-        super().set(value)
-        self._come = True
-
-    def set_exception(self, exc_info: Any = None) -> None:
-        super().set_exception(exc_info)
-        self._come = True
 
 
 class LoopReply:
@@ -60,7 +24,7 @@ class LoopReply:
 
     def fail(self, error: Exception) -> None:
         if not self.future.done():
-            self.future.set_exception(error)
+            self.future.set_exception(raisable(error))
 
     def abandoned(self) -> bool:
         return self.future.done()
@@ -89,21 +53,33 @@ class ForeignLoopReply(LoopReply):
 class ThreadReply:
     """The answer for a thread that blocks in `ask(...)` or holds its future."""
 
-    __slots__ = ("answered", "future")
+    __slots__ = ("answered", "future", "let_go")
 
     def __init__(self, future: pykka.Future[Any]) -> None:
         self.future = future
+        self.let_go = False  # the callee takes other messages again, whether it has answered or not
         self.answered = False
 
     def set(self, value: Any) -> None:
         if not self.answered:
             self.answered = True
-            self.future.set(value)
+            with contextlib.suppress(queue.Full):  # whoever waited gave up at this very moment
+                self.future.set(value)
 
     def fail(self, error: Exception) -> None:
         if not self.answered:
             self.answered = True
-            self.future.set_exception((type(error), error, error.__traceback__))
+            with contextlib.suppress(queue.Full):
+                self.future.set_exception((type(error), error, error.__traceback__))
 
     def abandoned(self) -> bool:
         return self.answered
+
+
+def raisable(error: BaseException) -> BaseException:
+    """The error as a coroutine may be given it: StopIteration would end it instead."""
+    if not isinstance(error, StopIteration):
+        return error
+    wrapped = RuntimeError("the handler raised StopIteration")
+    wrapped.__cause__ = error
+    return wrapped

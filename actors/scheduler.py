@@ -2,7 +2,9 @@
 
     tell ──> mailbox ──> ready ──> turn: up to 64 messages ──> idle, or to the end of the queue
                  other threads' signals ──> intake ──> run before the next message
-                                              an async handler ──> a task: the actor is busy until it ends
+                                              an async handler ──> begins at once; if it waits, a task goes on with it
+                                                                   (standby.py): the actor is busy until it ends
+    call ──> hand-off, if the callee is idle; its turn now, if little waits before the request: on the caller's stack
 
 No thread per actor, no task per message, no `call_soon` per message: one callback of the loop runs many turns, until
 nothing is ready or about 5 ms are over; then the loop gets its turn (I/O, timers), and the callback is scheduled again.
@@ -17,39 +19,55 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from asyncio import _enter_task, _leave_task
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
+from functools import partial
+from sys import getrefcount
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from understudy.actors.ages import Ages
+from understudy.actors.behaviour import asynchronous
 from understudy.actors.deadlines import current_cell, current_request, seat
 from understudy.actors.envelope import Envelope, Reply
-from understudy.actors.errors import ActorDied, DeadlineExceeded, Refused
+from understudy.actors.errors import ActorDied, DeadlineExceeded
+from understudy.actors.expiries import Expiries
+from understudy.actors.failure_rule import end_request, survives
+from understudy.actors.high_water import Alarm
 from understudy.actors.mortician import Mortician
+from understudy.actors.pending import Pending
 from understudy.actors.reasons import Normal
-from understudy.actors.refusals import afresh, ends_request_only
-from understudy.actors.replies import LoopReply
-from understudy.actors.signals import Later, Stop, StopRequest, Unhandled
+from understudy.actors.reentrant import Reentrant
+from understudy.actors.rings import Waits
+from understudy.actors.signals import UNUSUAL, Order, Outcome, StopRequest
+from understudy.actors.standby import LINGER, Standby
 
 if TYPE_CHECKING:
-    from understudy.actors.actor import Actor
     from understudy.actors.cell import Cell
     from understudy.actors.system import ActorSystem
+    from understudy.actors.thread import ThreadCell
 
 logger = logging.getLogger("understudy.actors")
 
 TURN = 64
-"""Messages that one actor handles before the next one gets its turn: a flooded actor starves nobody."""
+"""Messages that one actor handles before the next one gets its turn, at most: a flooded actor starves nobody."""
 
 SLICE = 0.005
 """Seconds after which the loop gets control back, however much is ready."""
 
-STRIDE = 64
-"""Messages between two looks at the clock, while handlers are fast; 1 once they are slow."""
+STRIDE = TURN
+"""Messages between two looks at the clock, while handlers are fast; 1 once they are slow. No turn outlasts a stride."""
 
 CREDIT = 8
 """Hand-offs between two looks at the clock."""
+
+NEAR = 16
+"""Entries before a request, itself included, that its caller has handled at once instead of waiting for a tick."""
+
+DEPTH = 20
+"""Asynchronous handlers that may begin inside one another, each on the stack of its caller."""
 
 
 class Scheduler:
@@ -64,19 +82,29 @@ class Scheduler:
         self.asleep = True
         self.closed = False
         self.expired = 0
+        self.now = loop.time()  # as it was when this tick, or this stride of it, began
+        self.ages = Ages()
+        self.alarm = Alarm(self)
+        self.threads: dict[ThreadCell[Any], int] = {}  # the thread actors and their threads
         self.mortician = Mortician(self)
+        self.waits = Waits()
         self.credit = 0
+        self._depth = 0
+        self._ticking = False
+        self._lingering: asyncio.TimerHandle | None = None
+        self._standbys: list[Standby] = []  # several, where handlers begin inside one another
         self._seat = seat()
         self._inside = False
         self._due = False
         self._stride = STRIDE
-        self._slice_end = 0.0
+        self.slice_end = 0.0
         self._last_rites = threading.RLock()
         self._base = copy_context()
         self._base.run(current_cell.set, None)  # this system may be made by an actor of another
         self._base.run(current_request.set, None)
         self._scratch = self._base.copy()
         self._side = self._base.copy()
+        self.expiries = Expiries(loop, self._base)
 
     # --- waking ---
 
@@ -123,6 +151,9 @@ class Scheduler:
 
     def drain(self) -> None:
         """Run the waiting signals. Those that they send in turn are run here too, one after the other, never nested."""
+        here = self._seat
+        speaker, here.cell = here.cell, None
+        self.credit = 0  # whoever handed over may die of it: let it breathe
         outside, self._inside = not self._inside, True
         try:
             while self.intake:
@@ -133,10 +164,15 @@ class Scheduler:
                     logger.exception("a signal failed: %s", function)
         finally:
             self._inside = not outside
+            here.cell = speaker
 
     def here(self) -> bool:
         """Whether the caller runs on this loop."""
         return threading.get_ident() == self.thread and self.loop.is_running()
+
+    def runs(self) -> Cell[Any] | None:
+        """The actor whose plain handler or hook runs now. From any thread."""
+        return self._seat.cell
 
     def refuse_blocking(self, what: str, remedy: str) -> None:
         """Raise if this is the loop's own thread, where a blocking wait could never end."""
@@ -152,18 +188,25 @@ class Scheduler:
 
     def _tick(self) -> None:
         self._due = False
-        self._slice_end = self.loop.time() + SLICE
+        self.now = self.loop.time()
+        self.slice_end = self.now + SLICE
+        self._ticking = True
         try:
             while self._scratch.run(self._run, self.ready, None):
                 self._scratch = self._base.copy()
         finally:
-            self._inside = False
+            self._inside = self._ticking = False
+            self._seat.cell = None
             if self.ready or self.intake:
                 self._be_due()
             else:
                 self.asleep = True
                 if (self.ready or self.intake) and self.asleep:  # another thread came in between
                     self.wake()
+        if self.ready:
+            self.ages.tick_ended(self.ready, self.now)
+        if self.alarm.raised:
+            self.alarm.tick_ended()
 
     def _run(self, ready: deque[Cell[Any]], own: Context | None) -> bool:
         """Give turns to the cells of `ready`. True: stopped since an actor has kept the scratch context.
@@ -173,59 +216,55 @@ class Scheduler:
         intake = self.intake
         here = self._seat
         clock = self.loop.time
-        left = stride = self._stride
-        read_at = clock()
         scratch, base = self._scratch, self._base
+        stride, read_at = self._stride, self.now
+        budget, number = iter(range(1, stride + 1)), 0
+        self._inside = True
         while True:
             if intake and own is None:
                 self.drain()
             if not ready:
                 return False
             cell = ready.popleft()
-            actor = cell.actor
-            if actor is None:
-                self.mortician.bury_late(cell)
-                continue
-            if cell.task is not None or cell.reason is not None:
-                continue  # busy: its burst, or its funeral, looks at the mailbox again
+            if not cell.free and not self.frees(cell):
+                continue  # whoever made it busy looks at the mailbox again
             if cell.context is not None and own is None:
                 cell.context.run(self._run, deque((cell,)), cell.context)
-                if clock() >= self._slice_end:
+                if clock() >= self.slice_end:
                     return False
                 continue
-            mailbox = cell.mailbox
-            assert mailbox is not None, "a cell becomes ready by its first message"
-            here.cell = cell
-            self._inside = True
-            receive = actor.on_receive
-            count = min(left, TURN)
-            left -= count
-            item: Any = None
-            try:
-                while mailbox:
-                    item = mailbox.popleft()
-                    if item.__class__ is Envelope:
-                        handler = self._dispatch(cell, actor, item)
-                        if handler is not None:
-                            self._start_burst(cell, actor, item, handler)
-                    else:
-                        result = receive(item)
-                        if result is not None:
-                            if result.__class__ is CoroutineType:
-                                self._start_burst(cell, actor, item, result)
-                            else:
-                                self.settle(cell, item, result)
-                    count -= 1
-                    if not count or intake or cell.task is not None:
-                        break
-            except BaseException as error:  # noqa: BLE001 - whatever a handler raises ends that actor alone
-                self.failed(cell, item, error)
-            self._inside = False
-            here.cell = None
-            left += count
-            if cell.task is None and cell.reason is None:
+            mailbox: Any = cell.mailbox
+            if mailbox:  # else two senders have woken it, and this is the second turn
+                here.cell = cell
+                receive = cell.receive
+                before = number
+                item: Any = None
+                try:
+                    for number in budget:  # noqa: B007 - it counts on through all turns of a stride
+                        item = mailbox.popleft()
+                        if item.__class__ is Envelope:
+                            self._dispatch(cell, item)
+                        else:
+                            result = receive(item)
+                            if result is None:  # the usual case, which changes nothing but by a signal
+                                if mailbox and not intake:
+                                    continue
+                                break
+                            if result.__class__ in UNUSUAL:
+                                if result.__class__ is CoroutineType:
+                                    self._begin_next(cell, item, result)
+                                else:
+                                    self.settle(cell, item, result)
+                        if not mailbox or intake or not cell.free:
+                            break
+                except BaseException as error:  # noqa: BLE001 - whatever a handler raises ends that actor alone
+                    self.failed(cell, item, error)
+                cell.handled += number - before
+            if cell.free:
                 if mailbox:
                     self.ready.append(cell)
+                    if len(mailbox) > cell.kind.high_water:
+                        self.alarm.look(cell)
                 else:
                     cell.idle = True
                     if mailbox and cell.idle:
@@ -235,113 +274,152 @@ class Scheduler:
                 current_cell.set(cell)  # in this very context
                 cell.context = scratch
                 return True
-            if left <= 0:
-                now = clock()
+            if number == stride:
+                now = self.now = clock()
                 # Slow handlers are looked at one by one, fast ones by the stride: no turn overstays by more than one message.
                 stride = min(STRIDE, stride * 2) if now - read_at < SLICE / 8 else 1
-                left, read_at, self._stride = stride, now, stride
-                if now >= self._slice_end:
+                self._stride, read_at = stride, now
+                budget, number = iter(range(1, stride + 1)), 0
+                if now >= self.slice_end:
                     return False
 
     def admits(self, cell: Cell[Any], item: Any) -> bool:
         """Whether an entry is still to be handled: not taken back, its caller still there, its time not up."""
         if item.__class__ is not Envelope:
             return True
-        reply: Reply | None = item.reply
-        if (item.ticket is not None and not item.ticket.active) or (reply is not None and reply.abandoned()):
+        if item.ticket is not None and not item.ticket.active:
             return False
-        if item.deadline is not None and self.loop.time() >= item.deadline:
+        if item.deadline is not None and self.loop.time() >= item.deadline:  # its caller has seen it by now, or will
             self.signal(self._expire, (cell, item))
             return False
-        return True
+        reply: Reply | None = item.reply
+        return reply is None or not reply.abandoned()
 
     def _expire(self, cell: Cell[Any], item: Envelope) -> None:
         self.expired += 1
         if item.reply is not None:
             item.reply.fail(DeadlineExceeded(f"the time was up before {cell!r} came to the request"))
 
-    def _dispatch(self, cell: Cell[Any], actor: Actor, item: Any) -> Coroutine[Any, Any, Any] | None:
-        """Handle one entry. An asynchronous handler is returned as the coroutine that a task is to run."""
-        if item.__class__ is not Envelope:
-            result = actor.on_receive(item)
-        elif not self.admits(cell, item):
-            return None
-        else:
-            cell.envelope = item
-            if item.message.__class__ is StopRequest:
-                self.mortician.close(cell, Normal(), Normal())
-                return None
-            result = actor._handle_receive(item.message)
+    def frees(self, cell: Cell[Any]) -> bool:
+        """Whether an actor may take a message after all: it comes to its first one, or what kept it from that is over."""
+        if cell.actor is None:
+            self.mortician.bury_late(cell)
+            return False
+        if cell.task is not None or cell.reason is not None:
+            return False
+        if cell.receive is None:
+            cell.behave()
+        cell.free = True
+        return True
+
+    def _dispatch(self, cell: Cell[Any], item: Envelope) -> None:
+        """Handle what came in an envelope."""
+        if not self.admits(cell, item):
+            cell.handled -= 1  # it will be counted, and was not handled
+            self.ages.skipped(cell)
+            return
+        cell.envelope = item
+        message = item.message
+        if message.__class__ is StopRequest:
+            self.mortician.close(cell, Normal(), Normal())
+            return
+        result = message.carry_out(cell, item) if isinstance(message, Order) else cell.receive(message)
         if result.__class__ is CoroutineType:
-            return cast("Coroutine[Any, Any, Any]", result)
-        self.settle(cell, item, result)
-        return None
+            self._begin_next(cell, item, result)
+        else:
+            self.settle(cell, item, result)
+
+    def _begin_next(self, cell: Cell[Any], item: Any, handler: Coroutine[Any, Any, Any]) -> None:
+        """Begin an asynchronous handler once this turn is over."""
+        cell.free = False
+        self.intake.append((self.begin, (cell, item, handler)))
 
     def settle(self, cell: Cell[Any], item: Any, result: Any) -> None:
-        """What a handler returned is the reply to a call; of a tell, only `Stop` and `Unhandled` mean anything."""
+        """What a handler returned is the reply to a call; of a tell, only an `Outcome` means anything."""
         cell.envelope = None
         reply: Reply | None = item.reply if item.__class__ is Envelope else None
-        if result.__class__ is Stop:
-            if reply is not None:
-                reply.set(result.reply)
-            self.mortician.close(cell, result.reason, result.reason)
-        elif result.__class__ is Unhandled:
-            if reply is not None:
-                reply.fail(Refused(f"{cell!r} does not know {type(result.message).__name__}"))
-            else:
-                self.mortician.dead_letter(cell, result.message, "unhandled")
-        elif result.__class__ is Later:
-            if reply is not None:
-                result.owe(reply, cell.tied().owed)
+        if isinstance(result, Outcome):
+            result.settle(cell, item, reply)
         elif reply is not None:
             reply.set(result)
 
     def failed(self, cell: Cell[Any], item: Any, error: BaseException) -> None:
         """A handler raised: a refusal ends the request, anything else the actor."""
         envelope: Envelope | None = item if item.__class__ is Envelope else None
-        reply = envelope.reply if envelope is not None else None
-        if isinstance(error, Refused | DeadlineExceeded) and ends_request_only(error):
+        if survives(cell, item, error):
             cell.envelope = None
-            if reply is not None:
-                reply.fail(afresh(error))
-            else:
-                self.mortician.dead_letter(cell, envelope.message if envelope is not None else item, "refused")
+            end_request(cell, item, error)
         else:
             cell.envelope = envelope
             self.mortician.crashed(cell, envelope.message if envelope is not None else item, error)
 
     # --- asynchronous handlers ---
 
-    def _start_burst(self, cell: Cell[Any], actor: Actor, item: Any, handler: Coroutine[Any, Any, Any]) -> None:
-        if cell.context is None and self._scratch != self._base:  # the plain part of this very turn has set something
-            current_cell.set(cell)
-            cell.context = self._scratch
-        cell.task = self.loop.create_task(self._burst(cell, actor, item, handler), context=self.context_of(cell))
-
-    async def _burst(self, cell: Cell[Any], actor: Actor, item: Any, handler: Coroutine[Any, Any, Any] | None) -> None:
-        """The task of a busy actor: its asynchronous handler, then what came meanwhile, one turn of it at most."""
-        mailbox = cell.mailbox
-        clock = self.loop.time
-        end = clock() + SLICE
-        count = TURN
+    def begin(self, cell: Cell[Any], item: Any, handler: Coroutine[Any, Any, Any]) -> None:
+        """Begin an asynchronous handler, here and now, outside any actor's context. See `standby.py`."""
+        if cell.reason is not None:  # it ended in between
+            handler.close()
+            if asynchronous(cell):  # else its plain part has run
+                self.mortician.bury_one(cell, item)
+            return
+        standby = self._standbys.pop() if self._standbys else Standby(self)
+        if standby.go.done():  # somebody has cancelled it
+            standby = Standby(self)
+        loop, task = self.loop, standby.task
+        standby.cell, standby.entry, standby.since, standby.used = cell, item, self.now, True
+        cell.free = False
+        cell.task = task
+        holders = getrefcount(task)
+        here = self._seat
+        speaker, here.cell = here.cell, cell
+        inside, self._inside = self._inside, False  # its signals run at once, as those of any task
+        context = cell.context or self.context_of(cell)
+        outer = asyncio.current_task(loop)
+        if outer is not None:
+            _leave_task(loop, outer)
+        _enter_task(loop, task)
+        self._depth += 1
         try:
-            if cell.reason is not None and handler is not None:  # it ended before this task began
-                handler.close()
-                if actor.asynchronous:  # else its plain part has run
-                    self.mortician.bury_one(cell, item)
-                return
-            current_request.set(item if item.__class__ is Envelope else None)
-            while True:
-                if handler is not None:
-                    self.settle(cell, item, await handler)
-                count -= 1
-                if self.intake:
-                    self.drain()
-                if not count or not mailbox or cell.reason is not None or clock() >= end:
-                    return
-                item = mailbox.popleft()
-                current_request.set(item if item.__class__ is Envelope else None)
-                handler = self._dispatch(cell, actor, item)
+            waits = context.run(standby.serve, self, cell, handler, item)
+        finally:
+            self._depth -= 1
+            _leave_task(loop, task)
+            if outer is not None:
+                _enter_task(loop, outer)
+            here.cell, self._inside = speaker, inside
+        if waits:
+            if cell.mailbox:
+                self.ages.mark(cell, self.now)
+                if len(cell.mailbox) > cell.kind.high_water:
+                    self.alarm.look(cell)
+            standby.take_over()
+            if not standby.started:
+                task.add_done_callback(partial(self._never_began, standby), context=self._base)
+            return
+        if getrefcount(task) != holders - (cell.task is not task) or task.cancelling():
+            standby.go.cancel()  # somebody has kept it, and may cancel it: it serves nobody else
+        else:
+            self._take_back(standby)
+        item, error = standby.entry, standby.error
+        standby.cell = standby.entry = standby.error = None
+        if error is not None and cell.reason is None:
+            self.failed(cell, item, error)
+        self._done(cell, task)
+
+    async def burst(self, standby: Standby) -> None:
+        """What a standby's task runs: once a handler waits, the rest of it."""
+        standby.started = True
+        try:
+            await standby.go
+        except asyncio.CancelledError:
+            if standby.handler is None:
+                raise
+            standby.pass_on()
+        cell, item = standby.cell, standby.entry
+        assert cell is not None, "it works for an actor"
+        context = self.context_of(cell)
+        try:
+            self.settle(cell, item, await standby.drive(context))
         except GeneratorExit:  # the loop was closed under it
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises ends that actor alone
@@ -349,13 +427,58 @@ class Scheduler:
             if cell.reason is None:
                 self.failed(cell, item, error)
         finally:
-            current_request.set(None)
-            cell.task = None
+            context.run(current_request.set, None)
+            standby.cell = standby.entry = standby.handler = None
+            self._done(cell, standby.task)
+
+    def _never_began(self, standby: Standby, _: object) -> None:
+        """The task was cancelled before its first step, by the handler's own doing: so is the handler."""
+        cell, handler = standby.cell, standby.handler
+        if not standby.started and cell is not None and handler is not None:
+            handler.close()
             if cell.reason is None:
-                cell.envelope = None
+                self.failed(cell, standby.entry, asyncio.CancelledError())
+            self._done(cell, standby.task)
+
+    def _done(self, cell: Cell[Any], task: asyncio.Task[None]) -> None:
+        """An asynchronous handler has ended."""
+        if cell.task is task:
+            cell.task = None
+        if cell.reason is None:
+            cell.envelope = None
+            cell.free = cell.idle = True
+            if cell.mailbox:
                 self.rest(cell)
-            else:  # once this task has left the actor's context, which its last hook enters again
-                self.loop.call_soon(self.signal, self.mortician.bow_out, (cell,), context=self._base)
+        else:  # in a step of the loop's of its own, outside this task
+            self.loop.call_soon(self.signal, self.mortician.bow_out, (cell,), context=self._base)
+
+    def _take_back(self, standby: Standby) -> None:
+        """It was not needed for longer than a step: let it stand by for the next handler."""
+        self._standbys.append(standby)
+        if self._lingering is None:
+            self._lingering = self.loop.call_later(LINGER, self._look_after, context=self._base)
+
+    def _look_after(self) -> None:
+        """Let those go that nobody has needed for a while."""
+        self._lingering = None
+        for standby in tuple(self._standbys):
+            if standby.used:
+                standby.used = False
+            else:
+                self._standbys.remove(standby)
+                standby.go.cancel()
+        if self._standbys:
+            self._lingering = self.loop.call_later(LINGER, self._look_after, context=self._base)
+
+    async def stand_down(self) -> None:
+        """The system is down: no task stands by any more, and no call is open."""
+        self.expiries.close()
+        if self._lingering is not None:
+            self._lingering.cancel()
+        while self._standbys:
+            standby = self._standbys.pop()
+            standby.go.cancel()
+            await asyncio.wait((standby.task,))
 
     def rest(self, cell: Cell[Any]) -> None:
         """Mark an actor idle, or ready again if something came."""
@@ -368,34 +491,81 @@ class Scheduler:
 
     # --- on the spot: hand-off, hooks ---
 
-    def hand_off(self, cell: Cell[Any], message: Any) -> Any:
-        """Run an idle actor's plain handler for a caller on the same loop. `Pending` when the answer is to be awaited."""
-        actor = cell.actor
-        assert actor is not None, "an idle cell that has not ended has its actor"
+    def hand_off(self, cell: Cell[Any], message: Any, timeout: float) -> Any:
+        """Have an idle actor handle a request on its caller's stack. `Pending` when the answer is to be awaited."""
         cell.idle = False
+        cell.handled += 1
+        here = self._seat
+        speaker, here.cell = here.cell, cell
+        outside, self._inside = not self._inside, True
+        context = cell.context
         error: BaseException | None = None
         result: Any = None
         try:
-            result = self.isolated(cell, actor.on_receive, message)
+            result = (context or self._side).run(cell.receive, message)
         except BaseException as raised:  # noqa: BLE001 - whatever a handler raises ends that actor alone
             error = raised
-        pending: Pending | None = None
-        if error is not None or result.__class__ in _NO_PLAIN_REPLY:
-            pending = Pending(self.loop.create_future(), message)
-            if error is not None:
-                self.failed(cell, pending.envelope, error)
-            elif cell.reason is not None:  # it was ended by what its handler did
-                pending.reply.fail(ActorDied(cell.reason, repr(cell)))
-                if result.__class__ is CoroutineType:
-                    result.close()
-            elif result.__class__ is CoroutineType:
-                cell.envelope = pending.envelope
-                self._start_burst(cell, actor, pending.envelope, result)
+        here.cell = speaker
+        if context is None and self._side != self._base:
+            self._keep(cell, self._side)
+            self._side = self._base.copy()
+        if outside:
+            self._inside = False
+            if self.intake:
+                self.drain()
+        if error is None and (result is None or result.__class__ not in UNUSUAL):
+            if cell.free:
+                cell.idle = True
+                if cell.mailbox:
+                    self.rest(cell)
+            return result
+        pending = Pending(cell, timeout)
+        entry = pending.envelope(message)
+        if error is not None:
+            self.failed(cell, entry, error)
+            error = None  # its traceback knows this frame
+        elif cell.reason is not None:  # it was ended by what its handler did
+            pending.fail(ActorDied(cell.reason, repr(cell)))
+            if isinstance(result, CoroutineType | Reentrant):
+                result.close()
+        elif result.__class__ is CoroutineType:
+            cell.envelope = entry
+            if entry.sender is not None:
+                pending.hold_up(entry)
+            if self._depth < DEPTH:
+                self.begin(cell, entry, result)
+                if pending.answered and pending.error is None and cell.reason is None:
+                    if pending.edge is not None:
+                        pending.let_go()
+                    return pending.value
             else:
-                self.settle(cell, pending.envelope, result)
-        if cell.task is None and cell.reason is None:
+                self._begin_next(cell, entry, result)
+                if self.asleep:
+                    self.wake()
+        else:
+            self.settle(cell, entry, result)
+        if cell.free:
             self.rest(cell)
-        return pending if pending is not None else result
+        return pending
+
+    def turn_now(self, cell: Cell[Any]) -> None:
+        """Give a ready actor its turn on the stack of a caller who would only wait for it, unless much comes before."""
+        if self._ticking or self._inside or not cell.free or len(cell.mailbox or ()) > NEAR:
+            return
+        here = self._seat
+        speaker = here.cell
+        self.now = self.loop.time()
+        self._ticking = True
+        try:
+            if self._scratch.run(self._run, deque((cell,)), None):
+                self._scratch = self._base.copy()
+        finally:
+            self._inside = self._ticking = False
+            here.cell = speaker
+            if self.intake:
+                self.drain()
+            if self.ready and self.asleep:
+                self.wake()
 
     async def breathe(self) -> None:
         """Called after hand-offs: let the loop have its turn once their slice of time is used up.
@@ -404,9 +574,9 @@ class Scheduler:
         """
         self.credit = CREDIT
         caller = current_cell.get()
-        if self.loop.time() >= self._slice_end or (caller is not None and caller.reason is not None):
+        if self.loop.time() >= self.slice_end or (caller is not None and caller.reason is not None):
             await asyncio.sleep(0)
-            self._slice_end = self.loop.time() + SLICE
+            self.slice_end = self.loop.time() + SLICE
 
     def context_of(self, cell: Cell[Any]) -> Context:
         """The actor's own context, made if it had none."""
@@ -439,18 +609,3 @@ class Scheduler:
                 self._side = self._base.copy()
             if outside and self.intake:
                 self.drain()
-                self.credit = 0  # whoever handed over may have died of it: let it breathe
-
-
-class Pending:
-    """The answer to a hand-off that is still to come: the handler awaits something, or its death is under way."""
-
-    __slots__ = ("envelope", "future", "reply")
-
-    def __init__(self, future: asyncio.Future[Any], message: Any) -> None:
-        self.future = future
-        self.reply = LoopReply(future)
-        self.envelope = Envelope(message, self.reply)
-
-
-_NO_PLAIN_REPLY = frozenset({CoroutineType, Later, Stop, Unhandled})

@@ -1,18 +1,52 @@
-"""What the kernel itself puts into mailboxes: the news of deaths, and the request to stop."""
+"""What the kernel itself puts into mailboxes, and what a handler returns to it that is no plain reply."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from understudy.actors.dead_letters import UNHANDLED
+from understudy.actors.errors import Refused
 from understudy.actors.message import message
-from understudy.actors.reasons import ExitReason, Normal
+from understudy.actors.reasons import ExitReason, Normal, checked_reason
 from understudy.actors.ref import ActorRef
 from understudy.actors.refusals import told
 
 if TYPE_CHECKING:
-    from understudy.actors.envelope import Reply
+    from understudy.actors.cell import Cell
+    from understudy.actors.envelope import Envelope, Reply
+
+UNUSUAL: set[type] = {CoroutineType}
+"""The classes of what handlers return that is more than a reply. One look here, and the usual ones are told apart."""
+
+
+class Order:
+    """The message of an envelope which the kernel carries out itself, whatever the actor's behaviour is."""
+
+    __slots__ = ()
+
+    counted: ClassVar[bool] = False
+    """Whether it was sent by others, and takes up room in a bounded mailbox."""
+
+    def carry_out(self, cell: Cell[Any], entry: Envelope) -> Any:
+        """Do it, in the actor's turn. What comes back is treated as if a handler had returned it."""
+        raise NotImplementedError
+
+
+class Outcome:
+    """What a handler returns when it means more than a reply. Each subclass, which must be final, is in `UNUSUAL`."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        UNUSUAL.add(cls)
+
+    def settle(self, cell: Cell[Any], entry: Any, reply: Reply | None) -> None:
+        """Do what it means. `entry` is bare or an Envelope; `reply` is that of a call, None for a tell."""
+        raise NotImplementedError
 
 
 @message("understudy.down")
@@ -33,25 +67,33 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Outcome):
     """Returned by a handler: end this actor after the message at hand, with `reason`; a call is answered with `reply`."""
 
     reason: ExitReason = Normal()  # noqa: RUF009 - reasons are immutable values
     reply: Any = None
 
+    def __post_init__(self) -> None:
+        checked_reason(self.reason)
 
-class Later:
+    def settle(self, cell: Cell[Any], entry: Any, reply: Reply | None) -> None:
+        if reply is not None:
+            reply.set(self.reply)
+        cell.scheduler.mortician.close(cell, self.reason, self.reason)
+
+
+class Later(Outcome):
     """Returned by a handler instead of an answer: the call is answered later, and others are served in between.
 
-    `set(value)` or `fail(error)`, on the event loop; the first one counts. The request stays the actor's own: if the
-    actor ends first, the caller gets ActorDied at once.
+    `set(value)` or `fail(error)`, on the event loop; the first one counts. Returned for several calls, it answers all of
+    them. The requests stay the actor's own: if the actor ends first, their callers get ActorDied at once.
     """
 
-    __slots__ = ("_answer", "_owed", "_reply")
+    __slots__ = ("_answer", "_owed", "_replies")
 
     def __init__(self) -> None:
         self._answer: Callable[[Reply], None] | None = None
-        self._reply: Reply | None = None
+        self._replies: tuple[Reply, ...] = ()
         self._owed: dict[Later, None] | None = None
 
     def set(self, value: Any) -> None:
@@ -66,21 +108,28 @@ class Later:
         failure = told(error)
         self._settle(lambda reply: reply.fail(failure))
 
+    def settle(self, cell: Cell[Any], entry: Any, reply: Reply | None) -> None:
+        if reply is not None:
+            cell.scheduler.waits.let_go(entry)
+            self.owe(reply, cell.tied().owed)
+
     def owe(self, reply: Reply, owed: dict[Later, None]) -> None:
         """The handler has returned this. For the kernel."""
         if self._answer is not None:
             self._answer(reply)
         else:
-            self._reply, self._owed = reply, owed
+            self._replies = (*self._replies, reply)
+            self._owed = owed
             owed[self] = None
 
     def _settle(self, answer: Callable[[Reply], None]) -> None:
         if self._answer is not None:
             return
         self._answer = answer
-        if self._reply is not None and self._owed is not None:
+        if self._owed is not None:
             self._owed.pop(self, None)
-            answer(self._reply)
+        for reply in self._replies:
+            answer(reply)
 
 
 class StopRequest:
@@ -89,10 +138,16 @@ class StopRequest:
     __slots__ = ()
 
 
-class Unhandled:
+class Unhandled(Outcome):
     """What `Actor.unhandled` returns: a call gets Refused, a tell becomes a dead letter."""
 
     __slots__ = ("message",)
 
     def __init__(self, message: object) -> None:
         self.message = message
+
+    def settle(self, cell: Cell[Any], entry: Any, reply: Reply | None) -> None:
+        if reply is not None:
+            reply.fail(Refused(f"{cell!r} does not know {type(self.message).__name__}"))
+        else:
+            cell.scheduler.mortician.dead_letter(cell, self.message, UNHANDLED)

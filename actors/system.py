@@ -11,42 +11,82 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Coroutine
+import math
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from types import CoroutineType
 from typing import Any, Self, TypeVar, cast
 
 from understudy.actors.actor import Actor
 from understudy.actors.cell import Cell
+from understudy.actors.crashes import Crashes
 from understudy.actors.dead_letters import DeadLetters
+from understudy.actors.deadlines import waiting_time
+from understudy.actors.deaths import Deaths
 from understudy.actors.errors import NameTaken, StartFailed
+from understudy.actors.groups import Groups
+from understudy.actors.hooks import Hooks, Spawned
+from understudy.actors.introspection import Introspection
 from understudy.actors.mortician import ALIVE, CANCEL_GRACE
 from understudy.actors.names import NamedRef, checked_name
-from understudy.actors.reasons import ExitReason, Failure, Shutdown
+from understudy.actors.pool import THREADS, Pool
+from understudy.actors.reasons import ExitReason, Failure, Killed, Shutdown
 from understudy.actors.ref import ActorRef
+from understudy.actors.rings import handler_here, held_up
 from understudy.actors.scheduler import Scheduler
+from understudy.actors.watchdog import SLOW_AFTER, SLOW_THREAD_AFTER, watchdog
 from understudy.actors.world import World
 
 A = TypeVar("A", bound=Actor)
 
+current_system: ContextVar[ActorSystem | None] = ContextVar("current_system", default=None)
+"""The system made last in this context: where Pykka's `start` puts actors."""
+
 logger = logging.getLogger("understudy.actors")
 
+_STARTING = object()
 
-class ActorSystem:
+
+class ActorSystem(Introspection):
     """`name` and `incarnation` are the node part of its actors' addresses. Made inside the loop it is to run on."""
 
-    def __init__(self, name: str = "local", *, incarnation: int = 0, world: World | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "local",
+        *,
+        incarnation: int = 0,
+        world: World | None = None,
+        threads: int = THREADS,
+        slow_after: float | None = SLOW_AFTER,
+        slow_thread_after: float | None = SLOW_THREAD_AFTER,
+    ) -> None:
+        """`threads`: how many of them `offload` may use at a time. `slow_after`: seconds for which something may hold the loop
+        before the watchdog says so, `slow_thread_after` the same for a thread actor's handler; None switches it off.
+        """
+        _checked_settings(threads, slow_after, slow_thread_after)
+        current_system.set(self)
         self.name = name
         self.incarnation = incarnation
         self.world = world if world is not None else World()
         self.loop = asyncio.get_running_loop()
         self.dead_letters = DeadLetters()
+        self.groups = Groups(self)
         # A simulated loop brings a scheduler of its own, under whose seed the actors take turns.
         self.scheduler: Scheduler = getattr(self.loop, "scheduler_class", Scheduler)(self, self.loop)
+        self.hooks = Hooks(self.scheduler)
+        self.deaths = Deaths(self.scheduler)
+        self.crashes = Crashes(self.scheduler)
+        if slow_after is not None and not hasattr(self.loop, "scheduler_class"):  # code takes no time in a simulation
+            watchdog.watch(self.scheduler, slow_after, slow_thread_after)
         self._names: dict[str, Cell[Any]] = {}
-        self._top: dict[Cell[Any], asyncio.Future[None] | None] = {}  # with the future of a shutdown that waits for it
+        # Each with the future of a shutdown that waits for it, or the mark of those that have not started yet.
+        self._top: dict[Cell[Any], asyncio.Future[None] | object | None] = {}
         self._numbers = itertools.count(1)
         self._tokens = itertools.count(1)
+        self._token: dict[int, str] = {}
         self._ending: asyncio.Task[None] | None = None
+        self._threads = threads
+        self._pool: Pool | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,12 +96,15 @@ class ActorSystem:
 
     # --- starting ---
 
-    async def spawn(self, cls: type[A], *args: Any, name: str | None = None, **kwargs: Any) -> ActorRef[A]:
+    async def spawn(
+        self, cls: type[A], *args: Any, name: str | None = None, start_timeout: float | None = None, **kwargs: Any
+    ) -> ActorRef[A]:
         """Start a top-level actor: `cls(*args, **kwargs)`, then its `on_start`; returns when that has finished.
 
-        Raises StartFailed if either raises (nothing is left behind), NameTaken if a living actor has the name.
+        Raises StartFailed if either raises or an `async` start takes longer than `start_timeout` seconds (nothing is left
+        behind), NameTaken if a living actor has the name.
         """
-        return await self._start(None, cls, args, kwargs, name, None)
+        return await self._start(None, cls, args, kwargs, name, start_timeout)
 
     async def spawn_child(
         self,
@@ -75,6 +118,19 @@ class ActorSystem:
         """Start a child of `parent`; what `Actor.spawn` and supervisors are made of."""
         return await self._start(parent, cls, args, kwargs, name, start_timeout)
 
+    async def spawn_tied(
+        self,
+        spawner: Cell[Any],
+        tie: Callable[[Cell[Any]], None],
+        cls: type[A],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        name: str | None,
+        start_timeout: float | None,
+    ) -> ActorRef[A]:
+        """Start a top-level actor for `spawner`. Once it has started, `tie(cell)` ties the two before anything can happen."""
+        return await self._start(None, cls, args, kwargs, name, start_timeout, spawner, tie)
+
     async def _start(
         self,
         parent: Cell[Any] | None,
@@ -83,21 +139,26 @@ class ActorSystem:
         kwargs: dict[str, Any],
         name: str | None,
         start_timeout: float | None,
+        spawner: Cell[Any] | None = None,
+        tie: Callable[[Cell[Any]], None] | None = None,
     ) -> ActorRef[A]:
         if not (isinstance(cls, type) and issubclass(cls, Actor)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"spawn takes a subclass of Actor, not {cls!r}")
         if not self.scheduler.here():
             raise self._elsewhere("spawn")
+        start_timeout = waiting_time(start_timeout)
         if self._ending is not None:
             raise StartFailed(cls.__name__, Shutdown(f"the system {self.name!r} is shutting down"))
-        if parent is not None and parent.stage != ALIVE:
-            raise StartFailed(cls.__name__, Shutdown(f"its parent {parent!r} has ended"))
+        if parent is not None:
+            spawner = parent
+        if spawner is not None and spawner.stage != ALIVE:
+            raise StartFailed(cls.__name__, Shutdown(f"its {_role(parent)} {spawner!r} has ended"))
         scheduler = self.scheduler
         cell = cls.make_cell(scheduler, next(self._numbers), parent)
         if name is not None:
             self._claim(name, cell)
         if parent is None:
-            self._top[cell] = None
+            self._top[cell] = _STARTING
         else:
             parent.tied().children[cell] = False  # linked once it has started: a failed start raises, and that is all
         error: BaseException | None = None
@@ -115,17 +176,23 @@ class ActorSystem:
             reason = cell.reason or Failure.of(error)
             scheduler.signal(scheduler.mortician.stillborn, (cell, reason))
             raise StartFailed(repr(cell), reason) from error
-        if cell.stage != ALIVE or (parent is not None and parent.stage != ALIVE):
-            raise StartFailed(repr(cell), await self._ended_early(cell))
+        if cell.stage != ALIVE or (spawner is not None and spawner.stage != ALIVE):
+            raise StartFailed(repr(cell), await self._ended_early(cell, f"its {_role(parent)} ended meanwhile"))
         if parent is not None:
             parent.tied().children[cell] = True
+        elif self._top.get(cell) is _STARTING:  # else a shutdown waits for it
+            self._top[cell] = None
+        if tie is not None:
+            tie(cell)
         cell.open()
+        if self.hooks.wants(Spawned):
+            self.hooks.emit(Spawned(cell, cls.__name__, name, parent))
         return cell
 
-    async def _ended_early(self, cell: Cell[Any]) -> ExitReason:
+    async def _ended_early(self, cell: Cell[Any], why: str) -> ExitReason:
         """It has started, and was ended before its spawner could learn of it: its hook runs as at any other end."""
         mortician = self.scheduler.mortician
-        self.scheduler.signal(mortician.dismiss, (cell, Shutdown("its parent ended meanwhile")))
+        self.scheduler.signal(mortician.dismiss, (cell, Shutdown(why)))
         self.scheduler.signal(mortician.bow_out, (cell,))
         return await cell.ended()
 
@@ -138,7 +205,8 @@ class ActorSystem:
         task = self.loop.create_task(_run_start(cell, starting, outcome), context=self.scheduler.context_of(cell))
         cell.task = task
         try:
-            await asyncio.wait((task,), timeout=timeout)
+            with held_up(handler_here(cell), cell, None):
+                await asyncio.wait((task,), timeout=timeout)
             if not task.done():
                 late = TimeoutError(f"it took longer than {timeout} s")
                 signal(mortician.dismiss, (cell, Failure.of(late)))
@@ -162,7 +230,7 @@ class ActorSystem:
 
     def ref(self, name: str) -> NamedRef[Any]:
         """A reference by name that survives restarts: it is resolved at each use."""
-        return NamedRef(self, name)
+        return NamedRef(self, checked_name(name))
 
     def whereis(self, name: str) -> ActorRef[Any] | None:
         """The living actor of that name."""
@@ -189,9 +257,13 @@ class ActorSystem:
         """
         if not self.scheduler.here():
             raise self._elsewhere("shutdown")
+        allowed = waiting_time(deadline)
+        deadline = allowed if allowed is not None else math.inf
         if self._ending is None:
             self._ending = self.loop.create_task(self._end_all(deadline), context=self.scheduler.neutral_context())
         await asyncio.shield(self._ending)
+        if current_system.get() is self:
+            current_system.set(None)
 
     async def _end_all(self, deadline: float) -> None:
         end = self.loop.time() + deadline
@@ -207,7 +279,12 @@ class ActorSystem:
                 for one in reversed(_family(cell)):
                     one.kill()
                 await gone
+        if self._pool is not None:
+            await self._pool.close(max(0.1, end - self.loop.time()))  # those with nothing to do need a moment to leave
+        self.crashes.tell_the_rest()
+        watchdog.forget(self.scheduler)
         self.scheduler.close()
+        await self.scheduler.stand_down()
 
     def _elsewhere(self, what: str) -> RuntimeError:
         return RuntimeError(
@@ -217,6 +294,22 @@ class ActorSystem:
 
     # --- for the kernel ---
 
+    @property
+    def pool(self) -> Pool:
+        """The threads for blocking work, made on first use. RuntimeError off the system's loop, and once it is shut down."""
+        if self.scheduler.closed or not self.scheduler.here():
+            raise RuntimeError(
+                f"what is offloaded is awaited on the loop of the system {self.name!r}, while that is up"
+            )
+        if self._pool is None:
+            self._pool = Pool(self.name, self.loop, self._threads)
+        return self._pool
+
+    @property
+    def token(self) -> str:
+        """16 random hexadecimal digits, drawn on first need, which tell this system from every other."""
+        return self._token[0] if self._token else self._token.setdefault(0, self.world.token())
+
     def next_token(self) -> int:
         """A number for one monitor, unique in this system."""
         return next(self._tokens)
@@ -224,8 +317,13 @@ class ActorSystem:
     def forget(self, cell: Cell[Any]) -> None:
         """A top-level actor and all its children have ended."""
         waiting = self._top.pop(cell, None)
-        if waiting is not None:
+        if isinstance(waiting, asyncio.Future):
             waiting.set_result(None)
+
+    def unattended(self, cell: Cell[Any], reason: ExitReason) -> None:
+        """An actor died to which nobody is tied. While it starts its spawner is told, and a shutdown is meant to end it."""
+        if isinstance(reason, Failure | Killed) and self._top.get(cell, _STARTING) is None:
+            self.deaths.note(cell, reason)
 
 
 async def _run_start(cell: Cell[Any], starting: Coroutine[Any, Any, None], outcome: list[BaseException | None]) -> None:
@@ -241,6 +339,18 @@ async def _run_start(cell: Cell[Any], starting: Coroutine[Any, Any, None], outco
         outcome.append(error)
     else:
         outcome.append(None)
+
+
+def _checked_settings(threads: int, slow_after: float | None, slow_thread_after: float | None) -> None:
+    if not isinstance(threads, int) or threads < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"ActorSystem's threads are a number from 1 up, not {threads!r}")
+    for name, value in (("slow_after", slow_after), ("slow_thread_after", slow_thread_after)):
+        if value is not None and not (isinstance(value, int | float) and value > 0):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"ActorSystem's {name} is a number of seconds above 0, or None, not {value!r}")
+
+
+def _role(parent: Cell[Any] | None) -> str:
+    return "parent" if parent is not None else "spawner"
 
 
 def _family(cell: Cell[Any]) -> list[Cell[Any]]:

@@ -19,18 +19,25 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pykka
 
 from understudy.actors.actor import Actor
 from understudy.actors.cell import Cell
-from understudy.actors.deadlines import current_cell
+from understudy.actors.deadlines import current_cell, current_request, seat
 from understudy.actors.envelope import Envelope
+from understudy.actors.errands import called, suspended
+from understudy.actors.failure_rule import survives
+from understudy.actors.info import named
+from understudy.actors.mailbox import BoundedMailbox
+from understudy.actors.pykka_ref import PykkaCell
 from understudy.actors.reasons import ExitReason
+from understudy.actors.reentrant import Reentrant
 from understudy.actors.ref import A
-from understudy.actors.refusals import ends_request_only
-from understudy.actors.signals import Stop, StopRequest
+from understudy.actors.signals import UNUSUAL, Order, Stop, StopRequest
+from understudy.actors.stash import STASHED
 
 if TYPE_CHECKING:
     from understudy.actors.scheduler import Scheduler
@@ -42,12 +49,15 @@ else:
     PykkaThreadingActor = pykka.ThreadingActor
 
 
+_behaving = threading.Lock()
+
+
 class ThreadMailbox(deque[Any]):
     """A deque that a thread can wait for. There are at least as many wake-ups as entries."""
 
-    def __init__(self) -> None:
+    def __init__(self, wakeups: queue.SimpleQueue[None]) -> None:
         super().__init__()
-        self.wakeups: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.wakeups = wakeups
 
     def append(self, item: Any, /) -> None:
         super().append(item)
@@ -57,31 +67,78 @@ class ThreadMailbox(deque[Any]):
 class ThreadCell(Cell[A]):
     """The reference to a thread actor. It is never idle while it lives: its thread, not the scheduler, takes the messages."""
 
-    __slots__ = ("taken", "wakeups")
+    __slots__ = ("began", "opened", "taken", "wakeups")
 
     threaded: ClassVar[bool] = True
 
     def __init__(self, scheduler: Scheduler, kind: type[A], number: int, parent: Cell[Any] | None) -> None:
         super().__init__(scheduler, kind, number, parent)
-        mailbox = ThreadMailbox()
+        self.wakeups: queue.SimpleQueue[None] = queue.SimpleQueue()
+        bounds = kind.mailbox
+        mailbox = ThreadMailbox(self.wakeups) if bounds is None else BoundedMailbox(self, bounds, self.wakeups)
         self.mailbox = mailbox
         self.append = mailbox.append
-        self.wakeups = mailbox.wakeups
+        self.opened = False  # only from then on does its thread take messages: its spawner learns of the start first
         self.taken: Any = None
+        self.began = 0.0  # when its thread took it
+
+    @property
+    def thread_name(self) -> str:
+        """What a debugger calls its thread."""
+        return repr(self)
+
+    @property
+    def daemon(self) -> bool:
+        """Whether the program may end while this actor lives."""
+        return True
 
     def at_hand(self) -> Envelope | None:
         return self.taken if self.taken.__class__ is Envelope else None
 
+    def at_work(self) -> tuple[str, float] | None:
+        entry = self.taken
+        return None if entry is None else (named(entry), self.began)
+
+    def rouse(self, entries: int = 1) -> None:
+        for _ in range(entries):
+            self.wakeups.put(None)
+        super().rouse()  # it is idle once it is dead
+
+    def behave(self) -> Callable[[Any], Any]:
+        with _behaving:  # its thread changes what it does, and its loop what is wrapped around
+            return super().behave()
+
+    def catch_up(self) -> None:
+        for _ in range(len(self.mailbox or ())):  # its thread has slept through as many
+            self.wakeups.put(None)
+
     def open(self) -> None:
-        self.wakeups.put(None)
+        self.opened = True
+        self.catch_up()
 
     def laid_to_rest(self) -> None:
         self.wakeups.put(None)
 
 
+class PykkaThreadCell(PykkaCell[A], ThreadCell[A]):
+    """The reference to a thread actor that Pykka's `start` began."""
+
+    __slots__ = ()
+
+    @property
+    def thread_name(self) -> str:
+        return f"{self.kind.__name__}-{self.id}"
+
+    @property
+    def daemon(self) -> bool:
+        """Pykka's `use_daemon_thread`."""
+        return bool(getattr(self.kind, "use_daemon_thread", False))
+
+
 class ThreadActor(Actor, PykkaThreadingActor):
     """The base class of actors whose plain handlers may block. `__init__` runs in the spawner's thread, all else in its own."""
 
+    _started: asyncio.Future[None] | None = None
     _last_errand: tuple[Callable[[], Any], asyncio.Future[None]] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -95,8 +152,14 @@ class ThreadActor(Actor, PykkaThreadingActor):
     def make_cell(cls, scheduler: Scheduler, number: int, parent: Cell[Any] | None) -> Cell[Self]:
         return ThreadCell(scheduler, cls, number, parent)
 
-    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self.__init__(*args, **kwargs)  # type: ignore[misc]  # the first and only call: __new__ was called alone
+    @classmethod
+    def make_pykka_cell(cls, scheduler: Scheduler, number: int) -> PykkaCell[Self]:
+        return PykkaThreadCell(scheduler, cls, number, None)
+
+    def set_out(self) -> None:
+        self._started = self._begin_thread()
+
+    def launch(self) -> Any:
         return self._start_thread()
 
     def last_hook(self, last_words: BaseException | ExitReason) -> Callable[[], Any] | None:
@@ -106,9 +169,14 @@ class ThreadActor(Actor, PykkaThreadingActor):
         return self._in_thread(hook)
 
     async def _start_thread(self) -> None:
-        started: asyncio.Future[None] = self._cell.scheduler.loop.create_future()
-        threading.Thread(target=self._main, args=(started,), name=repr(self._cell), daemon=True).start()
+        started = self.__dict__.pop("_started", None) or self._begin_thread()
         await started
+
+    def _begin_thread(self) -> asyncio.Future[None]:
+        cell = self._thread_cell()
+        started: asyncio.Future[None] = cell.scheduler.loop.create_future()
+        threading.Thread(target=self._main, args=(started,), name=cell.thread_name, daemon=cell.daemon).start()
+        return started
 
     async def _in_thread(self, hook: Callable[[], Any]) -> None:
         done: asyncio.Future[None] = self._cell.scheduler.loop.create_future()
@@ -125,9 +193,18 @@ class ThreadActor(Actor, PykkaThreadingActor):
 
     def _main(self, started: asyncio.Future[None]) -> None:
         cell = self._thread_cell()
+        scheduler = cell.scheduler
+        current_cell.set(cell)
+        seat().cell = cell
+        scheduler.threads[cell] = threading.get_ident()
+        try:
+            self._work(cell, started)
+        finally:
+            del scheduler.threads[cell]
+
+    def _work(self, cell: ThreadCell[Self], started: asyncio.Future[None]) -> None:
         scheduler, mailbox = cell.scheduler, cell.mailbox
         assert mailbox is not None, "it was made with the cell"
-        current_cell.set(cell)
         if not self._run_for(started, self.on_start):
             return
         finished = False
@@ -135,36 +212,68 @@ class ThreadActor(Actor, PykkaThreadingActor):
             cell.wakeups.get()
             if self._last_errand is not None:
                 hook, done = self._last_errand
+                current_request.set(None)
                 self._run_for(done, hook)
                 return
             if cell.actor is not self:
                 return
-            if finished or cell.reason is not None:
+            if (
+                finished
+                or not cell.opened
+                or cell.reason is not None
+                or (cell.bonds is not None and _passes_over(cell))
+            ):
                 continue
             try:
                 item = cell.taken = mailbox.popleft()
             except IndexError:
                 continue
+            cell.began = scheduler.loop.time()
+            if mailbox:
+                scheduler.ages.mark(cell, cell.began)
+                if len(mailbox) > cell.kind.high_water:
+                    scheduler.alarm.look(cell)
+            current_request.set(item if item.__class__ is Envelope else None)
             if cell.reason is not None:  # its end may have looked for an entry at hand just before
                 scheduler.signal(scheduler.mortician.bury_one, (cell, item))
             elif scheduler.admits(cell, item):
                 try:
-                    result = self._handle(item)
+                    cell.handled += 1
+                    result = self._handle(cell, item)
                 except BaseException as error:  # noqa: BLE001 - whatever a handler raises ends that actor alone
-                    finished = not ends_request_only(error)
+                    finished = not survives(cell, item, error)
                     scheduler.signal(scheduler.failed, (cell, item, error))
                 else:
                     finished = result.__class__ is Stop
-                    scheduler.signal(scheduler.settle, (cell, item, result))
+                    if result is _STOP:  # whoever asked for it is answered after the last hook
+                        scheduler.signal(scheduler.mortician.close, (cell, result.reason, result.reason))
+                    elif result is STASHED:  # at once: its next message may want it back
+                        result.settle(cell, item, item.reply if item.__class__ is Envelope else None)
+                    else:
+                        scheduler.signal(scheduler.settle, (cell, item, result))
+            else:
+                scheduler.ages.skipped(cell)
+            if item.__class__ is Envelope:  # its answer is under way, and the next message may ask whoever waits for it
+                scheduler.waits.let_go(item)
             if not finished:
                 cell.taken = None
 
-    def _handle(self, item: Any) -> Any:
+    def _handle(self, cell: Cell[Any], item: Any) -> Any:
+        receive = cell.receive or cell.behave()
         if item.__class__ is not Envelope:
-            return self.on_receive(item)
-        if item.message.__class__ is StopRequest:
-            return Stop(reply=True)
-        return self._handle_receive(item.message)
+            return self._plain(receive(item))
+        message = item.message
+        if message.__class__ is StopRequest:
+            return _STOP
+        return self._plain(message.carry_out(cell, item) if isinstance(message, Order) else receive(message))
+
+    def _plain(self, result: Any) -> Any:
+        if result.__class__ in UNUSUAL and isinstance(result, CoroutineType | Reentrant):
+            result.close()
+            raise TypeError(
+                f"{type(self).__name__} is a ThreadActor: its handlers are plain, and may block; this one is async"
+            )
+        return result
 
     def _run_for(self, waiting: asyncio.Future[None], function: Callable[[], Any]) -> bool:
         """Run `function` and tell the loop how it went. False if it raised."""
@@ -175,6 +284,21 @@ class ThreadActor(Actor, PykkaThreadingActor):
             error = raised
         self._cell.on_loop(_resolve, waiting, error)
         return error is None
+
+
+def _passes_over(cell: ThreadCell[Any]) -> bool:
+    """Whether it is suspended, and what comes first in the mailbox is no errand of whoever has suspended it."""
+    if not suspended(cell):
+        return False
+    mailbox = cell.mailbox
+    try:
+        return mailbox is None or not called(mailbox[0])
+    except IndexError:  # it was buried meanwhile, or nothing is there yet
+        return True
+
+
+_STOP = Stop()
+"""How a request to stop is handled."""
 
 
 def _nothing() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-from understudy.actors.deadlines import Allowance
+from understudy.actors.deadlines import Allowance, waiting_time
 from understudy.actors.errors import DeadlineExceeded, Refused
 from understudy.actors.reasons import ExitReason
 from understudy.actors.ref import ActorRef
@@ -39,6 +39,7 @@ async def answer(
 
 async def end(ref: ActorRef[Any], token: int, timeout: float | None) -> ExitReason:
     """Wait for an actor's end through a monitor with that token. TimeoutError after `timeout` seconds."""
+    timeout = waiting_time(timeout)
     vigil = _Vigil(asyncio.get_running_loop())
     ref._monitor(token, vigil)
     try:

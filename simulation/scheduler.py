@@ -10,12 +10,13 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-from understudy.actors import Cell, Envelope, current_cell
+from understudy.actors import Cell, Envelope
 from understudy.actors.deadlines import Seat
-from understudy.actors.scheduler import SLICE, Pending, Scheduler
+from understudy.actors.pending import Pending
+from understudy.actors.scheduler import SLICE, Scheduler
 
 if TYPE_CHECKING:
-    from understudy.actors import Actor, ActorSystem
+    from understudy.actors import ActorSystem
     from understudy.simulation.loop import SimulatedLoop
 
 TURNS = (1, 1, 2, 5, 20)
@@ -81,31 +82,49 @@ class SimulatedScheduler(Scheduler):
         choices = self.loop.choices
         self._seeded.turns = choices.one_of(TURNS)
         self._stride = choices.one_of(STRIDES)
-        self._slice_end = self.loop.time() + SLICE
+        self.now = self.loop.time()
+        self.slice_end = self.now + SLICE
+        self._ticking = True
         try:
             while self._scratch.run(self._run, self.ready, None):
                 self._scratch = self._base.copy()
         finally:
-            self._inside = False
+            self._inside = self._ticking = False
+            self._seat.cell = None
             self._seeded.turns = math.inf
+            if self.alarm.raised:
+                self.alarm.tick_ended()
             if self.ready or self.intake:
                 self._be_due()
             else:
                 self.asleep = True
 
-    def _start_burst(self, cell: Cell[Any], actor: Actor, item: Any, handler: Any) -> None:
-        super()._start_burst(cell, actor, item, handler)
-        cast("Any", cell.task).origin = cell
+    def begin(self, cell: Cell[Any], item: Any, handler: Any) -> None:
+        """See Scheduler."""
+        super().begin(cell, item, handler)
+        if cell.task is not None:
+            cast("Any", cell.task).origin = cell
 
-    def hand_off(self, cell: Cell[Any], message: Any) -> Any:
+    def hand_off(self, cell: Cell[Any], message: Any, timeout: float) -> Any:
         """Sometimes the call has to queue like a tell, as if the callee had been busy."""
         if self.loop.choices.chance(0.5):
             self.note("hand-off", cell, message)
-            return super().hand_off(cell, message)
-        pending = Pending(self.loop.create_future(), message)
-        pending.envelope.sender = current_cell.get()
-        cell.tell(pending.envelope)
+            return super().hand_off(cell, message, timeout)
+        pending = Pending(cell, timeout)
+        entry = pending.envelope(message)
+        pending.hold_up(entry)
+        try:
+            cell.tell(entry)
+        except BaseException:
+            pending.let_go()
+            raise
         return pending
+
+    def turn_now(self, cell: Cell[Any]) -> None:
+        """See Scheduler. Sometimes the caller waits for a tick after all."""
+        if self.loop.choices.chance(0.5):
+            self.note("turn", cell, cell.mailbox[0] if cell.mailbox else None)
+            super().turn_now(cell)
 
     async def breathe(self) -> None:
         """See Scheduler. No time passes here in a slice, so the loop has its turn every few hand-offs."""

@@ -1,6 +1,8 @@
 """Who restarts whom. Uses only what the kernel offers to every actor."""
 
 from understudy.supervisors.process import OsProcess, ProcessExited, ProcessStatus
+from understudy.supervisors.router import Router
+from understudy.supervisors.routing import Resize
 from understudy.supervisors.spec import Child, Intensity, Verdict, decide
 from understudy.supervisors.supervisor import (
     ChildInfo,
@@ -20,7 +22,9 @@ __all__ = [
     "OsProcess",
     "ProcessExited",
     "ProcessStatus",
+    "Resize",
     "RestartChild",
+    "Router",
     "StartChild",
     "Supervisor",
     "TerminateChild",

@@ -7,6 +7,7 @@ attempt to start a child again counts as a restart.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -61,6 +62,11 @@ class Child:
         if not self.id:
             object.__setattr__(self, "id", self.name or self.cls.__name__)
 
+    @property
+    def patience(self) -> ShutdownSpec:
+        """Its `shutdown`, or the default of its class: a supervisor's and a router's is "infinity"."""
+        return self.shutdown if self.shutdown is not None else getattr(self.cls, "default_shutdown", WORKER_SHUTDOWN)
+
 
 class Verdict(Enum):
     """What follows from the end of a child."""
@@ -87,8 +93,9 @@ class Intensity:
 
     def after(self, now: float) -> Intensity:
         """The state after one more attempt at `now`; those that left the window are forgotten."""
-        recent = (*(at for at in self.restarts if now - at <= self.period), now)
-        return Intensity(self.limit, self.period, recent)
+        # Oldest first: a search and a copy, where a supervisor with a high limit may have thousands of them.
+        first = bisect_left(self.restarts, True, key=lambda at: now - at <= self.period)
+        return Intensity(self.limit, self.period, (*self.restarts[first:], now))
 
     @property
     def exceeded(self) -> bool:

@@ -21,18 +21,20 @@ from typing import Any, ClassVar, Literal
 from understudy.actors import (
     Actor,
     ActorRef,
+    Cell,
     Exit,
     ExitReason,
     Killed,
     NameTaken,
     Refused,
     Request,
+    Restarted,
     Shutdown,
     StartFailed,
     Stop,
     message,
 )
-from understudy.supervisors.spec import WORKER_SHUTDOWN, Child, Intensity, Verdict, attempt, decide
+from understudy.supervisors.spec import Child, Intensity, ShutdownSpec, Verdict, attempt, decide
 
 logger = logging.getLogger("understudy.supervisors")
 
@@ -118,6 +120,9 @@ class Supervisor(Actor):
     strategy: ClassVar[str] = "one_for_one"
     intensity: int = 1
     period: float = 5.0
+
+    default_shutdown: ClassVar[ShutdownSpec] = "infinity"
+    """What a spec without `shutdown` means for an actor of this class; for others it is WORKER_SHUTDOWN."""
 
     trap_exit = True
     stop_timeout = None  # its children's own shutdown times bound it
@@ -219,6 +224,7 @@ class Supervisor(Actor):
                 self.actor_ref.tell(_TryAgain(child.id))
             else:
                 logger.warning("%s restarted %r", self.name or type(self).__name__, child.id)
+                self._tell_hooks(post)
         return None
 
     # --- starting and ending one ---
@@ -233,15 +239,21 @@ class Supervisor(Actor):
         self._filled[ref] = post
         return ref
 
+    def _tell_hooks(self, post: _Post) -> None:
+        """Say that a child was started again: to whoever listens, and to whoever asks for `info` of it."""
+        if isinstance(post.ref, Cell):
+            post.ref.tied().restarts = post.restarts
+            if self.system.hooks.wants(Restarted):
+                restarted = Restarted(post.ref, self.actor_ref, post.child.id, post.last_exit, post.restarts)
+                self.system.hooks.emit(restarted)
+
     async def _end(self, post: _Post) -> None:
         """End one child by its shutdown spec, watched by a monitor: one that unlinks cannot hang its supervisor."""
         ref, post.ref, post.restarting = post.ref, None, False
         if ref is None:
             return
         del self._filled[ref]
-        patience = post.child.shutdown
-        if patience is None:
-            patience = "infinity" if issubclass(post.child.cls, Supervisor) else WORKER_SHUTDOWN
+        patience = post.child.patience
         if patience == "brutal_kill":
             ref.kill()
             post.last_exit = await ref.ended()

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 FOLDER = Path(__file__).parent.parent / "docs" / "proofs"
 
-MODULES = ("tests.simulated", "tests.planted")
+MODULES = ("tests.simulated", "tests.planted", "tests.kernel_proof")
 """Where proofs are."""
 
 PROCESSES = 2
@@ -37,24 +37,25 @@ class Outcome(NamedTuple):
 
 
 Function: TypeAlias = Callable[[int, int], Outcome]
-"""From a base seed and the number of seeds for each thing it tries."""
+"""From a base seed and the number of seeds or rounds for each thing it tries."""
 
 
 class Proof(NamedTuple):
-    """`seeds`: how many it takes unless told otherwise."""
+    """`seeds`: how many it takes unless told otherwise. `counted`: the figure that says how many it took."""
 
     function: Function
     seeds: int
+    counted: str
 
 
 _REGISTERED: dict[str, Proof] = {}
 
 
-def proof(name: str, *, seeds: int) -> Callable[[Function], Function]:
+def proof(name: str, *, seeds: int, counted: str = "seeds_per_property") -> Callable[[Function], Function]:
     """Register a proof under the name that `make proof` takes."""
 
     def register(function: Function) -> Function:
-        _REGISTERED[name] = Proof(function, seeds)
+        _REGISTERED[name] = Proof(function, seeds, counted)
         return function
 
     return register

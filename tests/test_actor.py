@@ -18,7 +18,6 @@ from understudy.actors import (
     Shutdown,
     StartFailed,
     Stop,
-    ThreadActor,
 )
 
 colour: ContextVar[str] = ContextVar("colour", default="none")
@@ -539,9 +538,3 @@ def test_a_system_whose_loop_was_closed_answers_that_nobody_is_there() -> None:
             await echo.call("late")
 
     asyncio.run(call())
-
-
-@pytest.mark.parametrize("kind", [Echo, ThreadActor])
-def test_pykkas_way_to_start_an_actor_says_which_way_is_ours(kind: type[Actor]) -> None:
-    with pytest.raises(TypeError, match=rf"start {kind.__name__} with `await system.spawn\({kind.__name__}, ...\)`"):
-        kind.start("some", argument="s")

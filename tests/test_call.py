@@ -194,6 +194,7 @@ async def test_a_request_that_expired_in_the_mailbox_is_dropped_and_counted() ->
         inside(gate).opened.set()
         assert await gate.call("next") == "next"
         assert inside(gate).seen == ["wait", "next"]
+        assert system.scheduler.expired == 1
 
 
 async def test_the_request_of_a_cancelled_caller_is_dropped_if_it_has_not_begun() -> None:
@@ -433,7 +434,7 @@ async def test_a_blocking_wait_on_the_loops_own_thread_is_refused_with_the_remed
             asked.get(timeout=1)
         assert await asyncio.to_thread(asked.get, timeout=5) == "hello"
         assert asked.get() == "hello"
-        with pytest.raises(RuntimeError, match=r"await ref\.ended"):
+        with pytest.raises(RuntimeError, match=r"await ref\.stop"):
             echo.stop().get(timeout=1)
         await echo.ended()
 

@@ -8,7 +8,33 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = {"actors.md": ["2", "a counter only goes up"], "supervision.md": ["Hello", "IndexError", "Again"]}
+PAGES = {
+    "actors.md": ["2", "a counter only goes up"],
+    "proxies.md": ["Blue Moon at 11", "11"],
+    "supervision.md": ["Hello", "IndexError", "Again"],
+    "calls.md": ["['Dracula', 'Don Quixote']", "3", "2 wait for each other"],
+    "groups.md": [
+        "Ada is here",
+        "2",
+        "Bob came to the party",
+        "Ada heard: hello",
+        "Bob heard: hello",
+        "Ada left the party",
+        "1 ['party']",
+    ],
+    "mailboxes.md": [
+        "ABC 11",
+        "XYZ 7",
+        "too fast",
+        "printed page 1",
+        "printed page 2",
+        "printed page 3",
+        "printed page 4",
+        "done",
+    ],
+    "introspection.md": ["{'count': 1}", "42", "suspended 1", "received"],
+    "routers.md": ["hashers/0: 142", "hashers/1: 15a", "hashers/0: 218", "5"],
+}
 
 
 @pytest.mark.parametrize("page", PAGES)

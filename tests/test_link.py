@@ -11,11 +11,13 @@ import pykka
 import pytest
 
 from tests.helpers import eventually
+from tests.players import Hanging, Recorder, inside
 from tests.sides import Add, Counter, Faulty, Misbehave, PassOn, Side, Total, Who, sides
 from understudy.actors import (
     Actor,
     ActorDied,
     ActorRef,
+    Bounded,
     CallError,
     DeadLetter,
     DeadlineExceeded,
@@ -50,6 +52,12 @@ class Note:
 @message("link.wait")
 class Wait(Request[str]):
     pass
+
+
+class Narrow(Hanging):
+    """Handles its first message for ever; one more may wait."""
+
+    mailbox = Bounded(1)
 
 
 class Sleeper(Actor):
@@ -287,10 +295,9 @@ async def test_references_in_messages_come_home_as_the_actor_itself_and_travel_t
 
 
 async def eventually_total(ref: ActorRef[Any], total: int) -> None:
-    for _ in range(100):
-        if await ref.call(Total()) == total:
-            return
-    pytest.fail(f"the total did not become {total}")
+    async with asyncio.timeout(10):  # seconds; a local call hands over at once, however far behind the network is
+        while await ref.call(Total()) != total:  # noqa: ASYNC110 - it may live on another node, which tells nobody
+            await asyncio.sleep(0.001)
 
 
 async def test_a_name_is_resolved_at_each_use_and_an_address_never_comes_back() -> None:
@@ -688,6 +695,56 @@ async def test_a_full_outbox_raises_overloaded_and_signals_still_pass() -> None:
         assert await over == Killed()
         await eventually(lambda: not a.meets(b).full)
         assert b.system.dead_letters.count > 0
+
+
+async def test_an_offer_waits_while_the_outbox_is_full_and_those_who_wait_are_sent_in_order() -> None:
+    async with sides("a", "b") as (a, b):
+        recorder = await b.system.spawn(Recorder, name="recorder")
+        await a.links.named("b", "recorder").call(1)
+        there = a.links.named("b", "recorder")
+        blob = "x" * 500_000
+        link = a.meets(b)
+        while not link.full:
+            there.tell(blob)
+        offers = [asyncio.create_task(there.offer(n)) for n in range(5)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await there.offer("impatient", timeout=0)
+        assert not any(offer.done() for offer in offers)
+        await asyncio.gather(*offers)
+        assert await there.call("the end") is None
+        assert [n for n in inside(recorder).seen if n != blob] == [1, *range(5), "the end"]
+        with pytest.raises(NotRegistered):
+            await there.offer(object())
+
+
+async def test_an_offer_to_a_lost_node_fails() -> None:
+    async with sides("a", "b") as (a, b):
+        await b.system.spawn(Counter, name="counter")
+        there = await a.links.named("b", "counter").call(Who())
+        link = a.meets(b)
+        link.full = True
+        waiting = asyncio.create_task(there.offer(Add()))
+        await asyncio.sleep(0)
+        link.lose(NoConnection(str(link.peer)))
+        with pytest.raises(ActorDied):
+            await waiting
+        with pytest.raises(ActorDied):
+            await there.offer(Add())
+
+
+async def test_a_mailbox_there_that_is_full_makes_a_dead_letter_of_a_tell_and_fails_a_call() -> None:
+    async with sides("a", "b") as (a, b):
+        narrow = await b.system.spawn(Narrow, name="narrow")
+        there = a.links.named("b", "narrow")
+        there.tell(1)
+        await inside(narrow).begun.wait()
+        there.tell(2)
+        there.tell(3)
+        with pytest.raises(Overloaded):
+            await there.call(4)
+        assert b.system.dead_letters.by_reason == {"overloaded": 1}
+        narrow.kill()
 
 
 # --- threads ---

@@ -8,7 +8,8 @@ import pytest
 
 from tests.players import Does, Echo, Hanging, Recorder, inside
 from tests.sides import Counter, Who, sides
-from understudy.actors import ActorDied, ActorRef, ActorSystem, Down, ExitReason, Killed, NameTaken, NoProc
+from understudy.actors import ActorDied, ActorRef, ActorSystem, Down, ExitReason, Killed, NamedRef, NameTaken, NoProc
+from understudy.supervisors import Child, Supervisor, WhichChildren
 
 
 async def test_a_name_is_taken_while_its_actor_lives_and_free_when_its_end_is_known() -> None:
@@ -126,3 +127,27 @@ async def test_every_reference_prints_what_it_knows_in_one_shape() -> None:
         assert repr(stage.system.ref("room/lobby")) == "<actor 'room/lobby' at stage>"
         assert repr(attic.links.named("stage", "room/lobby")) == "<actor 'room/lobby' at stage>"
         assert repr(afar) == f"<actor at stage:{named.address.id}>"
+
+
+def test_whatever_can_be_done_with_a_reference_can_be_done_by_name() -> None:
+    promised = {name for name in vars(ActorRef) if not name.startswith("__")} - {"_nobody"}
+    assert promised <= set(vars(NamedRef))
+
+
+async def test_a_name_taken_over_by_a_successor_leads_to_it_at_once_and_its_groups_with_it() -> None:
+    class Member(Echo):
+        def on_start(self) -> None:
+            self.join("members")
+
+    async with ActorSystem() as system:
+        supervisor = await system.spawn(Supervisor, [Child(Member, name="n")], intensity=3)
+        named = system.ref("n")
+        for _ in range(3):
+            before = system.whereis("n")
+            assert before is not None
+            named.kill()
+            await before.ended()
+            assert not named.is_alive() or named.address != before.address
+            await supervisor.call(WhichChildren())  # answered after it has dealt with that end
+            assert await named.call("x") == "x"
+            assert [ref.address for ref in system.groups["members"]] == [named.address]

@@ -190,3 +190,33 @@ async def test_an_error_of_the_scheduler_itself_does_not_end_it() -> None:
 
 def _raise() -> None:
     raise ValueError("from outside")
+
+
+class Restless(Actor):
+    """Sends itself the next message until it has had enough."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enough = False
+
+    def on_receive(self, message: Any) -> None:
+        if message == "enough":
+            self.enough = True
+        elif not self.enough:
+            self.actor_ref.tell(message)
+
+
+async def test_threads_that_send_while_the_loop_is_never_idle_do_not_stop_it() -> None:
+    async with ActorSystem() as system:
+        restless = [await system.spawn(Restless) for _ in range(100)]
+        echoes = [await system.spawn(Echo) for _ in range(100)]
+        for one in restless:
+            one.tell("on")
+
+        def ask(which: int) -> int:
+            return sum(echoes[(which + number) % 100].ask(1, timeout=30.0) for number in range(200))
+
+        answers = await asyncio.gather(*(asyncio.to_thread(ask, which * 20) for which in range(4)))
+        for one in restless:
+            one.tell("enough")
+    assert answers == [200] * 4

@@ -288,3 +288,16 @@ def test_its_handlers_are_plain() -> None:
         class Confused(ThreadActor):
             async def on_receive(self, message: Any) -> Any:
                 return message
+
+
+async def test_a_stop_is_answered_after_the_last_hook() -> None:
+    tidied: list[bool] = []
+
+    class Tidier(ThreadActor):
+        def on_stop(self) -> None:
+            tidied.append(answer.get(timeout=0) if answer._come else False)
+
+    async with ActorSystem() as system:
+        answer = (await system.spawn(Tidier)).stop()
+        assert await answer is True
+        assert tidied == [False], "it ran, and nobody had been answered"

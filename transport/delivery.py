@@ -31,6 +31,7 @@ from understudy.actors import (
     Shutdown,
     UnderstudyError,
 )
+from understudy.actors.dead_letters import NO_SUCH_ACTOR, OVERLOADED, UNREADABLE
 from understudy.actors.refusals import told
 from understudy.actors.signals import StopRequest
 from understudy.transport import operations
@@ -93,6 +94,9 @@ class Delivery:
                         self._tell(item)
                 else:
                     handlers[item[0]](item)
+            except Overloaded:  # whoever sent it is not there to be told
+                target, value = (item[1], item) if item[0] == TELL else (item[6], item[5:])
+                self._dead_letter(target, self._decoder.value(value), OVERLOADED)
             except Exception as error:  # noqa: BLE001 - what one item does wrong is reported, and harms no other
                 self._report(error, item)
 
@@ -114,7 +118,7 @@ class Delivery:
         if actor is not None:
             actor.tell(message)
         else:
-            self._dead_letter(item[1], message, "no such actor")
+            self._dead_letter(item[1], message, NO_SUCH_ACTOR)
 
     def _send(self, item: Item) -> None:
         _, request, remaining, flags, sender, trace, target, *_ = item
@@ -124,7 +128,7 @@ class Delivery:
             message = self._decoder.value(item[5:])
             if actor is None:
                 if answer is None:
-                    self._dead_letter(target, message, "no such actor")
+                    self._dead_letter(target, message, NO_SUCH_ACTOR)
                 else:
                     answer.fail(ActorDied(NoProc(), repr(self._link.links.here(target))))
                 return
@@ -249,7 +253,7 @@ class Delivery:
 
     def _report(self, error: Exception, item: Item | None = None) -> None:
         if item is not None and item and item[0] == TELL:
-            self._dead_letter(item[1] if len(item) > 1 else None, item[2:], "unreadable")
+            self._dead_letter(item[1] if len(item) > 1 else None, item[2:], UNREADABLE)
         self._link.links.report(self._link.peer, error)
 
     def _dead_letter(self, target: Any, message: Any, reason: str) -> None:

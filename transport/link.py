@@ -11,6 +11,7 @@ this order: open calls fail, monitors fire, links break, and what was not acknow
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors import (
@@ -22,8 +23,10 @@ from understudy.actors import (
     NodeDown,
     Overloaded,
     Reply,
+    UnderstudyError,
     Watcher,
 )
+from understudy.actors.dead_letters import OVERLOADED
 from understudy.transport.delivery import Delivery
 from understudy.transport.frames import VERSION, Ack, Bye, Hello, Peer, Ping, Pong, Stale, Welcome, decode
 from understudy.transport.operations import (
@@ -82,6 +85,7 @@ class Link:
         self._ping: Ping | None = None
         self._pings: dict[int, asyncio.Future[Pong]] = {}
         self._drained: asyncio.Future[None] | None = None
+        self._offers: deque[tuple[RemoteRef[Any], Any, Reply]] = deque()
 
     def __repr__(self) -> str:
         return f"<Link to {self.peer} at {self.address}>"
@@ -181,6 +185,7 @@ class Link:
         if self.lost is None:
             if self.full and self.out.size <= OUTBOX_LIMIT // 2:
                 self.full = False
+                self._let_in()
             self.transmit()
             if self._drained is not None and self.out.idle and not self._drained.done():
                 self._drained.set_result(None)
@@ -219,12 +224,32 @@ class Link:
         try:
             ref.tell(message)
         except Overloaded:
-            self.system.dead_letters.add(DeadLetter(ref, message, "overloaded"))
+            self.system.dead_letters.add(DeadLetter(ref, message, OVERLOADED))
+
+    def offer(self, ref: RemoteRef[Any], message: Any, reply: Reply) -> None:
+        """A tell that waits for room, after those that do already. `reply` gets None when it was sent."""
+        self._offers.append((ref, message, reply))
+        self._let_in()
+
+    def _let_in(self) -> None:
+        while self._offers and (self.lost is not None or not self.full):
+            ref, message, reply = self._offers.popleft()
+            if reply.abandoned():
+                continue
+            if self.lost is not None:
+                reply.fail(self.death(ref))
+                continue
+            try:
+                ref.tell(message)
+            except UnderstudyError as error:
+                reply.fail(error)
+            else:
+                reply.set(None)
 
     def obstructed(self, ref: RemoteRef[Any], message: Any) -> None:
         """A tell met a link that is full or lost."""
         if self.lost is None:
-            raise self._overloaded()
+            raise self.overloaded()
         self.system.dead_letters.add(DeadLetter(ref, message, str(self.lost)))
 
     def request(
@@ -241,7 +266,7 @@ class Link:
             reply.fail(self.death(ref))
             return 0
         if self.full:
-            raise self._overloaded()
+            raise self.overloaded()
         number = self._requests + 1
         item = self.encoder.item(trace, ref.target, message, (SEND, number, remaining, 0, sender))
         return self._ask(number, ref, reply, item)
@@ -277,7 +302,8 @@ class Link:
             NodeDown(self.lost, repr(ref)) if isinstance(self.lost, NoConnection) else ActorDied(self.lost, repr(ref))
         )
 
-    def _overloaded(self) -> Overloaded:
+    def overloaded(self) -> Overloaded:
+        """The error of a full outbox."""
         return Overloaded(
             f"{self.out.size:,} bytes wait to be acknowledged by {self.peer}: nothing was sent; "
             f"send less, or wait for answers before sending more"
@@ -355,6 +381,7 @@ class Link:
         calls, self._calls = self._calls, {}
         for ref, reply in calls.values():
             reply.fail(self.death(ref))
+        self._let_in()
         monitors, self._monitors = self._monitors, {}
         for token, (ref, watcher) in monitors.items():
             watcher.down(token, ref, reason)

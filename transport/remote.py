@@ -7,6 +7,7 @@ RemoteNamedRef     "engine@engine-1": whoever has that name on that node at the 
 from __future__ import annotations
 
 import asyncio
+import math
 import threading  # noqa: TID251 - only to ask which thread this is
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -14,22 +15,23 @@ from typing import TYPE_CHECKING, Any
 from understudy.actors import (
     ActorRef,
     Address,
+    DeadlineExceeded,
     ExitReason,
     Shutdown,
     UnderstudyError,
     Watcher,
 )
+from understudy.actors.answer import Answer
 from understudy.actors.deadlines import allowance, current_cell, current_request, speaker
 from understudy.actors.envelope import Reply
+from understudy.actors.reasons import checked_reason
 from understudy.actors.ref import DEFAULT_TIMEOUT, A, described
-from understudy.actors.replies import Answer, ForeignLoopReply, LoopReply, ThreadReply
+from understudy.actors.replies import ForeignLoopReply, LoopReply, ThreadReply
 from understudy.actors.waiting import answer, end
 from understudy.transport.operations import EXIT, KILL, STOP, TELL
 from understudy.transport.wire import Encoder, explained
 
 if TYPE_CHECKING:
-    import pykka
-
     from understudy.transport.link import Link
     from understudy.transport.links import Links
 
@@ -93,9 +95,30 @@ class RemoteRef(ActorRef[A]):
             else:
                 link.system.scheduler.signal(request.forget, ())
 
+    async def offer(self, message: Any, timeout: float = math.inf) -> None:
+        link = self.link
+        loop = asyncio.get_running_loop()
+        due = allowance(timeout, loop.time())
+        _checked(link, self, message)
+        future: asyncio.Future[Any] = loop.create_future()
+        reply = LoopReply(future) if loop is link.loop else ForeignLoopReply(future, loop)
+        link.system.scheduler.signal(link.offer, (RemoteRef[A](link, self.target), message, reply))
+        try:
+            async with asyncio.timeout_at(due.deadline if due.deadline < math.inf else None):
+                await future
+        except TimeoutError:
+            if future.done() and not future.cancelled():  # it was sent at this very moment
+                future.result()
+                return
+            if due.inherited:
+                raise DeadlineExceeded("no time is left of the request being handled", inherited=True) from None
+            raise link.overloaded() from None
+
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         link = self.link
-        future = Answer(link.system.scheduler, f"ask({type(message).__name__})", "await ref.call(message)")
+        future: Answer[Any] = Answer(
+            link.system.scheduler, f"ask({type(message).__name__})", "await ref.call(message)", self
+        )
         if block:
             future.refuse_on_loop()
         _checked(link, self, message)
@@ -105,13 +128,13 @@ class RemoteRef(ActorRef[A]):
 
     # --- ending ---
 
-    def stop(self) -> pykka.Future[bool]:
-        future = Answer(self.link.system.scheduler, "stop().get()", "await ref.ended()")
+    def stop(self) -> Answer[bool]:
+        future: Answer[bool] = Answer(self.link.system.scheduler, "stop().get()", "await ref.stop()", self)
         self._on_loop(lambda: self.link.request_stop(STOP, self, ThreadReply(future)))
         return future
 
     def exit(self, reason: ExitReason = Shutdown()) -> None:  # noqa: B008 - reasons are immutable values
-        self._exit(speaker(), reason)
+        self._exit(speaker(), checked_reason(reason))
 
     def kill(self) -> None:
         self._on_loop(lambda: self.link.signal(KILL, self.target))

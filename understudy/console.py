@@ -28,13 +28,16 @@ class ConsoleHandler(logging.Handler):
         formatter = self.formatter
         assert formatter is not None, "set by the constructor"
         try:
+            message, _, more = record.getMessage().partition("\n")  # a crash report has its details below
             line = Text.assemble(
                 (formatter.formatTime(record, "%H:%M:%S"), "dim"),
                 " ",
                 (f"{self._node:<10}", "cyan"),
                 " ",
-                (record.getMessage(), STYLES.get(record.levelno, "red")),
+                (message, STYLES.get(record.levelno, "red")),
             )
+            if self._verbose and more:
+                line.append("\n" + more, "dim")
             if self._verbose and record.exc_info:
                 line.append("\n" + formatter.formatException(record.exc_info), "dim")
             self._console.print(line)

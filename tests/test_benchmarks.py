@@ -1,0 +1,75 @@
+"""The benchmarks run: each case once, with tiny numbers. How fast anything is, no test says."""
+
+import gc
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import __main__ as command
+from benchmarks import collector, latency, scale
+from benchmarks.cases import MEASURES
+from benchmarks.programs import with_pykka, with_understudy
+from benchmarks.sides import ROOT, SIDES, Side
+
+PROGRAMS = ROOT / "benchmarks" / "programs"
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("case", with_understudy.CASES)
+def test_each_case_runs_with_understudy(case: str) -> None:
+    assert with_understudy.CASES[case].measure(40).cpu > 0
+
+
+@pytest.mark.parametrize("case", with_pykka.CASES)
+def test_each_case_runs_with_pykka(case: str) -> None:
+    logging.disable(logging.CRITICAL)
+    assert with_pykka.CASES[case].measure(40).cpu > 0
+
+
+@pytest.mark.parametrize("side", SIDES, ids=lambda side: side.key)
+def test_each_side_does_each_case_or_says_why_not(side: Side) -> None:
+    (program,) = PROGRAMS.glob(f"with_{side.key}.*")
+    done = set(re.findall(r'^(?:a_case\(|    )"([a-z-]+)"(?:: Case\(|\) ->)', program.read_text(), re.MULTILINE))
+    assert done | set(side.lacks) == set(MEASURES)
+    assert not done & set(side.lacks)
+
+
+def test_the_comparison_prints_tables_and_writes_its_figures(tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    arguments = ["--quick", "--only", "memory", "--peers", "pykka", "--json", str(out)]
+    done = CliRunner().invoke(command.main, arguments, catch_exceptions=False)
+    assert "| memory | all" in done.output
+    figures = json.loads(out.read_text())["results"]
+    assert [len(one["values"]) for one in figures] == [1, 1]
+
+
+def test_a_peer_that_does_not_exist_is_refused() -> None:
+    assert CliRunner().invoke(command.main, ["--peers", "nobody"]).exit_code == 2
+
+
+@pytest.mark.parametrize("group", scale.GROUPS)
+def test_each_group_of_the_scale_runs(group: str) -> None:
+    assert scale.measured(group, 2 * scale.BATCH)
+
+
+@pytest.mark.parametrize("flood", latency.FLOODS)
+def test_each_flood_runs(flood: str) -> None:
+    times = latency.measured(flood, 1)
+    assert {what: len(each) for what, each in times.items()} == {"slept": 1, "called": 1}
+
+
+@pytest.mark.parametrize("way", collector.WAYS)
+def test_each_way_to_set_the_collector_runs(way: str) -> None:
+    before = gc.get_threshold()
+    assert collector.apart(way, 0.0001)["full"] > 0
+    assert gc.get_threshold() == before
