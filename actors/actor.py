@@ -407,7 +407,7 @@ class Actor(PykkaActor):
     # --- for the kernel ---
 
     @classmethod
-    def make_cell(cls, scheduler: Scheduler, number: int, parent: Cell[Any] | None) -> Cell[Self]:
+    def _make_cell(cls, scheduler: Scheduler, number: int, parent: Cell[Any] | None) -> Cell[Self]:
         """The reference to an actor of this class that is about to be made."""
         return Cell(scheduler, cls, number, parent)
 
@@ -415,19 +415,19 @@ class Actor(PykkaActor):
         """What handles one message, bare or out of an envelope, unless the actor has become something else."""
         return self._handle_receive if self.failure_rule == "pykka" else self.on_receive
 
-    def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _come_to_life(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Construct and start; a coroutine if `on_start` is asynchronous."""
         self.__init__(*args, **kwargs)  # type: ignore[misc]  # the first and only call: __new__ was called alone
-        return self.launch()
+        return self._run_on_start()
 
     def set_out(self) -> None:
         """Pykka's `start` is about to return: do what needs no loop."""
 
-    def launch(self) -> Any:
+    def _run_on_start(self) -> Any:
         """Start what was constructed; a coroutine if `on_start` is asynchronous."""
         return self.on_start()
 
-    def last_hook(self, last_words: BaseException | ExitReason) -> Callable[[], Any] | None:
+    def _last_hook(self, last_words: BaseException | ExitReason) -> Callable[[], Any] | None:
         """The hook that fits the end, ready to call; None if this class has none of its own."""
         if isinstance(last_words, BaseException):
             if type(self).on_failure is Actor.on_failure:
@@ -437,7 +437,7 @@ class Actor(PykkaActor):
             return None
         return partial(self.on_stop, *((last_words,) if self._stop_wants_reason else ()))
 
-    def farewell(self, hook: Callable[[], Any]) -> Any:
+    def _run_last_hook(self, hook: Callable[[], Any]) -> Any:
         """Run the last hook; a coroutine if it is asynchronous."""
         return self._cell.scheduler.isolated(self._cell, hook)
 

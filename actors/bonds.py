@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from understudy.actors.cell import Cell
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class Monitor:
     """A monitor that an actor holds. It is the ticket of its own `Down`: no longer active, that is void."""
 
-    __slots__ = ("active", "ref")
+    __slots__ = ("__weakref__", "active", "ref")
 
     def __init__(self, ref: ActorRef[Any]) -> None:
         self.ref = ref
@@ -47,15 +48,6 @@ class ExitTicket:
         return actor is not None and actor.trap_exit and (self._sender is None or self._sender is not parent)
 
 
-class Void:
-    """The ticket of an entry that was taken back."""
-
-    active = False
-
-
-VOID = Void()
-
-
 class Bonds:
     """`children` maps each child, in order of start, to whether the link to it still stands.
 
@@ -68,6 +60,7 @@ class Bonds:
         "behaviours",
         "children",
         "desk",
+        "fallen",
         "joined",
         "links",
         "monitors",
@@ -96,6 +89,7 @@ class Bonds:
         self.children: dict[Cell[Any], bool] = {}
         self.links: set[ActorRef[Any]] = set()
         self.monitors: dict[int, Monitor] = {}
+        self.fallen: WeakValueDictionary[int, Monitor] | None = None  # those whose `Down` is still in the mailbox
         self.watchers: dict[tuple[int, Watcher], None] = {}  # systems of one process may use the same tokens
         self.timers: set[Timer] = set()
         self.joined: dict[str, None] = {}

@@ -21,12 +21,13 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from weakref import WeakValueDictionary
 
 import pykka
 
 from understudy.actors.address import Address, urn
 from understudy.actors.answer import Answer
-from understudy.actors.bonds import VOID, Bonds, ExitTicket, Monitor
+from understudy.actors.bonds import Bonds, ExitTicket, Monitor
 from understudy.actors.deadlines import (
     allowance,
     current_cell,
@@ -412,9 +413,10 @@ class Cell(ActorRef[A]):
 
     def flush_down(self, token: int) -> None:
         """Make void the `Down` of this monitor if it waits in the mailbox already."""
-        for entry in tuple(self.mailbox or ()):  # a copy: other threads may append meanwhile
-            if entry.__class__ is Envelope and entry.message.__class__ is Down and entry.message.token == token:
-                entry.ticket = VOID
+        fallen = self.bonds.fallen if self.bonds is not None else None
+        monitor = fallen.get(token) if fallen is not None else None
+        if monitor is not None:
+            monitor.active = False
 
     def _first_append(self) -> Callable[[Any], None]:
         with _first_use:
@@ -429,7 +431,10 @@ class Cell(ActorRef[A]):
         bonds = self.bonds
         monitor: Monitor | None = bonds.monitors.get(token) if bonds is not None else None
         if bonds is not None and monitor is not None:
-            # First tell, then forget: a demonitor in another thread finds the monitor, or else its Down in the mailbox.
+            if bonds.fallen is None:
+                bonds.fallen = WeakValueDictionary()
+            # First note, then forget: a demonitor in another thread finds the monitor in one place or the other.
+            bonds.fallen[token] = monitor  # weakly: once its Down is handled, nothing holds it
             self.tell(Envelope(Down(token, ref, reason), ticket=monitor))
             bonds.monitors.pop(token, None)
 

@@ -193,12 +193,12 @@ class Mortician:
             return
         actor = cell.actor
         last_words, cell.last_words = cell.last_words, None
-        hook = actor.last_hook(last_words) if actor is not None and last_words is not None else None
+        hook = actor._last_hook(last_words) if actor is not None and last_words is not None else None
         if actor is None or hook is None:
             self._clear_out(cell)
             return
         try:
-            slow = actor.farewell(hook)
+            slow = actor._run_last_hook(hook)
         except BaseException as error:  # noqa: BLE001 - a failing hook must not stop the funeral
             self._hook_failed(cell, error)
         else:

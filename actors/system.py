@@ -154,7 +154,7 @@ class ActorSystem(Introspection):
         if spawner is not None and spawner.stage != ALIVE:
             raise StartFailed(cls.__name__, Shutdown(f"its {_role(parent)} {spawner!r} has ended"))
         scheduler = self.scheduler
-        cell = cls.make_cell(scheduler, next(self._numbers), parent)
+        cell = cls._make_cell(scheduler, next(self._numbers), parent)
         if name is not None:
             self._claim(name, cell)
         if parent is None:
@@ -166,7 +166,7 @@ class ActorSystem(Introspection):
             actor = cls.__new__(cls)
             actor._cell = cell
             cell.actor = actor
-            starting = scheduler.isolated(cell, actor.begin, args, kwargs)
+            starting = scheduler.isolated(cell, actor._come_to_life, args, kwargs)
         except BaseException as raised:  # noqa: BLE001 - whatever it raises ends that actor alone
             error = raised
         else:

@@ -4,7 +4,7 @@
     ----                                     ------
     mailbox.append, wake  ───────────────>   on_start, then one message after the other
     settle, failed        <── signals ────   what the handler returned or raised
-    farewell              ───────────────>   the hook, once the handler at hand has returned
+    _run_last_hook        ───────────────>   the hook, once the handler at hand has returned
     clear out             <── signal ─────
 
 All bookkeeping stays on the loop; the thread only runs the user's code. Python cannot kill a thread: one that never
@@ -149,7 +149,7 @@ class ThreadActor(Actor, PykkaThreadingActor):
             )
 
     @classmethod
-    def make_cell(cls, scheduler: Scheduler, number: int, parent: Cell[Any] | None) -> Cell[Self]:
+    def _make_cell(cls, scheduler: Scheduler, number: int, parent: Cell[Any] | None) -> Cell[Self]:
         return ThreadCell(scheduler, cls, number, parent)
 
     @classmethod
@@ -159,13 +159,13 @@ class ThreadActor(Actor, PykkaThreadingActor):
     def set_out(self) -> None:
         self._started = self._begin_thread()
 
-    def launch(self) -> Any:
+    def _run_on_start(self) -> Any:
         return self._start_thread()
 
-    def last_hook(self, last_words: BaseException | ExitReason) -> Callable[[], Any] | None:
-        return super().last_hook(last_words) or _nothing  # in any case the end waits for the handler at hand
+    def _last_hook(self, last_words: BaseException | ExitReason) -> Callable[[], Any] | None:
+        return super()._last_hook(last_words) or _nothing  # in any case the end waits for the handler at hand
 
-    def farewell(self, hook: Callable[[], Any]) -> Any:
+    def _run_last_hook(self, hook: Callable[[], Any]) -> Any:
         return self._in_thread(hook)
 
     async def _start_thread(self) -> None:
@@ -186,7 +186,7 @@ class ThreadActor(Actor, PykkaThreadingActor):
 
     def _thread_cell(self) -> ThreadCell[Self]:
         cell = self._cell
-        assert isinstance(cell, ThreadCell), "a thread actor's cell was made by its make_cell"
+        assert isinstance(cell, ThreadCell), "a thread actor's cell was made by its _make_cell"
         return cell
 
     # --- the thread ---

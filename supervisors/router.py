@@ -99,7 +99,7 @@ class Router(Actor):
         self._resizing = asyncio.Lock()
 
     @classmethod
-    def make_cell(cls, scheduler: Any, number: int, parent: Cell[Any] | None) -> Cell[Self]:
+    def _make_cell(cls, scheduler: Any, number: int, parent: Cell[Any] | None) -> Cell[Self]:
         return RouterCell(scheduler, cls, number, parent)
 
     async def on_start(self) -> None:

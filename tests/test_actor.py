@@ -538,3 +538,25 @@ def test_a_system_whose_loop_was_closed_answers_that_nobody_is_there() -> None:
             await echo.call("late")
 
     asyncio.run(call())
+
+
+class Stage(Actor):
+    """Has methods of its own under names that a framework might like, too."""
+
+    def begin(self) -> str:
+        return "the play begins"
+
+    def launch(self) -> str:
+        return "fireworks"
+
+    def farewell(self) -> str:
+        return "good night"
+
+    def on_receive(self, message: Any) -> Any:
+        return [self.begin(), self.launch(), self.farewell()]
+
+
+async def test_a_users_method_may_be_called_begin_or_farewell() -> None:
+    async with ActorSystem() as system:
+        stage = await system.spawn(Stage)
+        assert await stage.call("all") == ["the play begins", "fireworks", "good night"]

@@ -695,3 +695,38 @@ async def test_monitors_from_two_systems_of_one_process_do_not_disturb_each_othe
         echo.kill()
         [down] = await inside(far).first(1)
         assert down.reason == Killed()
+
+
+async def test_flushing_a_monitor_takes_back_its_down_alone() -> None:
+    """A `Down` behind a thousand messages is taken back, and nothing else is."""
+    heard: list[Any] = []
+
+    class Watchman(Actor):
+        token = 0
+
+        async def on_receive(self, message: Any) -> Any:
+            match message:
+                case ActorRef():
+                    self.token = self.monitor(message)
+                case asyncio.Event():
+                    await message.wait()
+                    looked = self._cell.mailbox
+                    assert looked is not None
+                    before = len(looked)
+                    self.demonitor(self.token, flush=True)
+                    assert len(looked) == before
+                case Down():
+                    heard.append(message)
+
+    go = asyncio.Event()
+    async with ActorSystem() as system:
+        watched, watchman = await system.spawn(Echo), await system.spawn(Watchman)
+        await watchman.call(watched)
+        watchman.tell(go)
+        for number in range(1000):
+            watchman.tell(number)
+        watched.kill()
+        await watched.ended()
+        go.set()
+        await watchman.call("all")
+        assert heard == []

@@ -93,7 +93,7 @@ class MailboxMachine(RuleBasedStateMachine):
         async def make() -> None:
             system = ActorSystem()
             system.dead_letters.subscribe(lambda letter: self.letters.append((letter.message, letter.reason)))
-            self.cell: Any = Actor.make_cell(system.scheduler, 1, None)
+            self.cell: Any = Actor._make_cell(system.scheduler, 1, None)
 
         self.loop.run_until_complete(make())
         self.box = BoundedMailbox(self.cell, bounds)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
+from functools import lru_cache
 from itertools import count
 from types import MemberDescriptorType
 from typing import Any, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
@@ -72,7 +73,13 @@ def field_names(cls: type) -> list[str]:
 
 
 def unpacker(cls: type, sent: Sequence[str]) -> Callable[[Item], Any]:
-    """Generate the function that makes a `cls` of an item whose fields come in the order `sent`.
+    """The function that makes a `cls` of an item whose fields come in the order `sent`. Generated once for all links."""
+    return _generated(cls, tuple(sent))
+
+
+@lru_cache(maxsize=1024)  # peers choose `sent`: what they can make us keep has a bound
+def _generated(cls: type, sent: tuple[str, ...]) -> Callable[[Item], Any]:
+    """Generate an unpacker.
 
     Slots are set directly, past the frozen class's `__init__`: half the time. A class that checks itself in
     `__post_init__`, or keeps its fields elsewhere, is called as usual.

@@ -11,7 +11,7 @@ from understudy.actors import ActorDied
 from understudy.simulation import Simulation
 
 
-@pytest.mark.seeds(50)
+@pytest.mark.seeds(300)
 async def test_proxies_keep_their_promises_in_whatever_order_things_happen(simulation: Simulation) -> None:
     system = simulation.system("library")
     for kind in (Loft, Cellar):
