@@ -135,7 +135,7 @@ def placed(frame: FrameType | None) -> Place | None:
 def named(entry: object) -> str:
     """The class of what a mailbox entry brings; for a hook, its name."""
     if isinstance(entry, FunctionType | MethodType):
-        return entry.__name__
+        return "on_start" if entry.__name__ in ("_come_to_life", "_run_on_start") else entry.__name__
     return type(entry.message if isinstance(entry, Envelope) else entry).__qualname__
 
 

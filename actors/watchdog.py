@@ -146,7 +146,7 @@ class Watch:
     ) -> None:
         for cell in tuple(self._threads):
             stall = self._threads[cell]
-            if cell.taken is None or cell.handled != stall.number:
+            if cell.taken is None or cell.handled != stall.number or cell not in scheduler.threads:
                 del self._threads[cell]
                 stall.end(scheduler, now)
         for cell, thread in scheduler.threads.copy().items():

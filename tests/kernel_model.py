@@ -19,6 +19,12 @@ Heard: TypeAlias = tuple[Any, ...]
 """What an actor has received: ("say", n), ("down", label, who), ("exit", who); who: an actor's number, None from outside.
 The reason follows where it does not depend on how that actor died."""
 
+Reached: TypeAlias = tuple[int, set[str] | None]
+"""Whom an exit signal of a death reaches, and why if not for the dead one's own reason."""
+
+WATCHERS: list[Reached] = []
+"""The turn of those who monitor the dead."""
+
 
 @dataclass
 class Life:
@@ -234,16 +240,20 @@ class Model:
         while self._signals:
             life = self.lives[self._signals.pop(0)]
             ended.append(life)
-            family = [(child, {PARENT}) for child in reversed(life.children)]
-            friends = [(other, None) for other in sorted(life.links)]
-            above = [(life.parent, None)] if life.parent is not None and self._is_linked_child(life) else []
-            # A kill is over for the world at once, any other death when the children have ended.
-            for other, why in (*friends, *family, *above) if life.hook is None else (*family, *friends, *above):
-                reached.append((life, other, why))
-                self._deliver_exit(other, life.number, why or life.reasons)
-            for watcher, label in list(self._watchers(life.number)):
-                del self.lives[watcher].monitors[label]
-                self._put(watcher, ("down", label, life.number))
+            family: list[Reached] = [(child, {PARENT}) for child in reversed(life.children)]
+            friends: list[Reached] = [(other, None) for other in sorted(life.links)]
+            above: list[Reached] = (
+                [(life.parent, None)] if life.parent is not None and self._is_linked_child(life) else []
+            )
+            # A kill is over for the world at once, any other death when the children have ended. The parent learns of it last.
+            for step in (friends, WATCHERS, family, above) if life.hook is None else (family, friends, WATCHERS, above):
+                if step is WATCHERS:
+                    for watcher, label in list(self._watchers(life.number)):
+                        del self.lives[watcher].monitors[label]
+                        self._put(watcher, ("down", label, life.number))
+                for other, why in step:
+                    reached.append((life, other, why))
+                    self._deliver_exit(other, life.number, why or life.reasons)
         self._cascading = False
         self._spread_reasons(ended, reached)
         for each in self.lives:

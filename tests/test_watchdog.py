@@ -118,7 +118,7 @@ async def test_hooks_and_background_tasks_are_named_as_such() -> None:
         ear = Ear(system, BlocksAtStart)
         ref = await system.spawn(BlocksAtStart, ear.told)
         first, *_ = await ear.over()
-        assert (first.ref, first.message) == (ref, "begin")
+        assert (first.ref, first.message) == (ref, "on_start")
         assert "in BlocksAtStart.on_start" in first.where
         other = Ear(system, BlocksAside)
         aside = await system.spawn(BlocksAside, other.told)
