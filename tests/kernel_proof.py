@@ -77,7 +77,7 @@ def kernel(seed: int, rounds: int) -> Outcome:
         assert left.blocks < BATCH / 10, left
         counted = dataclasses.asdict(left)
         assert not any(count > 0 for name, count in counted.items() if name not in ("blocks", "cycles")), left
-        return {"actors": 10 * rounds, **counted}
+        return {"came_and_went": 10 * rounds, **counted}
 
     for name, race in RACES.items():
         attempt(name, partial(run, race, rounds))

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import threading
 import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -275,6 +276,15 @@ async def test_a_thread_actor_is_supervised_like_any_other() -> None:
         assert await system.ref("blocks").call("where") != before
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as in a terminal: whoever runs the tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_belongs_to_the_application_and_not_to_the_handler_that_runs() -> None:
     class Interrupted(Actor):
         def on_receive(self, message: Any) -> Any:
