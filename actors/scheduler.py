@@ -60,6 +60,9 @@ SLICE = 0.005
 STRIDE = TURN
 """Messages between two looks at the clock, while handlers are fast; 1 once they are slow. No turn outlasts a stride."""
 
+CLOCK = 0.002
+"""Seconds by which the caller's timer may be early: uvloop's clock counts milliseconds."""
+
 CREDIT = 8
 """Hand-offs between two looks at the clock."""
 
@@ -289,11 +292,12 @@ class Scheduler:
             return True
         if item.ticket is not None and not item.ticket.active:
             return False
-        if item.deadline is not None and self.loop.time() >= item.deadline:  # its caller has seen it by now, or will
+        reply: Reply | None = item.reply
+        gone = reply is not None and reply.abandoned()
+        if item.deadline is not None and self.loop.time() >= item.deadline - (CLOCK if gone else 0.0):
             self.signal(self._expire, (cell, item))
             return False
-        reply: Reply | None = item.reply
-        return reply is None or not reply.abandoned()
+        return not gone
 
     def _expire(self, cell: Cell[Any], item: Envelope) -> None:
         self.expired += 1

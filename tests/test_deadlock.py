@@ -90,8 +90,10 @@ async def test_a_ring_of_calls_is_reported_with_everybodys_name_in_order(kind: t
         with pytest.raises(ActorDied) as died:
             await ring[0].call([*ring[1:], ring[0]], FOR_EVER)
         said = deadlock_in(died.value)
-        if length > 1:
-            assert " -> ".join(map(repr, [ring[-1], *ring])) in said
+        if length > 1:  # with `FutureLink` anybody may be the last one to wait, and so the first one to be named
+            first = range(length) if kind is FutureLink else [length - 1]
+            named = [[*ring[one:], *ring[:one], ring[one]] for one in first]
+            assert any(" -> ".join(map(repr, order)) in said for order in named)
         else:
             assert "called itself" in said
 
