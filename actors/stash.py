@@ -19,7 +19,7 @@ from understudy.actors.errors import Overloaded
 from understudy.actors.mailbox import BoundedMailbox
 from understudy.actors.mortician import LEAVING
 from understudy.actors.signals import Outcome
-from understudy.actors.timers import Handled
+from understudy.actors.timers import Rearm
 
 if TYPE_CHECKING:
     from understudy.actors.cell import Cell
@@ -102,5 +102,5 @@ def put_ahead(cell: Cell[Any], entries: list[Any]) -> None:
 
 def _stays_first(entry: Any) -> bool:
     return called(entry) or (
-        entry.__class__ is Envelope and (entry.ticket is AHEAD or entry.message.__class__ is Handled)
+        entry.__class__ is Envelope and (entry.ticket is AHEAD or entry.message.__class__ is Rearm)
     )

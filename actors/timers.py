@@ -144,7 +144,7 @@ class Tick(Order):
             result = (cell.receive or cell.behave())(timer._message)
             if again and result.__class__ is CoroutineType:
                 assert cell.mailbox is not None, "the tick came out of it"
-                cell.mailbox.appendleft(Envelope(Handled(self), ticket=self))  # the next entry, when this one is done
+                cell.mailbox.appendleft(Envelope(Rearm(self), ticket=self))  # the next entry, when this one is done
                 again = False
             return result
         finally:
@@ -158,7 +158,7 @@ class Tick(Order):
         self.timer._cell.on_loop(self.arm, self.timer._cell.scheduler.loop.time() + interval)
 
 
-class Handled(Order):
+class Rearm(Order):
     """Stands first in the mailbox while the message of a timer at a fixed delay is handled by an async handler."""
 
     __slots__ = ("tick",)

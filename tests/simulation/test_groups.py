@@ -1,7 +1,6 @@
 """Groups, timers and names under random joins, leaves and ends: whoever watches can count along, and nothing stays."""
 
 import asyncio
-import logging
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -14,18 +13,6 @@ from understudy.supervisors import Child, Supervisor
 
 SEEDS = 300
 NAMES = ("a", "b", "c")
-
-pytestmark = pytest.mark.usefixtures("quiet")
-
-
-@pytest.fixture
-def quiet() -> Any:
-    """Crashes are ordered here: nobody needs to read of them."""
-    logger = logging.getLogger("understudy")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    yield
-    logger.setLevel(level)
 
 
 @pytest.mark.seeds(SEEDS)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import logging
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -27,18 +26,6 @@ from understudy.actors import (
 from understudy.simulation import Simulation
 
 SEEDS = 300
-
-pytestmark = pytest.mark.usefixtures("quiet")
-
-
-@pytest.fixture
-def quiet() -> Any:
-    """Crashes are ordered here: nobody needs to read of them."""
-    logger = logging.getLogger("understudy")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    yield
-    logger.setLevel(level)
 
 
 @pytest.mark.seeds(SEEDS)

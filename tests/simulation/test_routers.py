@@ -1,7 +1,6 @@
 """Routers under random ends of their workers: each message is handled once or accounted for, and keys keep their place."""
 
 import asyncio
-import logging
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -13,18 +12,6 @@ from understudy.simulation import Simulation
 from understudy.supervisors import Child, Resize, Router, WhichChildren
 
 SEEDS = 300
-
-pytestmark = pytest.mark.usefixtures("quiet")
-
-
-@pytest.fixture
-def quiet() -> Any:
-    """Crashes are ordered here: nobody needs to read of them."""
-    logger = logging.getLogger("understudy")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    yield
-    logger.setLevel(level)
 
 
 class Worker(Actor):

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from typing import Any
 
 import pytest
@@ -14,17 +13,6 @@ from understudy.supervisors import Child, RestartChild, Supervisor, TerminateChi
 
 SEEDS = 300
 NAMES = ("a", "b", "c", "d")
-
-pytestmark = pytest.mark.usefixtures("quiet")
-
-
-@pytest.fixture
-def quiet() -> Any:
-    logger = logging.getLogger("understudy")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    yield
-    logger.setLevel(level)
 
 
 class Part(Actor):
