@@ -118,6 +118,18 @@ class ActorSystem(Introspection):
         """Start a child of `parent`; what `Actor.spawn` and supervisors are made of."""
         return await self._start(parent, cls, args, kwargs, name, start_timeout)
 
+    def start_child(
+        self,
+        parent: Cell[Any],
+        cls: type[A],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        name: str | None,
+        start_timeout: float | None = None,
+    ) -> ActorRef[A] | Coroutine[Any, Any, ActorRef[A]]:
+        """The same for a plain handler of `parent`, which returns what it cannot await: the child, or the coroutine of it."""
+        return self.spawn_child(parent, cls, args, kwargs, name, start_timeout)
+
     async def spawn_tied(
         self,
         spawner: Cell[Any],

@@ -1,34 +1,50 @@
 """Who restarts whom. Uses only what the kernel offers to every actor."""
 
+from understudy.supervisors.backoff import Backoff
+from understudy.supervisors.dynamic import DynamicSupervisor
+from understudy.supervisors.events import GaveUp, HeldDown, LeftDown
+from understudy.supervisors.guard import Guard
+from understudy.supervisors.partitioned import PartitionedSupervisor
 from understudy.supervisors.process import OsProcess, ProcessExited, ProcessStatus
-from understudy.supervisors.router import Router
-from understudy.supervisors.routing import Resize
-from understudy.supervisors.spec import Child, Intensity, Verdict, decide
-from understudy.supervisors.supervisor import (
+from understudy.supervisors.requests import (
+    ChildCounts,
     ChildInfo,
+    CountChildren,
     DeleteChild,
     RestartChild,
+    StartAnother,
     StartChild,
-    Supervisor,
     TerminateChild,
     WhichChildren,
 )
+from understudy.supervisors.router import Router
+from understudy.supervisors.routing import Resize
+from understudy.supervisors.spec import Child, Ignore
+from understudy.supervisors.supervisor import Supervisor
 
 __all__ = [
+    "Backoff",
     "Child",
+    "ChildCounts",
     "ChildInfo",
+    "CountChildren",
     "DeleteChild",
-    "Intensity",
+    "DynamicSupervisor",
+    "GaveUp",
+    "Guard",
+    "HeldDown",
+    "Ignore",
+    "LeftDown",
     "OsProcess",
+    "PartitionedSupervisor",
     "ProcessExited",
     "ProcessStatus",
     "Resize",
     "RestartChild",
     "Router",
+    "StartAnother",
     "StartChild",
     "Supervisor",
     "TerminateChild",
-    "Verdict",
     "WhichChildren",
-    "decide",
 ]

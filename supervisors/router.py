@@ -24,9 +24,10 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, cast, get_args
 
 from understudy.actors import Actor, ActorRef, CallError, Cell, Envelope, Later, Refused
 from understudy.actors.signals import Order
+from understudy.supervisors.requests import DeleteChild, StartChild, TerminateChild, WhichChildren
 from understudy.supervisors.routing import Resize, RouterCell
 from understudy.supervisors.spec import Child, ShutdownSpec
-from understudy.supervisors.supervisor import DeleteChild, StartChild, Supervisor, TerminateChild, WhichChildren
+from understudy.supervisors.supervisor import Supervisor
 
 Rule: TypeAlias = Literal["round_robin", "least_busy", "broadcast"]
 By: TypeAlias = Rule | Callable[[Any], Hashable]

@@ -31,7 +31,7 @@ from understudy.actors import (
 )
 from understudy.actors.dead_letters import NO_WORKER, OVERLOADED, REFUSED
 from understudy.actors.signals import Order, StopRequest
-from understudy.supervisors.supervisor import WhichChildren
+from understudy.supervisors.requests import WhichChildren
 
 Chosen: TypeAlias = Sequence[ActorRef[Any] | None]
 """Whom a message goes to; None stands for a place that nobody fills at the moment."""

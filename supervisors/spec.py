@@ -1,22 +1,21 @@
-"""What a supervisor decides, without any actor: child specs, restart intensity, and who is restarted when one ends.
+"""Child specs: how to start, restart and end one child. Refused when declared, with the field's name, if they cannot be meant.
 
-Pure: time is an argument. OTP's rules: a permanent child is always restarted, a transient one after an abnormal end,
-a temporary one never; more than `intensity` restarts within `period` seconds and the supervisor gives up. Each failed
-attempt to start a child again counts as a restart.
+OTP's rules: a permanent child is always started again, a transient one after an abnormal end, a temporary one never.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, Literal, TypeAlias, get_args
 
 from understudy.actors import Actor, ExitReason, Normal, Shutdown, checked_name
+from understudy.supervisors.backoff import Backoff
+from understudy.supervisors.checks import checked_choice, checked_flag, checked_seconds
 
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
 ShutdownSpec: TypeAlias = float | Literal["brutal_kill", "infinity"]
+Kind: TypeAlias = Literal["worker", "supervisor"]
 
 WORKER_SHUTDOWN = 5.0
 """Seconds a worker has to end before it is killed; a supervisor among the children has as long as it needs."""
@@ -25,12 +24,22 @@ START_TIMEOUT = 30.0
 """Seconds `on_start` may take. OTP has no such limit; a hung start must not block its supervisor for ever."""
 
 
+class Ignore(Exception):
+    """Raised by a child's `on_start` or `__init__`: it is not needed here, and that is no failure.
+
+    Its supervisor goes on without it and keeps its spec, unless the child is temporary: `RestartChild` starts it later.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Child:
-    """How to start, restart and end one child. Refused when declared, with the field's name, if it cannot be meant.
+    """One child: `cls(*args, **kwargs)`. Fields that cannot be meant are refused with TypeError or ValueError.
 
     `id` is the child's name within its supervisor; by default its registered `name`, or its class's.
     `shutdown`: seconds from the request to end until the kill, "brutal_kill" (at once) or "infinity" (never).
+    `start_timeout`: seconds; math.inf: as long as it takes.
+    `significant`: its end may end its supervisor, which says so by `auto_shutdown`; never a permanent child.
+    `backoff`: how long to wait before it is started again; by default its supervisor's, which by default waits not at all.
     """
 
     cls: type[Actor]
@@ -41,24 +50,31 @@ class Child:
     restart: Restart = "permanent"
     shutdown: ShutdownSpec | None = None
     start_timeout: float = START_TIMEOUT
+    significant: bool = False
+    backoff: Backoff | None = None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.cls, type) and issubclass(self.cls, Actor)):
             raise TypeError(f"Child.cls is a subclass of Actor, not {self.cls!r}")
-        if self.restart not in get_args(Restart):
-            raise ValueError(f"Child.restart is one of {', '.join(get_args(Restart))}, not {self.restart!r}")
         if not isinstance(self.args, tuple):
             raise TypeError(f"Child.args is a tuple of arguments, not {self.args!r}")
-        shutdown = self.shutdown
-        if isinstance(shutdown, str):
-            if shutdown not in ("brutal_kill", "infinity"):
-                raise ValueError(f"Child.shutdown is seconds, 'brutal_kill' or 'infinity', not {shutdown!r}")
-        elif shutdown is not None and not shutdown >= 0:
-            raise ValueError(f"Child.shutdown is a number of seconds from 0 up, not {shutdown!r}")
-        if not self.start_timeout > 0:
-            raise ValueError(f"Child.start_timeout is a number of seconds above 0, not {self.start_timeout!r}")
+        if not (isinstance(self.kwargs, Mapping) and all(isinstance(key, str) for key in self.kwargs)):
+            raise TypeError(f"Child.kwargs maps names to arguments, not {self.kwargs!r}")
         if self.name is not None:
             checked_name(self.name)
+        if not isinstance(self.id, str):
+            raise TypeError(f"Child.id is a text, not {self.id!r}")
+        checked_choice("Child.restart", self.restart, get_args(Restart))
+        if self.shutdown is not None and self.shutdown not in ("brutal_kill", "infinity"):
+            checked_seconds("Child.shutdown", self.shutdown, zero=True, instead=", 'brutal_kill' or 'infinity'")
+        checked_seconds("Child.start_timeout", self.start_timeout, endless=True)
+        checked_flag("Child.significant", self.significant)
+        if self.significant and self.restart == "permanent":
+            raise ValueError(
+                "Child.significant is for transient and temporary children: a permanent one never ends for good"
+            )
+        if self.backoff is not None and not isinstance(self.backoff, Backoff):
+            raise TypeError(f"Child.backoff is a Backoff(...) or None, not {self.backoff!r}")
         if not self.id:
             object.__setattr__(self, "id", self.name or self.cls.__name__)
 
@@ -67,57 +83,16 @@ class Child:
         """Its `shutdown`, or the default of its class: a supervisor's and a router's is "infinity"."""
         return self.shutdown if self.shutdown is not None else getattr(self.cls, "default_shutdown", WORKER_SHUTDOWN)
 
-
-class Verdict(Enum):
-    """What follows from the end of a child."""
-
-    RESTART = "restart"
-    KEEP = "keep the spec, do not restart"
-    FORGET = "remove the spec"
-    GIVE_UP = "end the supervisor"
-
-
-@dataclass(frozen=True, slots=True)
-class Intensity:
-    """At most `limit` restarts within `period` seconds, both ends of the window included; `restarts` are those so far."""
-
-    limit: int = 1
-    period: float = 5.0
-    restarts: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.limit < 0 or not self.period > 0:
-            raise ValueError(
-                f"restart intensity is a count from 0 up within seconds above 0, not {self.limit} in {self.period}"
-            )
-
-    def after(self, now: float) -> Intensity:
-        """The state after one more attempt at `now`; those that left the window are forgotten."""
-        # Oldest first: a search and a copy, where a supervisor with a high limit may have thousands of them.
-        first = bisect_left(self.restarts, True, key=lambda at: now - at <= self.period)
-        return Intensity(self.limit, self.period, (*self.restarts[first:], now))
-
     @property
-    def exceeded(self) -> bool:
-        """Whether there were too many."""
-        return len(self.restarts) > self.limit
+    def kind(self) -> Kind:
+        """Whether it has children of its own to end, for which its class says that it takes as long as it takes."""
+        return "supervisor" if getattr(self.cls, "default_shutdown", None) == "infinity" else "worker"
+
+    def comes_back(self, reason: ExitReason) -> bool:
+        """Whether it is started again after that end."""
+        return self.restart == "permanent" or (self.restart == "transient" and is_abnormal(reason))
 
 
 def is_abnormal(reason: ExitReason) -> bool:
-    """Whether a transient child that ended so is restarted."""
+    """Whether a transient child that ended so is started again."""
     return not isinstance(reason, Normal | Shutdown)
-
-
-def decide(restart: Restart, reason: ExitReason, intensity: Intensity, now: float) -> tuple[Verdict, Intensity]:
-    """A child with that restart type ended with `reason` at `now`: what is to be done, and the intensity after it."""
-    if restart == "temporary":
-        return Verdict.FORGET, intensity
-    if restart == "transient" and not is_abnormal(reason):
-        return Verdict.KEEP, intensity
-    return attempt(intensity, now)
-
-
-def attempt(intensity: Intensity, now: float) -> tuple[Verdict, Intensity]:
-    """One more attempt to start a child again: allowed, or one too many."""
-    after = intensity.after(now)
-    return (Verdict.GIVE_UP if after.exceeded else Verdict.RESTART), after

@@ -1,125 +1,102 @@
 """A supervisor: an ordinary actor that starts its children in order, restarts those that fail, and ends them in reverse.
 
     class Lobby(Supervisor):
+        strategy = "rest_for_one"
+
         def children(self) -> list[Child]:
-            return [Child(Room, name="room/lobby")]
+            return [Child(Store), Child(Room, name="room/lobby")]
 
-It uses only what every actor may use: spawn, exit signals, monitors, messages. What it decides is in `spec.py`.
+It uses only what every actor may use: spawn, exit signals, monitors, messages. It decides nothing; it carries out:
 
-    child ends ──> Exit ──> decide ──┬── RESTART ──> start it ──> failed? ──> TryAgain to myself (counts as an attempt,
-                                     │                                        and lets other messages in between)
-                                     ├── KEEP, FORGET
-                                     └── GIVE_UP ──> Stop(Shutdown): my other children end, my own supervisor decides
+    a child's Exit, a request ──> Tree.decide ──> Start, StopOne, StopAll ──┐  one after the other, until there is
+                                       ^──────── what came of it ───────────┘  nothing more to do, or an end:
+                                       └──> Answer, Refuse, Retry (a message to itself: others come in between), GiveUp, ...
+
+What takes time here is awaited, so that requests wait meanwhile; an exit from its own parent does not.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from dataclasses import fields
+from types import CoroutineType
+from typing import Any, ClassVar
 
 from understudy.actors import (
     Actor,
-    ActorRef,
     Cell,
     Exit,
     ExitReason,
-    Killed,
+    Failure,
     NameTaken,
     Refused,
-    Request,
     Restarted,
-    Shutdown,
     StartFailed,
     Stop,
-    message,
 )
-from understudy.supervisors.spec import Child, Intensity, ShutdownSpec, Verdict, attempt, decide
+from understudy.supervisors.backoff import Backoff
+from understudy.supervisors.ending import end
+from understudy.supervisors.events import GaveUp, HeldDown, LeftDown
+from understudy.supervisors.place import Place
+from understudy.supervisors.policy import AutoShutdown, Policy, Strategy
+from understudy.supervisors.spec import Child, Ignore, ShutdownSpec
+from understudy.supervisors.steps import (
+    Abort,
+    AllStopped,
+    Answer,
+    Begin,
+    Due,
+    Event,
+    Finish,
+    GiveUp,
+    Hold,
+    Ignored,
+    LastAction,
+    LeaveDown,
+    NotStarted,
+    Outcome,
+    Refuse,
+    Retry,
+    ShutDown,
+    Start,
+    Started,
+    StopAll,
+    StopOne,
+    Stopped,
+)
+from understudy.supervisors.tree import MESSAGES, Tree
 
 logger = logging.getLogger("understudy.supervisors")
 
-
-@message("understudy.supervisors.ChildInfo")
-class ChildInfo:
-    """One row of `WhichChildren`. `state`: running, restarting, or stopped. `ref` is None unless it runs."""
-
-    id: str
-    cls: str
-    state: str
-    restart: str
-    restarts: int
-    ref: ActorRef[Any] | None
-    last_exit: ExitReason | None
-
-
-@message("understudy.supervisors.WhichChildren")
-class WhichChildren(Request[list[ChildInfo]]):
-    """Ask a supervisor for its children, in the order they were declared."""
-
-
-@message("understudy.supervisors.TerminateChild")
-class TerminateChild(Request[None]):
-    """End a child; its spec stays, unless it is temporary. Refused for an unknown id."""
-
-    id: str
-
-
-@message("understudy.supervisors.RestartChild")
-class RestartChild(Request[ActorRef[Any]]):
-    """Start a child again that was stopped. Refused while it runs or is being restarted."""
-
-    id: str
-
-
-@message("understudy.supervisors.DeleteChild")
-class DeleteChild(Request[None]):
-    """Forget the spec of a stopped child. Refused while it runs or is being restarted."""
-
-    id: str
-
-
-@message("understudy.supervisors.StartChild")
-class StartChild(Request[ActorRef[Any]]):
-    """Add a child and start it. Refused if the id is taken or it does not start. For callers on the same node."""
-
-    child: Child
-
-
-class _TryAgain:
-    """To oneself: a child's start failed; try once more, after whatever waits in the mailbox."""
-
-    def __init__(self, child: str) -> None:
-        self.child = child
-
-
-class _Post:
-    """A child's place: its spec, and who fills it now."""
-
-    __slots__ = ("child", "last_exit", "ref", "restarting", "restarts")
-
-    def __init__(self, child: Child) -> None:
-        self.child = child
-        self.ref: ActorRef[Any] | None = None
-        self.restarting = False
-        self.restarts = 0
-        self.last_exit: ExitReason | None = None
-
-    @property
-    def state(self) -> Literal["running", "restarting", "stopped"]:
-        if self.ref is not None:
-            return "running"
-        return "restarting" if self.restarting else "stopped"
+_FIELDS = tuple(field.name for field in fields(Policy) if field.name != "dynamic")
 
 
 class Supervisor(Actor):
     """Subclass it and override `children()`, or spawn it with a list: `spawn(Supervisor, [Child(...), ...])`.
 
-    More than `intensity` restarts within `period` seconds, all children together, and it gives up with `Shutdown`.
+    What follows may be set in the class, or given when it is spawned; the latter counts. TypeError or ValueError, with the
+    field's name, for what cannot be meant: where the class is declared, else at its start.
     """
 
-    strategy: ClassVar[str] = "one_for_one"
+    strategy: Strategy = "one_for_one"
+    """Who is started again with a child that ended: nobody else, "one_for_all" or "rest_for_one": those after it."""
+
     intensity: int = 1
     period: float = 5.0
+    """More than `intensity` restarts within `period` seconds, all children together, and it gives up with `Shutdown`."""
+
+    auto_shutdown: AutoShutdown = "never"
+    """Whether it ends, with `Shutdown`, after the end of "any_significant" child, or of "all_significant" ones."""
+
+    max_children: int | None = None
+    """How many children there may be, running or not; None: any number."""
+
+    degraded: bool = False
+    """True: instead of giving up it holds down the child whose restart is one too many, says so, and goes on without it."""
+
+    backoff: Backoff | None = None
+    """How long it waits before it starts a child again, unless the child's spec says so; None: not at all."""
 
     default_shutdown: ClassVar[ShutdownSpec] = "infinity"
     """What a spec without `shutdown` means for an actor of this class; for others it is WORKER_SHUTDOWN."""
@@ -127,16 +104,40 @@ class Supervisor(Actor):
     trap_exit = True
     stop_timeout = None  # its children's own shutdown times bound it
 
+    _dynamic: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._policy(cls)
+
     def __init__(
-        self, children: Sequence[Child] = (), *, intensity: int | None = None, period: float | None = None
+        self,
+        children: Sequence[Child] = (),
+        *,
+        strategy: Strategy | None = None,
+        intensity: int | None = None,
+        period: float | None = None,
+        auto_shutdown: AutoShutdown | None = None,
+        max_children: int | None = None,
+        degraded: bool | None = None,
+        backoff: Backoff | None = None,
     ) -> None:
         super().__init__()
-        self._given = tuple(children)
-        self._intensity = Intensity(
-            self.intensity if intensity is None else intensity, self.period if period is None else period
-        )
-        self._posts: dict[str, _Post] = {}
-        self._filled: dict[ActorRef[Any], _Post] = {}  # those whose child runs; ten thousand may end at once
+        given = {
+            "strategy": strategy,
+            "intensity": intensity,
+            "period": period,
+            "auto_shutdown": auto_shutdown,
+            "max_children": max_children,
+            "degraded": degraded,
+            "backoff": backoff,
+        }
+        self._tree = Tree(self._policy(self, **{name: value for name, value in given.items() if value is not None}))
+        self._given = self._tree.policy.check_all(children, f"{type(self).__name__} takes a list of")
+
+    @classmethod
+    def _policy(cls, source: Any, **given: Any) -> Policy:
+        return Policy(cls._dynamic, **{**{name: getattr(source, name) for name in _FIELDS}, **given})
 
     def children(self) -> Sequence[Child]:
         """The children to start, in order."""
@@ -145,171 +146,178 @@ class Supervisor(Actor):
     # --- life ---
 
     async def on_start(self) -> None:
-        if self.strategy != "one_for_one":
-            raise ValueError(f"{type(self).__name__}.strategy is 'one_for_one', not {self.strategy!r}")
-        for child in self.children():
-            if not isinstance(child, Child):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise TypeError(f"{type(self).__name__}.children() returns a list of Child(...), not of {child!r}")
-            if child.id in self._posts:
-                raise ValueError(f"two children of {type(self).__name__} have the id {child.id!r}: give one another id")
-            post = self._posts[child.id] = _Post(child)
-            try:
-                await self._fill(post)
-            except BaseException:
-                await self._end_all()
-                raise
+        children = self._tree.policy.check_all(self.children(), f"{type(self).__name__}.children() returns a list of")
+        try:
+            await self._see_through(self._happens(Begin(children)))
+        except BaseException:
+            await self._see_through(self._happens(Finish()))
+            raise
 
     async def on_receive(self, message: Any) -> Any:
-        match message:
-            case Exit(sender, reason):
-                return await self._ended(sender, reason)
-            case _TryAgain():
-                post = self._posts.get(message.child)
-                if post is not None and post.restarting:  # not terminated meanwhile
-                    verdict, self._intensity = attempt(self._intensity, self.system.loop.time())
-                    return await self._obey(verdict, post)
-                return None
-            case WhichChildren():
-                return [self._info(post) for post in self._posts.values()]
-            case StartChild(child):
-                return await self._add(child)
-            case TerminateChild(child):
-                return await self._terminate(self._post(child))
-            case RestartChild(child):
-                return await self._start_stopped(self._post(child))
-            case DeleteChild(child):
-                del self._posts[self._stopped(self._post(child)).child.id]
-                return None
-            case _:
-                return self.unhandled(message)
+        step = self._receive(message)
+        return await step if isinstance(step, CoroutineType) else step
 
     async def on_stop(self, reason: ExitReason) -> None:
-        await self._end_all()
+        await self._see_through(self._happens(Finish()))
 
-    # --- when a child ends ---
+    def _receiver(self) -> Callable[[Any], Any]:
+        # Who does not override `on_receive` is spared a coroutine for each crash.
+        return self._receive if type(self).on_receive is Supervisor.on_receive else super()._receiver()
 
-    async def _ended(self, sender: ActorRef[Any] | None, reason: ExitReason) -> Any:
-        if sender is None or sender not in self._filled:
-            return None  # one that was terminated on request, or no child at all
+    def _receive(self, message: Any) -> Any:
+        """Handle a message: at once, or else by the coroutine that is returned."""
+        event: Event = message
+        if message.__class__ not in MESSAGES:
+            return self.unhandled(message)
+        if isinstance(event, Exit) and not self._is_end(event):
+            return None
+        step = self._happens(event)
+        return self._see_through(step) if isinstance(step, _Slow) else step
+
+    def _is_end(self, exit_: Exit) -> bool:
+        """Whether that is the end of a child, and not what a stranger or a living child sends."""
+        sender = exit_.sender
+        if not isinstance(sender, Cell) or sender not in self._tree.running:
+            return False
         if sender.is_alive():
             logger.warning(
-                "%r ignores an exit signal that its living child %r sent it: %s", self.actor_ref, sender, reason
-            )
-            return None
-        post = self._filled.pop(sender)
-        post.ref = None
-        post.last_exit = reason
-        verdict, self._intensity = decide(post.child.restart, reason, self._intensity, self.system.loop.time())
-        return await self._obey(verdict, post)
-
-    async def _obey(self, verdict: Verdict, post: _Post) -> Any:
-        child = post.child
-        if verdict is Verdict.FORGET:
-            del self._posts[child.id]
-        elif verdict is Verdict.GIVE_UP:
-            logger.error(
-                "%r gives up: more than %s restarts in %s s, the last one of %r (%s)",
-                self.actor_ref, self._intensity.limit, self._intensity.period, child.id, post.last_exit,
+                "%r ignores an exit signal that its living child %r sent it: %s",
+                self.actor_ref, sender, exit_.reason,
             )  # fmt: skip
-            del self._posts[child.id]
-            return Stop(Shutdown(f"too many restarts, the last one of {child.id!r}: {post.last_exit}"))
-        elif verdict is Verdict.RESTART:
-            post.restarting = True
-            post.restarts += 1
-            try:
-                await self._fill(post)
-            except (StartFailed, NameTaken) as error:
-                post.last_exit = error.reason if isinstance(error, StartFailed) else post.last_exit
-                logger.error("%r could not restart %r: %s", self.actor_ref, child.id, error)
-                self.actor_ref.tell(_TryAgain(child.id))
+            return False
+        return True
+
+    # --- carrying out ---
+
+    def _happens(self, event: Event) -> Any:
+        """Tell the tree, and do what it says. Returns the answer to whoever asked; or, as soon as something takes time, that."""
+        decide, clock = self._tree.decide, self.system.loop.time
+        while True:
+            action = decide(event, clock())
+            if isinstance(event, Started) and event.again:
+                self._tell_of(event.place)
+            if isinstance(action, Start):
+                outcome = self._start(action)
+                if isinstance(outcome, _Slow):
+                    return outcome
+                event = outcome
+            elif action is None:
+                return None
+            elif isinstance(action, StopOne):
+                return _Slow(self._stop_one(action.place))
+            elif isinstance(action, StopAll):
+                return _Slow(self._stop_all(action.places))
             else:
-                logger.warning("%s restarted %r", self.name or type(self).__name__, child.id)
-                self._tell_hooks(post)
+                return self._conclude(action)
+
+    async def _see_through(self, step: Any) -> Any:
+        """Wait for what takes time, and go on until nothing does."""
+        while isinstance(step, _Slow):
+            step = self._happens(await step)
+        return step
+
+    def _start(self, start: Start) -> Outcome | _Slow:
+        child = start.place.child
+        try:
+            started: Any = self.system.start_child(
+                self._cell, child.cls, child.args, dict(child.kwargs), child.name, child.start_timeout
+            )
+        except (StartFailed, NameTaken) as error:
+            return self._not_started(start.place, error)
+        if isinstance(started, CoroutineType):
+            return _Slow(self._start_slowly(start, _Slow(started)))
+        return Started(start.place, started, start.again)
+
+    async def _start_slowly(self, start: Start, starting: _Slow) -> Outcome:
+        try:
+            return Started(start.place, await starting, start.again)
+        except (StartFailed, NameTaken) as error:
+            return self._not_started(start.place, error)
+
+    def _not_started(self, place: Place, error: StartFailed | NameTaken) -> NotStarted | Ignored:
+        if isinstance(error.__cause__, Ignore):
+            logger.info("%r goes on without %r: %s", self.actor_ref, place.id, error.__cause__)
+            return Ignored(place)
+        return NotStarted(place, error, error.reason if isinstance(error, StartFailed) else Failure.of(error))
+
+    async def _stop_one(self, place: Place) -> Stopped:
+        (reason,) = await end((place,), self._cell)
+        return Stopped(place, reason)
+
+    async def _stop_all(self, places: tuple[Place, ...]) -> AllStopped:
+        return AllStopped(places, await end(places, self._cell))
+
+    def _tell_of(self, place: Place) -> None:
+        """Say that a child was started again: to whoever listens, and to whoever asks for `info` of it."""
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("%s restarted %r", self.name or type(self).__name__, place.id)
+        place.handle.tied().restarts = place.restarts
+        hooks = self.system.hooks
+        if hooks.wants(Restarted):
+            hooks.emit(Restarted(place.handle, self._cell, place.id, place.last_exit, place.restarts))
+
+    def _conclude(self, action: LastAction) -> Any:
+        match action:
+            case Answer(value):
+                return value
+            case Refuse(why):
+                raise Refused(why)
+            case Retry():
+                self._retry(action)
+            case GiveUp(place, reason):
+                intensity = self._tree.intensity
+                logger.error(
+                    "%r gives up: more than %s restarts in %s s, the last one of %r (%s)",
+                    self.actor_ref, intensity.limit, intensity.period, place.id, place.last_exit,
+                )  # fmt: skip
+                self._emit(GaveUp, place)
+                return Stop(reason)
+            case ShutDown(place, reason):
+                logger.info("%r ends: %s", self.actor_ref, reason)
+                return Stop(reason)
+            case Hold(place):
+                logger.error(
+                    "%r holds %r down after %s attempts to restart it (%s)",
+                    self.actor_ref, place.id, place.restarts, place.last_exit,
+                )  # fmt: skip
+                self._emit(HeldDown, place, place.restarts)
+            case LeaveDown(place):
+                logger.warning(
+                    "%r does not restart the supervisor %r, which gave up: it is transient, and %r is no abnormal end",
+                    self.actor_ref, place.id, str(place.last_exit),
+                )  # fmt: skip
+                self._emit(LeftDown, place)
+            case Abort(error):
+                raise error
         return None
 
-    # --- starting and ending one ---
-
-    async def _fill(self, post: _Post) -> ActorRef[Any]:
-        child = post.child
-        ref: ActorRef[Any] = await self.system.spawn_child(
-            self._cell, child.cls, child.args, dict(child.kwargs), child.name, child.start_timeout
-        )
-        post.ref = ref
-        post.restarting = False
-        self._filled[ref] = post
-        return ref
-
-    def _tell_hooks(self, post: _Post) -> None:
-        """Say that a child was started again: to whoever listens, and to whoever asks for `info` of it."""
-        if isinstance(post.ref, Cell):
-            post.ref.tied().restarts = post.restarts
-            if self.system.hooks.wants(Restarted):
-                restarted = Restarted(post.ref, self.actor_ref, post.child.id, post.last_exit, post.restarts)
-                self.system.hooks.emit(restarted)
-
-    async def _end(self, post: _Post) -> None:
-        """End one child by its shutdown spec, watched by a monitor: one that unlinks cannot hang its supervisor."""
-        ref, post.ref, post.restarting = post.ref, None, False
-        if ref is None:
+    def _retry(self, retry: Retry) -> None:
+        place = retry.place
+        again = Due(place.id, retry.attempt)
+        if place.backoff is None:
+            logger.error("%r could not restart %r: %s", self.actor_ref, place.id, place.last_exit)
+            self.actor_ref.tell(again)
             return
-        del self._filled[ref]
-        patience = post.child.patience
-        if patience == "brutal_kill":
-            ref.kill()
-            post.last_exit = await ref.ended()
-            return
-        ref._exit(self._cell, Shutdown())
-        try:
-            post.last_exit = await ref.ended(None if patience == "infinity" else float(patience))
-        except TimeoutError:
-            logger.error("%r did not end within its shutdown time of %s s: killed", ref, patience)
-            ref.kill()
-            post.last_exit = Killed()
-            await ref.ended()
+        wait = place.backoff.delay(place.failures, self.system.world.random.random())
+        logger.info("%r restarts %r in %.3g s (%s)", self.actor_ref, place.id, wait, place.last_exit)
+        self.send_after(wait, again)
 
-    async def _end_all(self) -> None:
-        for post in reversed(tuple(self._posts.values())):
-            await self._end(post)
+    def _emit(self, event: type[Any], place: Place, *more: Any) -> None:
+        hooks = self.system.hooks
+        if hooks.wants(event):
+            hooks.emit(event(self.actor_ref, place.id, place.last_exit, *more))
 
-    # --- requests ---
 
-    async def _add(self, child: Child) -> ActorRef[Any]:
-        if not isinstance(child, Child):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise Refused(f"StartChild takes a Child(...), not {child!r}")
-        known = self._posts.get(child.id)
-        if known is not None:
-            raise Refused(f"the child {child.id!r} exists already and is {known.state}")
-        post = self._posts[child.id] = _Post(child)
-        try:
-            return await self._fill(post)
-        except (StartFailed, NameTaken) as error:
-            del self._posts[child.id]
-            raise Refused(str(error)) from error
+class _Slow:
+    """What takes time, to be awaited. The supervisor may end before it comes to that: then it is closed, as if never meant."""
 
-    async def _terminate(self, post: _Post) -> None:
-        await self._end(post)
-        if post.child.restart == "temporary":
-            self._posts.pop(post.child.id, None)
+    __slots__ = ("_coroutine",)
 
-    async def _start_stopped(self, post: _Post) -> ActorRef[Any]:
-        try:
-            return await self._fill(self._stopped(post))
-        except (StartFailed, NameTaken) as error:
-            raise Refused(str(error)) from error
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
 
-    def _post(self, child: str) -> _Post:
-        post = self._posts.get(child) if isinstance(child, str) else None  # it may come from anywhere
-        if post is None:
-            raise Refused(f"no child {child!r}; there are: {', '.join(map(repr, self._posts)) or 'none'}")
-        return post
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._coroutine.__await__()
 
-    def _stopped(self, post: _Post) -> _Post:
-        if post.state != "stopped":
-            raise Refused(f"the child {post.child.id!r} is {post.state}")
-        return post
-
-    def _info(self, post: _Post) -> ChildInfo:
-        child = post.child
-        return ChildInfo(
-            child.id, child.cls.__name__, post.state, child.restart, post.restarts, post.ref, post.last_exit
-        )
+    def __del__(self) -> None:
+        self._coroutine.close()

@@ -632,7 +632,7 @@ async def test_the_names_of_workers_are_those_of_their_spec_or_their_router_or_i
         ({"by": None}, "round_robin, least_busy, broadcast"),
         ({"worker": Worker}, "is a Child"),
         ({"worker": Child(Worker, restart="transient")}, "permanent, not transient"),
-        ({"intensity": -1}, "restart intensity"),
+        ({"intensity": -1}, "intensity"),
     ],
 )
 async def test_a_router_that_cannot_be_meant_does_not_start(options: dict[str, Any], why: str) -> None:

@@ -1,18 +1,28 @@
-"""What a supervisor decides, for any history of ends."""
+"""Declaring supervision: what cannot be meant is refused where it is declared, and the field is named."""
 
+import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.actors import Actor, ExitReason, Failure, Killed, NoConnection, NoProc, Normal, Shutdown
-from understudy.supervisors import Child, Intensity, Verdict, decide
-from understudy.supervisors.spec import Restart, attempt
+from understudy.supervisors import (
+    Backoff,
+    Child,
+    DynamicSupervisor,
+    OsProcess,
+    PartitionedSupervisor,
+    Router,
+    Supervisor,
+)
+from understudy.supervisors.intensity import Intensity
+from understudy.supervisors.policy import Policy
+from understudy.supervisors.spec import WORKER_SHUTDOWN, Restart
 
 REASONS: list[ExitReason] = [Normal(), Shutdown(), Shutdown("x"), Killed(), Failure("E", "m"), NoProc(), NoConnection()]
 reasons = st.sampled_from(REASONS)
-restarts: st.SearchStrategy[Restart] = st.sampled_from(["permanent", "transient", "temporary"])
 gaps = st.lists(st.floats(0, 20, allow_nan=False), max_size=40)
 
 
@@ -20,79 +30,34 @@ class Nobody(Actor):
     pass
 
 
-def times(of: list[float]) -> list[float]:
-    now, result = 0.0, []
-    for gap in of:
-        now += gap
-        result.append(now)
-    return result
-
-
-@given(reasons, st.floats(0, 1e6))
-def test_a_temporary_child_is_never_restarted_and_never_counted(reason: ExitReason, now: float) -> None:
-    intensity = Intensity(0, 1.0)
-    assert decide("temporary", reason, intensity, now) == (Verdict.FORGET, intensity)
-
-
-@given(reasons, st.floats(0, 1e6))
-def test_a_transient_child_is_restarted_only_after_an_abnormal_end(reason: ExitReason, now: float) -> None:
-    verdict, after = decide("transient", reason, Intensity(1, 1.0), now)
-    if isinstance(reason, Normal | Shutdown):
-        assert (verdict, after.restarts) == (Verdict.KEEP, ())
-    else:
-        assert (verdict, after.restarts) == (Verdict.RESTART, (now,))
-
-
-@given(reasons, st.floats(0, 1e6))
-def test_a_permanent_child_is_always_restarted(reason: ExitReason, now: float) -> None:
-    assert decide("permanent", reason, Intensity(1, 1.0), now)[0] is Verdict.RESTART
-
-
-@given(gaps, st.integers(0, 5), st.floats(0.1, 10))
-def test_it_gives_up_exactly_when_more_than_the_limit_fell_into_one_period(
-    of: list[float], limit: int, period: float
-) -> None:
-    intensity = Intensity(limit, period)
-    history: list[float] = []
-    for now in times(of):
-        history.append(now)
-        verdict, intensity = attempt(intensity, now)
-        within = sum(1 for at in history if now - at <= period)
-        assert (verdict is Verdict.GIVE_UP) == (within > limit)
-        if verdict is Verdict.GIVE_UP:
-            return
-
-
-@given(gaps, st.integers(0, 5), st.floats(0.1, 10))
-def test_it_remembers_no_more_than_the_window(of: list[float], limit: int, period: float) -> None:
-    intensity = Intensity(limit, period)
-    for now in times(of):
-        intensity = intensity.after(now)
-        assert all(now - at <= period for at in intensity.restarts)
-
-
-@given(restarts, reasons, st.integers(0, 3), st.floats(0, 100))
-def test_deciding_changes_nothing_but_its_result(restart: Restart, reason: ExitReason, limit: int, now: float) -> None:
-    before = Intensity(limit, 5.0, (0.0,))
-    assert decide(restart, reason, before, now) == decide(restart, reason, before, now)
-    assert before == Intensity(limit, 5.0, (0.0,))
-
-
-def test_zero_intensity_gives_up_at_the_first_end() -> None:
-    assert decide("permanent", Killed(), Intensity(0, 5.0), 0.0)[0] is Verdict.GIVE_UP
-
-
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"cls": int}, "Child.cls"),
-        ({"restart": "sometimes"}, "Child.restart"),
-        ({"args": [1]}, "Child.args"),
-        ({"shutdown": "soon"}, "Child.shutdown"),
-        ({"shutdown": -1.0}, "Child.shutdown"),
-        ({"start_timeout": 0.0}, "Child.start_timeout"),
+        ({"cls": int}, "Child.cls is a subclass of Actor"),
+        ({"cls": Nobody()}, "Child.cls is a subclass of Actor"),
+        ({"args": [1]}, "Child.args is a tuple"),
+        ({"args": "abc"}, "Child.args is a tuple"),
+        ({"kwargs": 5}, "Child.kwargs maps names"),
+        ({"kwargs": {1: 2}}, "Child.kwargs maps names"),
         ({"name": ""}, "name"),
         ({"name": "x" * 256}, "name"),
+        ({"name": 5}, "name"),
+        ({"id": 5}, "Child.id is a text"),
+        ({"restart": "sometimes"}, "Child.restart is one of permanent, transient, temporary, not 'sometimes'"),
+        ({"restart": ["permanent"]}, "Child.restart"),
+        ({"shutdown": "soon"}, "Child.shutdown is a number of seconds from 0 up, 'brutal_kill' or 'infinity'"),
+        ({"shutdown": -1.0}, "Child.shutdown"),
+        ({"shutdown": math.nan}, "Child.shutdown"),
+        ({"shutdown": math.inf}, "Child.shutdown"),
+        ({"shutdown": True}, "Child.shutdown"),
+        ({"start_timeout": 0.0}, "Child.start_timeout is a number of seconds above 0"),
+        ({"start_timeout": "x"}, "Child.start_timeout"),
+        ({"start_timeout": math.nan}, "Child.start_timeout"),
+        ({"start_timeout": True}, "Child.start_timeout"),
+        ({"start_timeout": None}, "Child.start_timeout"),
+        ({"significant": 1, "restart": "transient"}, "Child.significant is True or False"),
+        ({"significant": True}, "Child.significant is for transient and temporary children"),
+        ({"backoff": 1.0}, "Child.backoff is a Backoff"),
     ],
 )
 def test_a_spec_that_cannot_be_meant_is_refused_when_declared(wrong: dict[str, Any], says: str) -> None:
@@ -100,13 +65,140 @@ def test_a_spec_that_cannot_be_meant_is_refused_when_declared(wrong: dict[str, A
         Child(**{"cls": Nobody, **wrong})
 
 
-@pytest.mark.parametrize(("limit", "period"), [(-1, 5.0), (1, 0.0), (1, -1.0)])
-def test_an_intensity_that_cannot_be_meant_is_refused(limit: int, period: float) -> None:
-    with pytest.raises(ValueError, match="restart intensity"):
-        Intensity(limit, period)
+WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
+    ({"strategy": "one_for_luck"}, "Supervisor.strategy is one of one_for_one, one_for_all, rest_for_one"),
+    ({"strategy": None}, "Supervisor.strategy"),
+    ({"intensity": "x"}, "Supervisor.intensity is a whole number from 0 up, not 'x'"),
+    ({"intensity": True}, "Supervisor.intensity"),
+    ({"intensity": -1}, "Supervisor.intensity"),
+    ({"intensity": 1.5}, "Supervisor.intensity"),
+    ({"period": 0.0}, "Supervisor.period is a number of seconds above 0"),
+    ({"period": -1}, "Supervisor.period"),
+    ({"period": math.nan}, "Supervisor.period"),
+    ({"period": "5"}, "Supervisor.period"),
+    ({"period": True}, "Supervisor.period"),
+    ({"auto_shutdown": "sometimes"}, "Supervisor.auto_shutdown is one of never, any_significant, all_significant"),
+    ({"auto_shutdown": True}, "Supervisor.auto_shutdown"),
+    ({"max_children": -1}, "Supervisor.max_children"),
+    ({"max_children": "many"}, "Supervisor.max_children"),
+    ({"degraded": "yes"}, "Supervisor.degraded is True or False"),
+    ({"degraded": True, "strategy": "one_for_all"}, "Supervisor.degraded goes with one_for_one"),
+    ({"backoff": 1.0}, "Supervisor.backoff is a Backoff"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "says"), WRONG_FIELDS)
+def test_a_supervisor_that_cannot_be_meant_is_refused_where_its_class_is_declared(
+    wrong: dict[str, Any], says: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=says):
+        type("Odd", (Supervisor,), wrong)
+    with pytest.raises((TypeError, ValueError), match=says):
+        Policy(**wrong)
+
+
+def test_a_dynamic_supervisor_has_no_order_and_a_template_that_fits_it() -> None:
+    with pytest.raises(ValueError, match=r"DynamicSupervisor.strategy is one_for_one"):
+        type("Odd", (DynamicSupervisor,), {"strategy": "one_for_all"})
+    with pytest.raises(TypeError, match=r"Odd.template is a Child"):
+        type("Odd", (DynamicSupervisor,), {"template": Nobody})
+    with pytest.raises(ValueError, match=r"Child.significant of 'Nobody'"):
+        type("Odd", (DynamicSupervisor,), {"template": Child(Nobody, restart="transient", significant=True)})
+
+
+@pytest.mark.parametrize(
+    ("children", "says"),
+    [
+        (None, r"returns a list of Child\(...\), not None"),
+        (5, r"returns a list of Child\(...\), not 5"),
+        ([Nobody], "returns a list of Child"),
+        ("abc", "returns a list of Child"),
+        ([Child(Nobody), Child(Nobody)], "two children have the id 'Nobody': give one another id"),
+        ([Child(Nobody, restart="temporary", significant=True)], "Child.significant of 'Nobody' means nothing"),
+        ([Child(Nobody, id=one) for one in "abc"], "Supervisor.max_children is 2, and there are 3"),
+    ],
+)
+def test_a_list_of_children_that_cannot_be_meant_is_refused(children: Any, says: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=says):
+        Policy(max_children=2).check_all(children, "Zoo.children() returns a list of")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"first": 0.0}, "Backoff.first"),
+        ({"first": "1"}, "Backoff.first"),
+        ({"most": 0.05}, "Backoff.most is no less than Backoff.first"),
+        ({"most": math.inf}, "Backoff.most"),
+        ({"factor": 0.5}, "Backoff.factor"),
+        ({"factor": math.nan}, "Backoff.factor"),
+        ({"factor": "2"}, "Backoff.factor"),
+        ({"jitter": 1.5}, "Backoff.jitter"),
+        ({"jitter": True}, "Backoff.jitter"),
+        ({"healthy": -1.0}, "Backoff.healthy"),
+    ],
+)
+def test_a_backoff_that_cannot_be_meant_is_refused(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=says):
+        Backoff(**wrong)
 
 
 def test_a_childs_id_is_its_name_or_its_class() -> None:
     assert Child(Nobody).id == "Nobody"
     assert Child(Nobody, name="n").id == "n"
     assert Child(Nobody, name="n", id="i").id == "i"
+
+
+@pytest.mark.parametrize("cls", [Supervisor, DynamicSupervisor, PartitionedSupervisor, Router])
+def test_what_has_children_of_its_own_has_as_long_as_it_takes(cls: Any) -> None:
+    assert (Child(cls).kind, Child(cls).patience) == ("supervisor", "infinity")
+    assert Child(cls, shutdown=1.0).patience == 1.0
+
+
+@pytest.mark.parametrize("cls", [Nobody, OsProcess])
+def test_a_worker_has_five_seconds(cls: Any) -> None:
+    assert (Child(cls).kind, Child(cls).patience) == ("worker", WORKER_SHUTDOWN)
+
+
+@settings(deadline=None)
+@given(reasons)
+def test_who_comes_back_depends_on_the_type_and_the_end(reason: ExitReason) -> None:
+    normal = isinstance(reason, Normal | Shutdown)
+    expected: dict[Restart, bool] = {"permanent": True, "transient": not normal, "temporary": False}
+    assert {restart: Child(Nobody, restart=restart).comes_back(reason) for restart in expected} == expected
+
+
+@settings(deadline=None)
+@given(gaps, st.integers(0, 5), st.floats(0.1, 10))
+def test_it_gives_up_exactly_when_more_than_the_limit_fell_into_one_period(
+    of: list[float], limit: int, period: float
+) -> None:
+    intensity = Intensity(limit, period)
+    now, history = 0.0, list[float]()
+    for gap in of:
+        now += gap
+        history.append(now)
+        assert intensity.add(now) == (sum(1 for at in history if now - at <= period) > limit)
+        assert all(now - at <= period for at in intensity.restarts), "it remembers no more than the window"
+
+
+def test_both_ends_of_the_window_count() -> None:
+    intensity = Intensity(1, 5.0)
+    assert not intensity.add(0.0)
+    assert intensity.add(5.0)
+    intensity = Intensity(1, 5.0)
+    assert not intensity.add(0.0)
+    assert not intensity.add(5.000001)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 10_000), st.floats(0, 1), st.floats(0, 1), st.floats(1, 10))
+def test_a_backoff_grows_to_its_most_and_chance_moves_it_by_its_jitter_at_most(
+    attempt: int, chance: float, jitter: float, factor: float
+) -> None:
+    backoff = Backoff(first=0.1, most=30.0, factor=factor, jitter=jitter)
+    steady = Backoff(first=0.1, most=30.0, factor=factor, jitter=0.0)
+    wait = steady.delay(attempt, chance)
+    assert wait == pytest.approx(min(30.0, 0.1 * math.exp(min(100.0, (attempt - 1) * math.log(factor)))))
+    assert wait * (1 - jitter) <= backoff.delay(attempt, chance) * (1 + 1e-9)
+    assert backoff.delay(attempt, chance) <= wait * (1 + jitter) * (1 + 1e-9)

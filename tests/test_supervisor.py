@@ -25,6 +25,7 @@ from understudy.supervisors import (
     ChildInfo,
     DeleteChild,
     RestartChild,
+    StartAnother,
     StartChild,
     Supervisor,
     TerminateChild,
@@ -317,6 +318,8 @@ async def test_terminating_a_child_that_is_being_restarted_cancels_that() -> Non
     [
         StartChild("no spec"),  # type: ignore[arg-type]
         TerminateChild([1]),  # type: ignore[arg-type]
+        TerminateChild(([1],)),  # type: ignore[arg-type]
+        StartAnother(),
         RestartChild({}),  # type: ignore[arg-type]
         DeleteChild(None),  # type: ignore[arg-type]
         StartChild(Child(Player, args=([], "p", [1]))),
@@ -333,7 +336,12 @@ async def test_a_request_that_cannot_be_met_is_refused_and_the_supervisor_lives(
 
 @pytest.mark.parametrize(
     ("children", "says"),
-    [([Child(Echo), Child(Echo)], "two children"), (["Echo"], r"returns a list of Child"), ([Echo], "of Child")],
+    [
+        ([Child(Echo), Child(Echo)], "two children"),
+        (["Echo"], "takes a list of Child"),
+        ([Echo], "of Child"),
+        (5, "of Child"),
+    ],
 )
 async def test_declarations_that_cannot_be_meant_fail_the_start_with_the_remedy(children: Any, says: str) -> None:
     async with ActorSystem() as system:
@@ -341,13 +349,15 @@ async def test_declarations_that_cannot_be_meant_fail_the_start_with_the_remedy(
             await system.spawn(Supervisor, children)
 
 
-async def test_an_unknown_strategy_fails_the_start() -> None:
-    class Odd(Supervisor):
-        strategy = "one_for_luck"
+async def test_an_unknown_strategy_is_refused_where_it_is_declared() -> None:
+    with pytest.raises(ValueError, match=r"Supervisor.strategy is one of .*, not 'one_for_luck'"):
+
+        class Odd(Supervisor):
+            strategy = "one_for_luck"  # type: ignore[assignment]
 
     async with ActorSystem() as system:
-        with pytest.raises(StartFailed, match="one_for_luck"):
-            await system.spawn(Odd)
+        with pytest.raises(StartFailed, match=r"Supervisor.strategy is one of .*, not 'one_for_luck'"):
+            await system.spawn(Supervisor, [], strategy="one_for_luck")
 
 
 async def test_a_stranger_that_links_itself_to_a_supervisor_does_it_no_harm() -> None:

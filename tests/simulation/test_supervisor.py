@@ -227,3 +227,46 @@ async def test_a_terminated_child_stays_down_until_it_is_asked_for_again(simulat
     supervisor.stop()
     await supervisor.ended()
     assert not any(ref.is_alive() for ref in lives)
+
+
+@pytest.mark.seeds(SEEDS)
+async def test_in_a_group_nobody_is_started_beside_one_that_comes_after_it(simulation: Simulation) -> None:
+    """Whoever dies when, also while the group is being ended or started, and though starts fail."""
+    random, system = simulation.random, simulation.system("groups")
+    strategy = random.choice(("one_for_all", "rest_for_one"))
+    lives: dict[str, ActorRef[Any]] = {}
+    first = True
+
+    class Member(Actor):
+        async def on_start(self) -> None:
+            assert self.name is not None
+            await asyncio.sleep(random.choice((0.0, 0.01)))
+            if not first and random.random() < 0.2:
+                raise Crash
+            later = NAMES[NAMES.index(self.name) :]
+            assert not [name for name in later if name in lives and lives[name].is_alive()]
+            earlier = NAMES[: NAMES.index(self.name)]
+            assert all(name in lives for name in earlier), "those before it have been started"
+            lives[self.name] = self.actor_ref
+
+        def on_receive(self, message: Any) -> Any:
+            return echo(self, message)
+
+        async def on_stop(self, reason: ExitReason) -> None:
+            await asyncio.sleep(random.choice((0.0, 0.01)))
+
+    supervisor = await system.spawn(
+        Supervisor, [Child(Member, name=name) for name in NAMES], strategy=strategy, intensity=1000, period=100.0
+    )
+    first = False
+    for _ in range(8):
+        ref = lives[random.choice(NAMES)]
+        random.choice((ref.kill, ref.stop, lambda r=ref: r.tell(Crash())))()
+        await asyncio.sleep(random.choice((0.0, 0.001, 0.005, 0.02)))
+    await asyncio.sleep(10)
+    infos = await supervisor.call(WhichChildren())
+    assert [(info.id, info.ref, info.state) for info in infos] == [(name, lives[name], "running") for name in NAMES]
+    assert all(ref.is_alive() for ref in lives.values())
+    supervisor.stop()
+    await supervisor.ended()
+    assert not any(ref.is_alive() for ref in lives.values())

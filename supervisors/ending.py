@@ -1,0 +1,61 @@
+"""How a supervisor ends its children: each by its shutdown spec, watched by a monitor, so that none can hang it.
+
+    seconds          exit(Shutdown()) ── time is up ──> kill()
+    "infinity"       exit(Shutdown())
+    "brutal_kill"    kill()
+
+A link would not do: a child may have undone it. After a kill the family of the child is waited for as well: whoever is
+started next finds their names free.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from understudy.actors import Cell, ExitReason, Shutdown
+from understudy.supervisors.place import Place
+
+logger = logging.getLogger("understudy.supervisors")
+
+
+async def end(places: Sequence[Place], supervisor: Cell[Any]) -> tuple[ExitReason, ...]:
+    """End the children of these places, all at once, and wait for them. Returns how they ended, in the same order."""
+    clock = supervisor.scheduler.loop.time
+    begun = clock()
+    for place in places:
+        if place.child.patience == "brutal_kill":
+            place.handle.kill()
+        else:
+            place.handle._exit(supervisor, Shutdown())
+    # While one is waited for, the others end as well: in order of their times, each is killed when its own is up.
+    for place in sorted(places, key=_seconds) if len(places) > 1 else places:
+        ref, patience = place.handle, place.child.patience
+        if patience == "brutal_kill":
+            await _last_of(ref)
+        elif patience == "infinity":
+            await ref.ended()
+        else:
+            try:
+                await ref.ended(max(0.0, begun + float(patience) - clock()))
+            except TimeoutError:
+                logger.error("%r did not end within its shutdown time of %s s: killed", ref, patience)
+                ref.kill()
+                await _last_of(ref)
+    return tuple([await place.handle.ended() for place in places])
+
+
+async def _last_of(killed: Cell[Any]) -> None:
+    """Wait until nobody of its family is left: a kill is over for the world before its children have ended."""
+    await killed.ended()
+    while killed.bonds is not None and killed.bonds.children:
+        child = next(reversed(killed.bonds.children))
+        await child.ended()
+        await _last_of(child)
+
+
+def _seconds(place: Place) -> float:
+    patience = place.child.patience
+    return {"brutal_kill": 0.0, "infinity": math.inf}[patience] if isinstance(patience, str) else patience
