@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is missing. On Debian: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --group dev --editable ".[fast]"
+	$(BIN)/python -m pip install --quiet --group dev --editable ".[fast,reload]"
 	@touch $(STAMP)
 
 demo: $(STAMP)
@@ -27,11 +27,12 @@ demo: $(STAMP)
 
 # What tests drive and Python packages do not bring: installed where that is possible, else its tests are skipped and say so.
 parts:
-	@command -v chromium >/dev/null || if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-		echo "installing chromium for the browser tests"; \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	@missing=; command -v chromium >/dev/null || missing=" chromium"; command -v erlc >/dev/null || missing="$$missing erlang-base"; \
+	if [ -z "$$missing" ]; then :; elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		echo "installing$$missing for the tests that need it"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	else \
-		echo "chromium is not here and cannot be installed by this user: the browser tests will be skipped"; \
+		echo "not here, and not to be installed by this user:$$missing; the tests that need it will be skipped"; \
 	fi
 
 test: $(STAMP) parts
