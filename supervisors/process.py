@@ -6,8 +6,8 @@
     kill()     SIGKILL
 
 The child gets a pipe as standard input. End of file on it means that its parent is gone, however it went: a program
-that heeds it (as our nodes and workers do) never outlives its parent. What the child itself started in its session and
-left behind is killed with it, so that its successor finds ports and files free.
+that heeds it (as our nodes and workers do) ends in order. One that does not is ended by its guard (see guard.py). What the
+child itself started in its session and left behind is killed with it, so that its successor finds ports and files free.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from understudy.actors import Actor, ExitReason, Failure, Request, Stop, message
+from understudy.supervisors.guard import Guard
 
 logger = logging.getLogger("understudy.supervisors")
 
@@ -142,6 +143,7 @@ class _Program(asyncio.SubprocessProtocol):
         self.pid = 0
         self._closed: asyncio.Future[None] = loop.create_future()
         self._transport: asyncio.SubprocessTransport | None = None
+        self._guard: Guard | None = None
         self._line = b""
         self._ending = False
 
@@ -162,6 +164,12 @@ class _Program(asyncio.SubprocessProtocol):
             self._transport.close()
         else:
             self._signal(signal.SIGKILL)
+            self._unguard()
+
+    def _unguard(self) -> None:
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.dismiss()
 
     def _signal(self, number: signal.Signals) -> None:
         # Not Popen.send_signal: that may reap the process behind the back of asyncio's own child watcher.
@@ -181,6 +189,10 @@ class _Program(asyncio.SubprocessProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.SubprocessTransport, transport)  # what it is, though uvloop's has another base
         self.pid = self._transport.get_pid()
+        try:
+            self._guard = Guard(self.pid)
+        except OSError as error:
+            logger.warning("process %s has no guard, and may outlive us if we are killed: %s", self.pid, error)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         *lines, rest = data.split(b"\n")
@@ -193,6 +205,7 @@ class _Program(asyncio.SubprocessProtocol):
         assert self._transport is not None, "it was connected first"
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)  # what it started and left behind
+        self._unguard()
         self.code = self._transport.get_returncode() or 0
         if not self.exited.done():
             self.exited.set_result(None)

@@ -2,7 +2,7 @@
 
 join the cluster ──> start the root supervisor ──> "ready NAME ADDRESS ..." ──> wait ──> root down, node leaves
                                                                                 │
-                    SIGTERM, SIGINT, end of file from the parent, root gave up ─┘
+              SIGTERM, SIGINT, end of file from the parent, root gave up ┘      a second signal: at once
 """
 
 import asyncio
@@ -10,23 +10,30 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from types import FrameType
+from typing import Any, TypeVar
 
 from understudy.actors import ActorRef
 from understudy.console import say
+from understudy.control import Control
+from understudy.status import complain
 from understudy.transport import Node
 
 logger = logging.getLogger("understudy.app")
 
 STDIN = 0
 
-ORPHAN_GRACE = 2.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+ORPHAN_GRACE = 1.5
 """Seconds that a process whose parent is gone has to end in order; then it just ends. Nobody is left to kill it."""
 
+T = TypeVar("T")
 
-def run(main: Coroutine[Any, Any, int]) -> int:
-    """Run a program's main coroutine to its exit status, on uvloop where that is installed."""
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a program's main coroutine to its end, on uvloop where that is installed."""
     try:
         import uvloop
     except ImportError:
@@ -47,23 +54,21 @@ async def serve(
     that is, with the parent, however that ends. `announce` returns what to say to a person instead. The status is 0
     after a request to stop, also one that comes before everything has started; 1 when the root or the node died.
     """
-    stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     with Requests(stop, supervised=supervised):
         life = asyncio.create_task(_live(node, open_root, ready if supervised or announce is None else announce))
         await asyncio.wait((life, stop), return_when=asyncio.FIRST_COMPLETED)
         if not life.done():
-            logger.info("stopping")
+            logger.info("stopping: %s", stop.result())
             life.cancel()
             await asyncio.wait((life,))
-        if not life.cancelled():
-            return life.result()
-        return stop.result()
+        return 0 if life.cancelled() else life.result()
 
 
 async def _live(
     node: Node, open_root: Callable[[Node], Awaitable[ActorRef[Any]]], announce: Callable[[Node], str]
 ) -> int:
-    async with node:
+    async with node, Control(node.name, node.system):
         root = await open_root(node)
         say(announce(node))
         ends: list[asyncio.Task[Any]] = [asyncio.create_task(root.ended()), asyncio.create_task(node.ended())]
@@ -85,25 +90,48 @@ def ready(node: Node) -> str:
 
 
 class Requests:
-    """Listens for requests to end the process while it is entered: signals, and the parent's end of the pipe."""
+    """Listens for requests to end the process while it is entered: `signals`, and the parent's end of the pipe.
 
-    def __init__(self, stop: asyncio.Future[int], *, supervised: bool) -> None:
+    The first one settles `stop` with what it was; `hurry` is called there and then. A second signal ends the process at
+    once, with status 128 + its number. Python runs signal handlers between two steps of whatever code holds the loop, so
+    neither waits for a handler that never returns.
+    """
+
+    def __init__(
+        self,
+        stop: asyncio.Future[str],
+        *,
+        signals: Sequence[signal.Signals] = SIGNALS,
+        supervised: bool = False,
+        hurry: Callable[[], object] | None = None,
+    ) -> None:
         self._stop = stop
+        self._signals = signals
         self._supervised = supervised
+        self._hurry = hurry
         self._loop = stop.get_loop()
+        self._signalled = False
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._loop.add_signal_handler(number, _settle, self._stop, 0)
+        self._before = {number: signal.signal(number, self._signal) for number in self._signals}
         if self._supervised:
             os.set_blocking(STDIN, False)
             self._loop.add_reader(STDIN, self._parent)
 
     def __exit__(self, *_: object) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._loop.remove_signal_handler(number)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
         if self._supervised:
             self._loop.remove_reader(STDIN)
+
+    def _signal(self, number: int, _: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if self._signalled:
+            complain(f"{name}, the second signal: ended at once")
+            os._exit(128 + number)
+        self._signalled = True
+        self._settle(name)
 
     def _parent(self) -> None:
         try:
@@ -113,7 +141,12 @@ class Requests:
         if not data:
             self._loop.remove_reader(STDIN)
             self._loop.call_later(ORPHAN_GRACE, os._exit, 1)
-            _settle(self._stop, 0)
+            self._settle("its parent is gone")
+
+    def _settle(self, why: str) -> None:
+        if self._hurry is not None:
+            self._hurry()
+        self._loop.call_soon_threadsafe(_settle, self._stop, why)
 
 
 def command(*arguments: str) -> list[str]:
@@ -121,6 +154,6 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "understudy", *arguments]
 
 
-def _settle(stop: asyncio.Future[int], status: int) -> None:
+def _settle(stop: asyncio.Future[str], why: str) -> None:
     if not stop.done():
-        stop.set_result(status)
+        stop.set_result(why)

@@ -1,17 +1,23 @@
-"""The command line: `understudy demo`, `understudy node`. What goes wrong is said in one line that tells what to do."""
+"""The command line: `understudy start`, `tree`, `demo`, `node`. What goes wrong is said in one line that tells what to do."""
 
+import json
+import logging
 import sys
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
 from understudy.actors import StartFailed, UnderstudyError
 from understudy.app import run
+from understudy.application import SHUTDOWN_TIMEOUT, start
 from understudy.console import log_to_console
-from understudy.demo.company import demo
-from understudy.demo.stage import ROLES, node
+from understudy.control import processes
+from understudy.demo import ROLES
+from understudy.reload import reload
+from understudy.tree import draw
 
 STATE = click.option(
     "--state",
@@ -32,6 +38,89 @@ def cli() -> None:
     """Supervised actors, in one process or across machines, live in the browser."""
 
 
+def _target(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    module, _, attribute = value.partition(":")
+    if not module or not attribute or module.endswith(".py") or "/" in module:
+        raise click.BadParameter(f"{value!r} is not MODULE:ATTRIBUTE, such as shop:main for `main` in shop.py")
+    return value
+
+
+@cli.command("start")
+@click.argument("target", metavar="MODULE:ATTRIBUTE", callback=_target)
+@click.option(
+    "--shutdown-timeout",
+    type=click.FloatRange(min=0),
+    default=SHUTDOWN_TIMEOUT,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the tree has to end after SIGTERM or Ctrl-C; what is left is killed.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="What to show of the log, unless the application configures logging itself.",
+)
+@click.option("--reload", "reloading", is_flag=True, help="Start anew when a source file is saved. For development.")
+@click.option(
+    "--reload-dir",
+    "folders",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    multiple=True,
+    default=[Path()],
+    help="Folder of source files to watch with --reload, again for each.  [default: the current one]",
+)
+@click.option(
+    "--reloaded", is_flag=True, hidden=True, help="Started by --reload, which also gets the terminal's Ctrl-C."
+)
+def start_command(
+    target: str, shutdown_timeout: float, log_level: str, reloading: bool, folders: tuple[Path, ...], reloaded: bool
+) -> None:
+    """Run your own application: a Supervisor class, a list of Child(...), or a function that returns either.
+
+    Exit status: 0 ended in order, 2 command line, 3 not found, 4 no tree, 5 did not start, 6 gave up, 7 not ended in time,
+    130 and 143 ended at once by a second signal.
+    """
+    level = logging.getLevelNamesMapping()[log_level.upper()]
+
+    def configure() -> None:
+        if not logging.getLogger().handlers:
+            log_to_console(target.partition(":")[0], level=level, others=level, verbose=True)
+
+    if reloading:
+        log_to_console("reload", level=level)
+        options = ["--shutdown-timeout", str(shutdown_timeout), "--log-level", log_level]
+        _exit(reload([target, *options], folders, shutdown_timeout))
+    sys.exit(start(target, shutdown_timeout=shutdown_timeout, configure=configure, interruptible=not reloaded))
+
+
+@cli.command("tree")
+@click.argument("which", metavar="[NAME|PID]", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON: a list of processes.")
+@click.option("--all", "everything", is_flag=True, help="Do not fold away long rows of children that simply run.")
+def tree_command(which: str | None, as_json: bool, everything: bool) -> None:
+    """Show the live supervision tree of your running applications and nodes on this machine."""
+    try:
+        shown, silent = run(processes())
+    except OSError as error:
+        raise click.ClickException(_sentence(error)) from error
+    if which is not None:
+        shown = [process for process in shown if which in (process["name"], str(process["pid"]))]
+        silent = [pid for pid in silent if which == str(pid)]
+    if as_json:
+        click.echo(json.dumps(shown, indent=2))
+    elif shown:
+        draw(shown, Console(highlight=False), everything=everything)
+    elif not silent:
+        named = "" if which is None else f" called {which}"
+        raise click.ClickException(f"no application of yours{named} is running: `understudy start` runs one")
+    for pid in silent:
+        click.echo(f"process {pid} does not answer: something holds its event loop", err=True)
+    if silent:
+        sys.exit(1)
+
+
 @cli.command("demo")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the page.")
 @click.option("--port", type=click.IntRange(1, 65535), default=4000, show_default=True, help="Port of the page.")
@@ -40,7 +129,9 @@ def cli() -> None:
 @VERBOSE
 def demo_command(host: str, port: int, allow_host: tuple[str, ...], state: Path, verbose: bool) -> None:
     """Start a supervised two-node cluster with a live game and a chat, and print the link to open."""
-    log_to_console("director", verbose=verbose)
+    from understudy.demo.company import demo  # here, since it brings the gateway: every other command starts sooner
+
+    _log("director", verbose)
     _loopback(host)
     _exit(demo(host=host, port=port, allow_host=allow_host, state=_writable(state), verbose=verbose))
 
@@ -67,7 +158,9 @@ def demo_command(host: str, port: int, allow_host: tuple[str, ...], state: Path,
 @VERBOSE
 def node_command(name: str, state: Path, verbose: bool, **options: Any) -> None:
     """Run one node called NAME: an engine that plays games, or a stage that serves the page."""
-    log_to_console(name, verbose=verbose)
+    from understudy.demo.stage import node
+
+    _log(name, verbose)
     _loopback(options["host"])
     _exit(node(name, state=_writable(state), **options))
 
@@ -75,6 +168,10 @@ def node_command(name: str, state: Path, verbose: bool, **options: Any) -> None:
 def main() -> None:
     """Run the command line; never returns."""
     cli()
+
+
+def _log(node: str, verbose: bool) -> None:
+    log_to_console(node, level=logging.DEBUG if verbose else logging.INFO, verbose=verbose)
 
 
 def _exit(program: Any) -> None:

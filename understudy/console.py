@@ -17,7 +17,7 @@ class ConsoleHandler(logging.Handler):
     """Writes records of the `understudy` loggers to standard error."""
 
     def __init__(self, node: str, *, verbose: bool) -> None:
-        super().__init__(logging.DEBUG if verbose else logging.INFO)
+        super().__init__()
         self._node = node
         self._verbose = verbose
         self._console = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -45,14 +45,15 @@ class ConsoleHandler(logging.Handler):
             self.handleError(record)
 
 
-def log_to_console(node: str, *, verbose: bool = False) -> None:
-    """Show what this process's node reports. Other libraries only when something is wrong."""
+def log_to_console(
+    node: str, *, level: int = logging.INFO, others: int = logging.WARNING, verbose: bool = False
+) -> None:
+    """Show what this process's node reports from `level` up, and other libraries from `others` up; `verbose`: with tracebacks."""
     logging.raiseExceptions = False
-    handler = ConsoleHandler(node, verbose=verbose)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("understudy").setLevel(logging.DEBUG if verbose else logging.INFO)
+    root.handlers[:] = [ConsoleHandler(node, verbose=verbose)]
+    root.setLevel(others)
+    logging.getLogger("understudy").setLevel(level)
 
 
 def say(line: str) -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import itertools
+import json
 import os
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -58,6 +60,15 @@ def test_the_nodes_are_children_of_our_own_supervisor(demo: Demo) -> None:
     assert [(child.id, child.state) for child in children] == [("stage", "running"), ("engine-1", "running")]
     below = {int(pid) for pid in demo.family()}
     assert {demo.process_of("stage"), demo.process_of("engine-1")} <= below
+
+
+def test_the_trees_of_the_whole_cluster_are_seen_from_another_terminal(demo: Demo) -> None:
+    seen = subprocess.run([UNDERSTUDY, "tree", "--json"], capture_output=True, text=True, timeout=30, check=True)
+    trees = {process["pid"]: process for process in json.loads(seen.stdout)}
+    stage, engine = demo.process_of("stage"), demo.process_of("engine-1")
+    assert [trees[pid]["name"] for pid in (demo.process.pid, stage, engine)] == ["director", "stage", "engine-1"]
+    [company] = [row for row in trees[demo.process.pid]["children"] if row["id"] == "company"]
+    assert [(row["id"], row["pid"]) for row in company["children"]] == [("stage", stage), ("engine-1", engine)]
 
 
 # --- the same job without a browser ---

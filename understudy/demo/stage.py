@@ -23,8 +23,6 @@ from understudy.runs import run_routes
 from understudy.supervisors import Child, Supervisor
 from understudy.transport import Node
 
-ROLES = ("engine", "stage")
-
 PROGRAMS = ("understudy.examples.arena",)
 """Where the programs that engines of the demonstration run are published."""
 

@@ -1,0 +1,203 @@
+"""A user's own root supervisor as a process: `understudy start shop:main`.
+
+    find shop:main ──> start its children in order ──> "ready" ──> wait ──> end them in reverse ──> exit status
+        │ 3, 4              │ 5                                  │ 6           │ 7
+        └ nothing there,    └ a child did not start              │             └ something did not end in time: killed, named
+          or no tree                                             └ the root gave up, or died
+
+Each phase of the end has its time: the tree `shutdown_timeout`, what was killed then KILL_TIMEOUT, Python itself as much.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import threading  # noqa: TID251 - the last deadline must hold while a handler holds the event loop
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from understudy.actors import ActorDied, ActorRef, ActorSystem, Failure, Info, Killed, NameTaken, StartFailed
+from understudy.app import SIGNALS, Requests, run
+from understudy.console import say
+from understudy.control import Control
+from understudy.status import Status, complain
+from understudy.supervisors import GaveUp, Supervisor
+from understudy.target import Unfit, declared, find
+
+logger = logging.getLogger("understudy.app")
+
+SHUTDOWN_TIMEOUT = 25.0
+"""Seconds that the tree has to end; Kubernetes kills after 30, systemd after 90."""
+
+KILL_TIMEOUT = 2.0
+"""Seconds that what was killed then has to let go, and after that Python itself. Whatever is left ends with the process."""
+
+
+def start(target: str, *, shutdown_timeout: float, configure: Callable[[], None], interruptible: bool = True) -> int:
+    """Run the application until it ends or is told to; returns its exit status. For the main thread of a process.
+
+    `configure` is called once the user's modules are imported. Not `interruptible`: SIGINT is somebody else's affair.
+    """
+    if not interruptible:
+        signal.signal(signal.SIGINT, _nothing)  # not SIG_IGN: that would be inherited
+    try:
+        found = find(target)
+    except Unfit as unfit:
+        return unfit.report()
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    configure()
+    return run(_Application(target, found, shutdown_timeout, SIGNALS if interruptible else (signal.SIGTERM,)).run())
+
+
+def _nothing(*_: object) -> None:
+    """Somebody else gets this signal too."""
+
+
+class _Application:
+    """One life of an application."""
+
+    def __init__(self, target: str, found: object, shutdown_timeout: float, signals: Sequence[signal.Signals]) -> None:
+        self._signals = signals
+        self._target = target
+        self._found = found
+        self._patience = shutdown_timeout
+        self._manager = ServiceManager()
+        self._given_up: ActorRef[Any] | None = None
+
+    async def run(self) -> int:
+        """Start, wait, stop; returns the exit status."""
+        system = ActorSystem(self._target.partition(":")[0])
+        system.hooks.subscribe(GaveUp, self._gave_up)
+        last = LastDeadline(system, self._patience)
+        stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        async with Control(self._target, system, "starting") as control:
+            with Requests(stop, signals=self._signals, hurry=last.begin):
+                status = await self._live(system, stop, control)
+                control.phase = "stopping"
+                self._manager.tell("STOPPING=1")
+                last.begin()
+                ended = await end(system, self._patience)
+        return status or (Status.ENDED if ended else Status.OVERDUE)
+
+    async def _live(self, system: ActorSystem, stop: asyncio.Future[str], control: Control) -> Status:
+        opening = asyncio.create_task(self._open(system))
+        await asyncio.wait((opening, stop), return_when=asyncio.FIRST_COMPLETED)
+        if not opening.done():
+            logger.info("%s: stopping before everything has started", stop.result())
+            opening.cancel()
+            await asyncio.wait((opening,), timeout=self._patience)
+            return Status.ENDED
+        root = opening.result()
+        if isinstance(root, Status):
+            return root
+        control.phase = "running"
+        say(f"ready {self._target} process {os.getpid()}")
+        self._manager.tell("READY=1")
+        ending = asyncio.create_task(root.ended())
+        await asyncio.wait((ending, stop), return_when=asyncio.FIRST_COMPLETED)
+        if not ending.done():
+            ending.cancel()
+            logger.info("%s: stopping, within %s s", stop.result(), self._patience)
+            return Status.ENDED
+        reason = ending.result()
+        if isinstance(reason, Failure | Killed) or root == self._given_up:
+            complain(f"{self._target} ended: {reason}")
+            return Status.GAVE_UP
+        logger.info("%s has finished: %s", self._target, reason)
+        return Status.ENDED
+
+    def _gave_up(self, event: GaveUp) -> None:
+        self._given_up = event.supervisor  # the last one to give up before the root's end is the root, if it did
+
+    async def _open(self, system: ActorSystem) -> ActorRef[Any] | Status:
+        try:
+            tree = await declared(self._target, self._found)
+            if isinstance(tree, type):
+                return await system.spawn(tree)
+            return await system.spawn(Supervisor, tree)
+        except Unfit as unfit:
+            return unfit.report()
+        except (StartFailed, NameTaken) as error:
+            inner: BaseException = error
+            while isinstance(cause := inner.__cause__, StartFailed | NameTaken):
+                inner = cause
+            complain(f"{self._target}: {inner}")
+            return Status.NO_TREE if isinstance(error.__cause__, TypeError | ValueError) else Status.NOT_STARTED
+
+
+async def end(system: ActorSystem, patience: float) -> bool:
+    """Shut the system down, the last started first; after `patience` seconds kill what is left, and name it. False: so it was."""
+    ending = asyncio.ensure_future(system.shutdown(float("inf")))
+    await asyncio.wait((ending,), timeout=patience)
+    if ending.done():
+        return True
+    for actor in culprits(system):
+        complain(f"{actor} did not end within {patience} s: killed")
+    for actor in reversed(system.actors()):
+        actor.kill()
+    await asyncio.wait((ending,), timeout=KILL_TIMEOUT)
+    return False
+
+
+def culprits(system: ActorSystem) -> list[str]:
+    """Who keeps a shutdown waiting: actors at their end, without those that wait for a child's; else who handles a message.
+
+    From any thread.
+    """
+    there = {info.ref: info for actor in system.actors() if (info := _known(system, actor)) is not None}
+    ending = {ref for ref, info in there.items() if info.state == "ending"}
+    last = [ref for ref in ending if ending.isdisjoint(there[ref].children)]
+    return [repr(ref) for ref in last or [ref for ref, info in there.items() if info.handling is not None]]
+
+
+def _known(system: ActorSystem, actor: ActorRef[Any]) -> Info | None:
+    with suppress(ActorDied):
+        return system.info(actor)
+    return None
+
+
+class LastDeadline:
+    """Ends the process when nothing else does: a handler that holds the event loop, or a thread that Python would wait for.
+
+    It has the time of all phases together; by then whatever can end in order has. Its thread stands ready from the start:
+    to start one is nothing to do in a signal handler, which may have interrupted just that.
+    """
+
+    def __init__(self, system: ActorSystem, patience: float) -> None:
+        self._system = system
+        self._after = patience + 2 * KILL_TIMEOUT
+        self._begun = False
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        threading.Thread(target=self._watch, name="last deadline", daemon=True).start()
+
+    def begin(self) -> None:
+        """The process is to end from now on. Only the first time counts."""
+        if not self._begun:
+            self._begun = True
+            self._gate.release()
+
+    def _watch(self) -> None:
+        with self._gate:
+            threading.Event().wait(self._after)
+        threads = [one.name for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()]
+        left = [*culprits(self._system), *(f"thread {name}" for name in threads)]
+        complain(f"{', '.join(left) or 'Python itself'} did not end within {self._after} s: ended with the process")
+        os._exit(Status.OVERDUE)
+
+
+class ServiceManager:
+    """systemd, or whoever else has set NOTIFY_SOCKET: told in one datagram each. Our own child processes do not inherit it."""
+
+    def __init__(self) -> None:
+        self._address = os.environ.pop("NOTIFY_SOCKET", "")
+
+    def tell(self, state: str) -> None:
+        """Send one assignment, such as READY=1. Nobody to tell, or nobody who listens: nothing happens."""
+        if self._address:
+            address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, suppress(OSError):
+                channel.sendto(state.encode(), address)
