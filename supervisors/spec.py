@@ -93,9 +93,11 @@ class Intensity:
 
     def after(self, now: float) -> Intensity:
         """The state after one more attempt at `now`; those that left the window are forgotten."""
-        # Oldest first: a search and a copy, where a supervisor with a high limit may have thousands of them.
-        first = bisect_left(self.restarts, True, key=lambda at: now - at <= self.period)
-        return Intensity(self.limit, self.period, (*self.restarts[first:], now))
+        restarts = self.restarts
+        if restarts and now - restarts[0] > self.period:
+            # Oldest first: a search and a copy, where a supervisor with a high limit may have thousands of them.
+            restarts = restarts[bisect_left(restarts, True, key=lambda at: now - at <= self.period) :]
+        return Intensity(self.limit, self.period, (*restarts, now))
 
     @property
     def exceeded(self) -> bool:

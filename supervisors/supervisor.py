@@ -15,7 +15,7 @@ It uses only what every actor may use: spawn, exit signals, monitors, messages. 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Generator, Sequence
 from typing import Any, ClassVar, Literal
 
 from understudy.actors import (
@@ -111,6 +111,21 @@ class _Post:
         return "restarting" if self.restarting else "stopped"
 
 
+class _Slow:
+    """A start that takes time, to be awaited. If its supervisor ends before it comes to that, it is closed unbegun."""
+
+    __slots__ = ("_starting",)
+
+    def __init__(self, starting: Coroutine[Any, Any, ActorRef[Any]]) -> None:
+        self._starting = starting
+
+    def __await__(self) -> Generator[Any, Any, ActorRef[Any]]:
+        return self._starting.__await__()
+
+    def __del__(self) -> None:
+        self._starting.close()
+
+
 class Supervisor(Actor):
     """Subclass it and override `children()`, or spawn it with a list: `spawn(Supervisor, [Child(...), ...])`.
 
@@ -154,21 +169,26 @@ class Supervisor(Actor):
                 raise ValueError(f"two children of {type(self).__name__} have the id {child.id!r}: give one another id")
             post = self._posts[child.id] = _Post(child)
             try:
-                await self._fill(post)
+                await self._started(post)
             except BaseException:
                 await self._end_all()
                 raise
 
-    async def on_receive(self, message: Any) -> Any:
+    def on_receive(self, message: Any) -> Any:
         match message:
             case Exit(sender, reason):
-                return await self._ended(sender, reason)
+                return self._ended(sender, reason)
             case _TryAgain():
                 post = self._posts.get(message.child)
                 if post is not None and post.restarting:  # not terminated meanwhile
                     verdict, self._intensity = attempt(self._intensity, self.system.loop.time())
-                    return await self._obey(verdict, post)
+                    return self._obey(verdict, post)
                 return None
+            case _:
+                return self._serve(message)
+
+    async def _serve(self, message: Any) -> Any:
+        match message:
             case WhichChildren():
                 return [self._info(post) for post in self._posts.values()]
             case StartChild(child):
@@ -188,7 +208,7 @@ class Supervisor(Actor):
 
     # --- when a child ends ---
 
-    async def _ended(self, sender: ActorRef[Any] | None, reason: ExitReason) -> Any:
+    def _ended(self, sender: ActorRef[Any] | None, reason: ExitReason) -> Any:
         if sender is None or sender not in self._filled:
             return None  # one that was terminated on request, or no child at all
         if sender.is_alive():
@@ -200,9 +220,9 @@ class Supervisor(Actor):
         post.ref = None
         post.last_exit = reason
         verdict, self._intensity = decide(post.child.restart, reason, self._intensity, self.system.loop.time())
-        return await self._obey(verdict, post)
+        return self._obey(verdict, post)
 
-    async def _obey(self, verdict: Verdict, post: _Post) -> Any:
+    def _obey(self, verdict: Verdict, post: _Post) -> Any:
         child = post.child
         if verdict is Verdict.FORGET:
             del self._posts[child.id]
@@ -217,23 +237,46 @@ class Supervisor(Actor):
             post.restarting = True
             post.restarts += 1
             try:
-                await self._fill(post)
+                started = self._start(post)
+                if not isinstance(started, ActorRef):
+                    return self._restart_slowly(post, _Slow(started))
             except (StartFailed, NameTaken) as error:
-                post.last_exit = error.reason if isinstance(error, StartFailed) else post.last_exit
-                logger.error("%r could not restart %r: %s", self.actor_ref, child.id, error)
-                self.actor_ref.tell(_TryAgain(child.id))
+                self._not_restarted(post, error)
             else:
-                logger.warning("%s restarted %r", self.name or type(self).__name__, child.id)
-                self._tell_hooks(post)
+                self._restarted(post, started)
         return None
+
+    async def _restart_slowly(self, post: _Post, starting: _Slow) -> None:
+        try:
+            ref = await starting
+        except (StartFailed, NameTaken) as error:
+            self._not_restarted(post, error)
+        else:
+            self._restarted(post, ref)
+
+    def _not_restarted(self, post: _Post, error: StartFailed | NameTaken) -> None:
+        post.last_exit = error.reason if isinstance(error, StartFailed) else post.last_exit
+        logger.error("%r could not restart %r: %s", self.actor_ref, post.child.id, error)
+        self.actor_ref.tell(_TryAgain(post.child.id))
+
+    def _restarted(self, post: _Post, ref: ActorRef[Any]) -> None:
+        self._fill(post, ref)
+        logger.warning("%s restarted %r", self.name or type(self).__name__, post.child.id)
+        self._tell_hooks(post)
 
     # --- starting and ending one ---
 
-    async def _fill(self, post: _Post) -> ActorRef[Any]:
+    def _start(self, post: _Post) -> ActorRef[Any] | Coroutine[Any, Any, ActorRef[Any]]:
         child = post.child
-        ref: ActorRef[Any] = await self.system.spawn_child(
+        return self.system.start_child(
             self._cell, child.cls, child.args, dict(child.kwargs), child.name, child.start_timeout
         )
+
+    async def _started(self, post: _Post) -> ActorRef[Any]:
+        started = self._start(post)
+        return self._fill(post, started if isinstance(started, ActorRef) else await started)
+
+    def _fill(self, post: _Post, ref: ActorRef[Any]) -> ActorRef[Any]:
         post.ref = ref
         post.restarting = False
         self._filled[ref] = post
@@ -281,7 +324,7 @@ class Supervisor(Actor):
             raise Refused(f"the child {child.id!r} exists already and is {known.state}")
         post = self._posts[child.id] = _Post(child)
         try:
-            return await self._fill(post)
+            return await self._started(post)
         except (StartFailed, NameTaken) as error:
             del self._posts[child.id]
             raise Refused(str(error)) from error
@@ -293,7 +336,7 @@ class Supervisor(Actor):
 
     async def _start_stopped(self, post: _Post) -> ActorRef[Any]:
         try:
-            return await self._fill(self._stopped(post))
+            return await self._started(self._stopped(post))
         except (StartFailed, NameTaken) as error:
             raise Refused(str(error)) from error
 
