@@ -29,6 +29,7 @@ from understudy.actors.groups import Group, Groups, Joined, Left
 from understudy.actors.high_water import HighWater
 from understudy.actors.hooks import Ended, Handled, Hooks, Linked, Restarted, Spawned, Unlinked
 from understudy.actors.info import Info
+from understudy.actors.later import Later
 from understudy.actors.mailbox import Bounded, conflate
 from understudy.actors.members import ActorMemberMixin
 from understudy.actors.message import Request, message, registered_class, registered_name
@@ -39,7 +40,7 @@ from understudy.actors.pykka_ref import PykkaRef
 from understudy.actors.reasons import ExitReason, Failure, Killed, NoConnection, NoProc, Normal, Shutdown
 from understudy.actors.reentrant import reentrant
 from understudy.actors.ref import DEFAULT_TIMEOUT, ActorRef, Watcher
-from understudy.actors.signals import Down, Exit, Later, Stop
+from understudy.actors.signals import Down, Exit, Stop
 from understudy.actors.sketch import hide, sketch
 from understudy.actors.system import ActorSystem
 from understudy.actors.thread import ThreadActor

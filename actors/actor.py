@@ -21,35 +21,30 @@ actor, called or told ("let it crash"); to refuse a request and live on, a handl
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar
 
 import pykka
 
 from understudy.actors.address import urn
 from understudy.actors.answer import Answer
+from understudy.actors.arguments import takes
 from understudy.actors.attributes import public_attributes, replace_attributes
-from understudy.actors.behaviour import become, unbecome
 from understudy.actors.bonds import Monitor
 from understudy.actors.cell import Cell
-from understudy.actors.deadlines import current_request
-from understudy.actors.envelope import Envelope
-from understudy.actors.errors import ActorDied
 from understudy.actors.failure_rule import FailureRule, checked_rule
 from understudy.actors.high_water import HIGH_WATER
 from understudy.actors.inbox import Inbox, Stopped
 from understudy.actors.limits import STASH_LIMIT, checked_hooks, checked_limits
-from understudy.actors.mailbox import OWN, Bounded
-from understudy.actors.mortician import cancel
-from understudy.actors.patience import Patience
+from understudy.actors.mailbox import Bounded
+from understudy.actors.names import checked_name
+from understudy.actors.oneself import Oneself, cell_of
 from understudy.actors.pykka_ref import PykkaCell, PykkaRef
-from understudy.actors.reasons import ExitReason, Killed
+from understudy.actors.reasons import ExitReason
 from understudy.actors.ref import ActorRef, meant
-from understudy.actors.signals import Stop, StopRequest, Unhandled
-from understudy.actors.stash import AHEAD, STASHED, full, put_ahead, room, unstash
-from understudy.actors.timers import SHORTEST, Pace, Timer, duration, pace
+from understudy.actors.signals import Stop
 from understudy.actors.world import World
 
 if TYPE_CHECKING:
@@ -68,11 +63,9 @@ else:
     PykkaActor = pykka.Actor
 
 B = TypeVar("B", bound="Actor")
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
-class Actor(PykkaActor):
+class Actor(Oneself, PykkaActor):
     """The base class of actors that live on the event loop. Start one with `await system.spawn(Class, ...)`."""
 
     __slots__ = ("_cell",)
@@ -101,6 +94,9 @@ class Actor(PykkaActor):
     asynchronous: ClassVar[bool] = False
     """Whether `on_receive` is an `async def`. Set by the framework."""
 
+    starts_at_once: ClassVar[bool] = True
+    """Whether a start takes no time: `on_start` is plain, and runs where the actor is spawned. Set by the framework."""
+
     _stop_wants_reason: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -109,10 +105,18 @@ class Actor(PykkaActor):
         checked_limits(cls)
         checked_hooks(cls)
         cls.asynchronous = inspect.iscoroutinefunction(cls.on_receive)
-        cls._stop_wants_reason = len(inspect.signature(cls.on_stop).parameters) > 1
+        cls.starts_at_once = cls._run_on_start is Actor._run_on_start and not inspect.iscoroutinefunction(cls.on_start)
+        cls._stop_wants_reason = takes(cls.on_stop, 2)
 
-    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        """Nothing to set up: Pykka's own fields would cost 1.6 kB and 5 us an actor, and are made when asked for."""
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing to set up: Pykka's own fields would cost 1.6 kB and 5 us an actor, and are made when asked for.
+
+        TypeError for what was given to start a class that overrides none of this: nobody would ever see it.
+        """
+        if (args or kwargs) and type(self).__init__ is Actor.__init__ and hasattr(self, "_cell"):
+            kind = type(self).__name__
+            given = f"{len(args)} by position and {', '.join(kwargs) or 'none'} by name"
+            raise TypeError(f"{kind} has no __init__ of its own and takes no arguments; it was given {given}")
 
     # --- hooks, to override ---
 
@@ -153,7 +157,7 @@ class Actor(PykkaActor):
         try:
             return self._cell
         except AttributeError:
-            raise RuntimeError(f"this {type(self).__name__} was made, not started: nobody can refer to it") from None
+            return cell_of(self)  # which says what is wrong
 
     @property
     def actor_urn(self) -> str:
@@ -166,22 +170,22 @@ class Actor(PykkaActor):
     @property
     def actor_inbox(self) -> Inbox:
         """Pykka's inbox, as far as one may look into it."""
-        return self._cell.actor_inbox
+        return cell_of(self).actor_inbox
 
     @property
     def actor_stopped(self) -> Stopped:
         """Pykka's flag: whether this actor has ended."""
-        return self._cell.actor_stopped
+        return cell_of(self).actor_stopped
 
     @property
     def system(self) -> ActorSystem:
         """The system this actor lives in."""
-        return self._cell.system
+        return cell_of(self).system
 
     @property
     def name(self) -> str | None:
         """The registered name."""
-        return self._cell.name
+        return cell_of(self).name
 
     def __str__(self) -> str:
         return str(self._cell) if hasattr(self, "_cell") else f"{type(self).__name__} ({self.actor_urn})"
@@ -239,8 +243,13 @@ class Actor(PykkaActor):
         return token
 
     def demonitor(self, token: int, flush: bool = False) -> None:
-        """Stop watching. With `flush`, a `Down` that waits in the mailbox already is taken back too."""
+        """Stop watching. With `flush`, a `Down` that waits in the mailbox already is taken back too.
+
+        Nothing happens if that monitor has fired, or never was one of this actor's.
+        """
         self._still_mine()
+        if not isinstance(token, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"demonitor takes the token that monitor returned, not {token!r}")
         monitor = self._cell.tied().monitors.pop(token, None)
         if monitor is not None:
             monitor.ref._demonitor(token, self._cell)
@@ -282,12 +291,12 @@ class Actor(PykkaActor):
     def watch_group(self, group: str) -> tuple[ActorRef[Any], ...]:
         """Who is in the group now; every change from now on comes as a `Joined(group, ref)` or `Left(group, ref)` message."""
         self._still_mine()
-        return self.system.groups.watch(self._cell, group)[group]
+        return self.system.groups.watch(self._cell, checked_name(group, "a group's"))[group]
 
     def unwatch_group(self, group: str) -> None:
         """Hear no more of it, not even what waits in the mailbox already."""
         self._still_mine()
-        self.system.groups.unwatch(self._cell, group)
+        self.system.groups.unwatch(self._cell, checked_name(group, "a group's"))
 
     def watch_groups(self) -> dict[str, tuple[ActorRef[Any], ...]]:
         """Watch all groups there are and will be; returns who is in which now. A group watched besides is told of twice."""
@@ -298,111 +307,6 @@ class Actor(PykkaActor):
         """Undo `watch_groups`; what `watch_group` began stays."""
         self._still_mine()
         self.system.groups.unwatch(self._cell, None)
-
-    # --- oneself ---
-
-    def stop(self) -> None:
-        """End normally, after everything that waits in the mailbox now."""
-        self._cell.tell(Envelope(StopRequest()))
-
-    def unhandled(self, message: Any) -> Any:
-        """For messages a handler does not know: `return self.unhandled(message)`. A call is refused, a tell a dead letter."""
-        return Unhandled(message)
-
-    def then(self, message: Any) -> None:
-        """Send oneself `message`, to be handled before any other that waits; several of them in the order sent.
-
-        In `on_start` it comes before whatever is sent to the new actor. From the actor's own code only.
-        """
-        self._still_mine()
-        put_ahead(self._cell, [Envelope(message, ticket=AHEAD)])
-
-    def stash(self) -> Any:
-        """Put the message at hand aside, with its caller's request: `return self.stash()`.
-
-        Overloaded if `stash_limit` messages are stashed already. They come back by `unstash` and `unstash_all`.
-        """
-        self._still_mine()
-        if not room(self._cell):
-            raise full(self._cell)
-        return STASHED
-
-    def unstash(self) -> bool:
-        """Handle the message stashed first after the one at hand, before all that waits. False if there is none."""
-        self._still_mine()
-        return unstash(self._cell, 1) == 1
-
-    def unstash_all(self) -> int:
-        """Handle all stashed messages after the one at hand, in their order, before all that waits. Returns how many."""
-        self._still_mine()
-        return unstash(self._cell)
-
-    def become(self, handler: Callable[[Any], Any], *, push: bool = False) -> None:
-        """Have `handler(message)`, plain or `async def`, handle messages from the next one on, as `on_receive` would.
-
-        It replaces what the last `become` set; with `push` it is put on top of that, and `unbecome` returns to it.
-        TypeError for what cannot be called, or an `async def` in a ThreadActor.
-        """
-        self._still_mine()
-        become(self._cell, handler, push)
-
-    def unbecome(self) -> None:
-        """Go back to the handler below the present one; `on_receive` is the lowest, and stays."""
-        self._still_mine()
-        unbecome(self._cell)
-
-    def receive_timeout(self, seconds: float | None) -> None:
-        """Get `ReceiveTimeout(seconds)` whenever no message was handled for that long, from now on; None: no more.
-
-        Every message counts, also a `ReceiveTimeout`, after which the time runs anew; time in handlers does not.
-        """
-        self._still_mine()
-        patience = Patience(self._cell, duration(seconds, SHORTEST)) if seconds is not None else None
-        bonds = self._cell.tied()
-        before, bonds.patience = bonds.patience, patience
-        if before is not None:
-            before.cancel()
-        self._cell.behave()
-
-    def send_after(self, delay: float, message: Any) -> Timer:
-        """Send oneself `message` in `delay` seconds. The timer ends with the actor; `cancel()` is sure."""
-        self._still_mine()
-        return Timer(self._cell, duration(delay), message)
-
-    def send_every(self, interval: float, message: Any, *, fixed: Pace = "rate") -> Timer:
-        """Send oneself `message` every `interval` seconds, the first time after one interval.
-
-        At a fixed "rate" the times are those of the clock, however long handling takes; at a fixed "delay" an interval
-        passes between the end of handling one and the next.
-        """
-        self._still_mine()
-        every = duration(interval, SHORTEST)
-        return Timer(self._cell, every, message, every, pace(fixed))
-
-    async def offload(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run blocking code, `function(*args, **kwargs)`, in a thread of the system's pool, and wait for it.
-
-        It sees this code's context variables, and what it asks others inherits the deadline of the request at hand. If that
-        passes before a thread is free it is not begun (DeadlineExceeded). Once begun it runs to its end: when the actor ends
-        first, its result is dropped. It must not touch the actor's state. RuntimeError outside the system's own loop.
-        """
-        self._still_mine()
-        return cast("T", await self.system.pool.run(self._cell, partial(function, *args, **kwargs)))
-
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run a coroutine in the background, owned by this actor.
-
-        A result that is not None comes back as a message; an exception fails the actor; it is cancelled when the actor
-        ends. It may not touch the actor's state: it runs while messages are handled.
-        """
-        if not inspect.iscoroutine(coroutine):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"run takes a coroutine, not {coroutine!r}")
-        try:
-            self._still_mine()
-        except ActorDied:
-            coroutine.close()
-            raise
-        self._cell.on_loop(self._run_in_background, coroutine)
 
     # --- for the kernel ---
 
@@ -439,37 +343,7 @@ class Actor(PykkaActor):
 
     def _run_last_hook(self, hook: Callable[[], Any]) -> Any:
         """Run the last hook; a coroutine if it is asynchronous."""
-        return self._cell.scheduler.isolated(self._cell, hook)
-
-    def _run_in_background(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        cell = self._cell
-        context = cell.scheduler.context_of(cell).copy()
-        context.run(current_request.set, None)
-        task = cell.scheduler.loop.create_task(self._background(coroutine), context=context)
-        tasks = cell.tied().tasks
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        if cell.reason is not None:  # it may clean up, and no more
-            cancel(task)
-
-    async def _background(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        cell = self._cell
-        try:
-            result = await coroutine
-        except GeneratorExit:  # the loop was closed under it
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever it raises ends this actor alone
-            if cell.reason is None:
-                cell.scheduler.mortician.crashed_aside(cell, coroutine, error)
-        else:
-            if result is not None and cell.reason is None:
-                cell.tell(result if cell.kind.mailbox is None else Envelope(result, ticket=OWN))
-
-    def _still_mine(self) -> None:
-        """Refuse what an abandoned handler of a killed actor still tries to do, or one that was made and not started."""
-        cell: Any = self.actor_ref
-        if cell.actor is not self:
-            raise ActorDied(cell.reason or Killed(), repr(cell))
+        return self._cell.scheduler.spot.isolated(self._cell, hook)
 
     # --- Pykka's ways ---
 

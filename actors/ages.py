@@ -54,13 +54,15 @@ class Ages:
             self._tidy()
             marks = self._marks[cell] = _Marks()
         made = marks.made
-        if made and made[-1][1] >= now:
+        newest = made[-1:]  # a slice: another thread may empty the list at any moment
+        if newest and newest[0][1] >= now:
             return
         taken, last = _span(cell, marks)
         del made[: next((at for at, mark in enumerate(made) if mark[0] > taken), len(made))]
         if len(made) >= MARKS_LIMIT:
             del made[1::2]
-        if not made or made[-1][0] < last:
+        newest = made[-1:]
+        if not newest or newest[0][0] < last:
             made.append((last, now))
 
     def skipped(self, cell: Cell[Any]) -> None:
@@ -85,7 +87,11 @@ class Ages:
 
     def _tidy(self) -> None:
         """Look at two that were marked long ago: what has been handled since needs no marks."""
-        for cell in tuple(islice(self._marks, 2)):
+        try:
+            eldest = tuple(islice(self._marks, 2))
+        except RuntimeError:  # another thread marks just now: another time, then
+            return
+        for cell in eldest:
             marks = self._marks.pop(cell, None)
             if marks is not None and cell.mailbox:
                 self._marks[cell] = marks

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import pykka
 
 from understudy.actors.deadlines import Allowance, allowance, time_left, waiting_time
-from understudy.actors.errors import CallError, DeadlineExceeded, Deadlock, Refused
+from understudy.actors.errors import ActorDied, CallError, DeadlineExceeded, Deadlock, Refused
+from understudy.actors.reasons import Shutdown
 from understudy.actors.ref import DEFAULT_TIMEOUT
 from understudy.actors.replies import ThreadReply, raisable
 from understudy.actors.rings import handler_here, held_up, thread_held_up
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from understudy.actors.envelope import Envelope
     from understudy.actors.ref import ActorRef
     from understudy.actors.scheduler import Scheduler
+
+LOOK_UP = 1.0
+"""Seconds after which a thread that waits looks whether anybody is there who could answer."""
 
 T = TypeVar("T")
 J = TypeVar("J")
@@ -105,10 +109,25 @@ class Answer(pykka.ThreadingFuture[T]):
 
     def _got(self, timeout: float | None) -> T:
         try:
-            return cast("T", super().get(timeout=timeout))
+            return self._looking_up(timeout)
         except Refused as refusal:
             refusal.relayed = True
             raise
+
+    def _looking_up(self, timeout: float | None) -> T:
+        """Wait as Pykka does, but look up now and then: a loop that was closed under its actors answers nobody."""
+        scheduler, left = self._scheduler, timeout
+        if scheduler is not None and not hasattr(
+            scheduler.loop, "scheduler_class"
+        ):  # a simulation sees who waits in vain
+            while not self._come and (left is None or left > LOOK_UP):
+                try:
+                    return cast("T", super().get(timeout=LOOK_UP))
+                except pykka.Timeout:
+                    if scheduler.lost() and not self._come:
+                        raise ActorDied(Shutdown("its event loop was closed"), repr(self._callee)) from None
+                    left = None if left is None else left - LOOK_UP
+        return cast("T", super().get(timeout=left))
 
     def set(self, value: T | None = None) -> None:
         super().set(value)

@@ -6,14 +6,16 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from understudy.actors.arguments import takes
+
 if TYPE_CHECKING:
     from understudy.actors.cell import Cell
 
 
 def become(cell: Cell[Any], handler: Callable[[Any], Any], push: bool) -> None:
     """Set the handler; what `Actor.become` does."""
-    if not callable(handler):
-        raise TypeError(f"become takes a function of one message, not {handler!r}")
+    if not takes(handler):
+        raise TypeError(f"become takes a function of one message, such as self.on_print, not {handler!r}")
     if cell.threaded and inspect.iscoroutinefunction(handler):
         raise TypeError(f"{cell!r} is a ThreadActor: its handlers are plain, not async")
     bonds = cell.tied()

@@ -11,9 +11,9 @@ from weakref import WeakValueDictionary
 if TYPE_CHECKING:
     from understudy.actors.cell import Cell
     from understudy.actors.errands import Desk
+    from understudy.actors.later import Owed
     from understudy.actors.patience import Patience
     from understudy.actors.ref import ActorRef, Watcher
-    from understudy.actors.signals import Later
     from understudy.actors.timers import Timer
 
 
@@ -94,6 +94,13 @@ class Bonds:
         self.timers: set[Timer] = set()
         self.joined: dict[str, None] = {}
         self.watching: dict[str | None, None] = {}  # groups; None: all of them
-        self.owed: dict[Later, None] = {}  # in order: whoever asked first is answered first
+        self.owed: Owed | None = None  # with the first request that is answered later
         self.tasks: set[asyncio.Task[Any]] = set()
         self.under_way: dict[asyncio.Task[None], Any] = {}  # the reentrant handlers, and the entry that each handles
+
+    def loosen(self) -> None:
+        """Nothing ties a dead actor any more, and nothing of it is kept; its name stays, and children that are still ending."""
+        self.links, self.watchers, self.monitors = set(), {}, {}
+        self.behaviour = self.patience = self.stashed = self.desk = self.fallen = None
+        self.behaviours = self.wrappers = ()
+        self.restarts = 0

@@ -20,50 +20,50 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
-from weakref import WeakValueDictionary
 
 import pykka
 
 from understudy.actors.address import Address, urn
 from understudy.actors.answer import Answer
-from understudy.actors.bonds import Bonds, ExitTicket, Monitor
+from understudy.actors.bonds import Bonds
 from understudy.actors.deadlines import (
     allowance,
     current_cell,
-    current_request,
+    request_here,
     speaker,
     time_left,
-    unusable,
+    usable,
 )
 from understudy.actors.envelope import Envelope
-from understudy.actors.errors import DeadlineExceeded
-from understudy.actors.hooks import Linked, Unlinked
+from understudy.actors.errors import DeadlineExceeded, Deadlock
 from understudy.actors.inbox import Inbox, Stopped
 from understudy.actors.mailbox import BoundedMailbox, offer
-from understudy.actors.mortician import ALIVE, DEAD, LEAVING
+from understudy.actors.mortician import ALIVE, DEAD
 from understudy.actors.pending import Pending
 from understudy.actors.proxy import made_proxy
-from understudy.actors.reasons import ExitReason, NoProc, Shutdown, checked_reason
-from understudy.actors.ref import DEFAULT_TIMEOUT, A, ActorRef, Watcher, described
+from understudy.actors.reasons import ExitReason, NoProc
+from understudy.actors.ref import DEFAULT_TIMEOUT, A, described
 from understudy.actors.replies import ForeignLoopReply, ThreadReply
 from understudy.actors.rings import handler_here, held_up, thread_held_up
 from understudy.actors.scheduler import Scheduler
-from understudy.actors.signals import Down, Exit, Order, StopRequest
+from understudy.actors.signals import Order, StopRequest
 from understudy.actors.stash import putting_first
+from understudy.actors.ties import Ties
 from understudy.actors.waiting import answer, end
 
 if TYPE_CHECKING:
     from understudy.actors.actor import Actor
     from understudy.actors.system import ActorSystem
-    from understudy.actors.timers import Timer
 
 T = TypeVar("T")
 
-_first_use = threading.Lock()
+_first_use = threading.RLock()
+"""Nothing is made while it is held: wherever something is, a finalizer may run, and tell."""
 
 
-class Cell(ActorRef[A]):
+class Cell(Ties[A]):
     """The reference to an actor of this process. `tell` is the hot path of the whole framework: keep it short."""
 
     __slots__ = (
@@ -129,52 +129,55 @@ class Cell(ActorRef[A]):
 
     async def call(self, message: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:
         scheduler = self.scheduler
-        loop = scheduler.loop
-        try:
-            direct = (
-                timeout > 0.0
-                and self.idle
-                and self.reason is None
-                and not scheduler.intake
-                and threading.get_ident() == scheduler.thread
-                and loop.is_running()
-            )
-        except TypeError:
-            raise unusable(timeout) from None
-        if direct and (self.free or scheduler.frees(self)):
-            request = current_request.get()
-            if request is None or request.deadline is None or request.deadline > loop.time():
+        if timeout.__class__ is not float:
+            timeout = usable(timeout)
+        if (
+            timeout > 0.0
+            and self.idle
+            and self.reason is None
+            and not scheduler.intake
+            and get_ident() == scheduler.thread
+            and scheduler.loop.is_running()
+            and (self.free or scheduler.frees(self))
+        ):
+            request = request_here()
+            if request is None or request.deadline is None or request.deadline > scheduler.loop.time():
                 # The callee waits for work on this very loop, and so does the caller: hand the message over directly.
-                result = scheduler.hand_off(self, message, timeout)
-                if result.__class__ is not Pending:
-                    scheduler.credit -= 1
-                    if scheduler.credit < 0:
-                        await scheduler.breathe()
-                    return result
-                return await result.wait(True)
+                spot = scheduler.spot
+                result = spot.hand_off(self, message, timeout)
+                if result.__class__ is Pending:
+                    return await result.wait(True)
+                spot.credit -= 1
+                if spot.credit < 0 and spot.must_breathe():
+                    await spot.breathe()
+                return result
         return await self.call_in_turn(message, timeout)
 
     async def call_in_turn(self, message: Any, timeout: float) -> Any:
         """A call that goes through the mailbox, though the actor may be idle."""
         scheduler = self.scheduler
-        if self.reason is not None or scheduler.lost():
+        near = not self.threaded and scheduler.here()
+        if self.reason is not None or (scheduler.closed if near else scheduler.lost()):
+            await asyncio.sleep(0)  # whoever tries until somebody answers must not keep that from happening
             raise self._nobody()
-        if self.threaded or not scheduler.here():
+        if not near:
             return await self._call_across(message, timeout)
         pending = Pending(self, timeout)
         entry = pending.envelope(message)
-        pending.hold_up(entry)
+        if entry.sender is not None:
+            pending.hold_up(entry)
         try:
             self.tell(entry)
         except BaseException:
             pending.let_go()
             raise
-        scheduler.turn_now(self)
+        spot = scheduler.spot
+        spot.turn_now(self)
         if pending.answered and pending.error is None and self.reason is None:
             pending.let_go()
-            scheduler.credit -= 1
-            if scheduler.credit < 0:
-                await scheduler.breathe()
+            spot.credit -= 1
+            if spot.credit < 0 and spot.must_breathe():
+                await spot.breathe()
             return pending.value
         return await pending.wait(pending.answered)
 
@@ -247,18 +250,14 @@ class Cell(ActorRef[A]):
             self.tell(Envelope(StopRequest(), ThreadReply(future)))
         return future
 
-    def exit(self, reason: ExitReason = Shutdown()) -> None:  # noqa: B008 - reasons are immutable values
-        self._exit(speaker(), checked_reason(reason))
-
-    def kill(self) -> None:
-        self.on_loop(self.scheduler.mortician.kill, self)
-
     def is_alive(self) -> bool:
         return self.reason is None
 
     async def ended(self, timeout: float | None = None) -> ExitReason:
         if self.stage == DEAD and self.reason is not None:
             return self.reason
+        if self.task is not None and asyncio.current_task() is self.task:
+            raise Deadlock(f"{self!r} waits in its handler for its own end, which comes after that", (repr(self),) * 2)
         reason = await end(self, self.system.next_token(), timeout)
         return self.reason if isinstance(reason, NoProc) and self.reason is not None else reason  # it ended just now
 
@@ -300,32 +299,6 @@ class Cell(ActorRef[A]):
     def __repr__(self) -> str:
         return described(self.kind.__name__, self.name, self.address)
 
-    # --- signals ---
-
-    def _monitor(self, token: int, watcher: Watcher) -> None:
-        self.on_loop(self._watched, token, watcher)
-
-    def _demonitor(self, token: int, watcher: Watcher) -> None:
-        self.on_loop(self._unwatched, token, watcher)
-
-    def _link(self, sender: ActorRef[Any]) -> None:
-        self.on_loop(self._linked, sender)
-
-    def _unlink(self, sender: ActorRef[Any]) -> None:
-        self.on_loop(self._unlinked, sender)
-
-    def _exit(self, sender: ActorRef[Any] | None, reason: ExitReason) -> None:
-        ticket = ExitTicket(self, sender)  # if it is trapped, it keeps its place among what is sent
-        self.tell(Envelope(Exit(sender, reason), ticket=ticket))
-        self.on_loop(self.scheduler.mortician.exit_signal, self, sender, reason, ticket)
-
-    def _linked_exit(self, sender: ActorRef[Any], reason: ExitReason) -> None:
-        self.on_loop(self._other_end_died, sender, reason)
-
-    def down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
-        """A monitor of this actor fired (the cell is its own actor's `Watcher`)."""
-        self.on_loop(self._went_down, token, ref, reason)
-
     # --- for the kernel ---
 
     def open(self) -> None:
@@ -336,18 +309,22 @@ class Cell(ActorRef[A]):
         """Make `receive` anew, on first need and after anything of it has changed: the behaviour, and what is wrapped around."""
         actor, bonds = self.actor, self.bonds
         assert actor is not None, "only a living actor receives"
-        receive = bonds.behaviour if bonds is not None and bonds.behaviour is not None else actor._receiver()
+        behaviour = bonds.behaviour if bonds is not None else None
+        receive = self.surrounded(behaviour if behaviour is not None else actor._receiver())
+        if self.receive is not None:
+            self.on_loop(_turn_over)
+        self.receive = receive
+        return receive
+
+    def surrounded(self, receive: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """What handles a message, with all that is wrapped around the actor's handlers."""
+        bonds = self.bonds
         if bonds is not None and bonds.patience is not None:
             receive = bonds.patience.wrap(receive)
         for wrap in bonds.wrappers if bonds is not None else ():
             receive = wrap(receive)
         hooks = self.scheduler.system.hooks
-        if hooks.timing:
-            receive = hooks.timed(self, receive)
-        if self.receive is not None:
-            self.on_loop(_turn_over)
-        self.receive = receive
-        return receive
+        return hooks.timed(self, receive) if hooks.timing else receive
 
     def put_first(self, entry: Envelope) -> None:
         """Put an entry of the kernel's own before all that waits. On the loop."""
@@ -394,88 +371,21 @@ class Cell(ActorRef[A]):
     def tied(self) -> Bonds:
         """The bonds, made if there were none."""
         if self.bonds is None:
+            bonds = Bonds()
             with _first_use:  # a thread actor and its loop may both be the first
                 if self.bonds is None:
-                    self.bonds = Bonds()
+                    self.bonds = bonds
         return self.bonds
 
-    def keep_timer(self, timer: Timer) -> bool:
-        """Remember a timer so that it ends with the actor; False if the actor ended already."""
-        if self.stage >= LEAVING:
-            return False
-        self.tied().timers.add(timer)
-        return True
-
-    def drop_timer(self, timer: Timer) -> None:
-        """Forget a timer that fired or was cancelled."""
-        if self.bonds is not None:
-            self.bonds.timers.discard(timer)
-
-    def flush_down(self, token: int) -> None:
-        """Make void the `Down` of this monitor if it waits in the mailbox already."""
-        fallen = self.bonds.fallen if self.bonds is not None else None
-        monitor = fallen.get(token) if fallen is not None else None
-        if monitor is not None:
-            monitor.active = False
-
     def _first_append(self) -> Callable[[Any], None]:
+        bounds = self.kind.mailbox
+        mailbox: deque[Any] | BoundedMailbox = deque() if bounds is None else BoundedMailbox(self, bounds)
+        append = mailbox.append
         with _first_use:
             if self.append is None:
-                bounds = self.kind.mailbox
-                mailbox: deque[Any] | BoundedMailbox = deque() if bounds is None else BoundedMailbox(self, bounds)
                 self.mailbox = mailbox
-                self.append = mailbox.append
+                self.append = append
             return self.append
-
-    def _went_down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
-        bonds = self.bonds
-        monitor: Monitor | None = bonds.monitors.get(token) if bonds is not None else None
-        if bonds is not None and monitor is not None:
-            if bonds.fallen is None:
-                bonds.fallen = WeakValueDictionary()
-            # First note, then forget: a demonitor in another thread finds the monitor in one place or the other.
-            bonds.fallen[token] = monitor  # weakly: once its Down is handled, nothing holds it
-            self.tell(Envelope(Down(token, ref, reason), ticket=monitor))
-            bonds.monitors.pop(token, None)
-
-    def _watched(self, token: int, watcher: Watcher) -> None:
-        if self.stage == DEAD:
-            watcher.down(token, self, NoProc())
-        else:
-            self.tied().watchers[token, watcher] = None
-
-    def _unwatched(self, token: int, watcher: Watcher) -> None:
-        if self.bonds is not None:
-            self.bonds.watchers.pop((token, watcher), None)
-
-    def _linked(self, sender: ActorRef[Any]) -> None:
-        if self.stage == DEAD:
-            sender._linked_exit(self, NoProc())
-        elif sender is self.parent:
-            return  # that link is the family's: the parent keeps it
-        elif isinstance(sender, Cell) and sender in self.tied().children:
-            self.tied().children[sender] = True
-        else:
-            self.tied().links.add(sender)
-            self._tell_hooks(Linked, sender)
-
-    def _unlinked(self, sender: ActorRef[Any]) -> None:
-        if self.bonds is not None:
-            if sender in self.bonds.links:
-                self.bonds.links.discard(sender)
-                self._tell_hooks(Unlinked, sender)
-            if isinstance(sender, Cell) and sender in self.bonds.children:
-                self.bonds.children[sender] = False
-
-    def _tell_hooks(self, event: type[Linked] | type[Unlinked], other: ActorRef[Any]) -> None:
-        hooks = self.system.hooks
-        if hooks.wants(event):
-            hooks.emit(event(self, other))
-
-    def _other_end_died(self, sender: ActorRef[Any], reason: ExitReason) -> None:
-        if self.bonds is not None and sender in self.bonds.links:
-            self.bonds.links.discard(sender)
-            self.scheduler.mortician.exit_signal(self, sender, reason)
 
 
 def _turn_over() -> None:

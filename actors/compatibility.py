@@ -107,7 +107,7 @@ def _begin(system: ActorSystem, cell: PykkaCell[Any]) -> None:
         return
     system._top[cell] = None
     try:
-        starting = system.scheduler.isolated(cell, actor._run_on_start)
+        starting = system.scheduler.spot.isolated(cell, actor._run_on_start)
     except BaseException as error:  # noqa: BLE001 - whatever it raises ends that actor alone
         _begun(cell, error)
     else:

@@ -22,6 +22,7 @@ from understudy.actors.limiter import Limiter
 from understudy.actors.message import message
 from understudy.actors.reasons import Failure
 from understudy.actors.ref import ActorRef
+from understudy.actors.signals import Order
 from understudy.actors.sketch import class_name, masked, sketch, sketch_fields
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _report(cell: Cell[Any], work: object, error: BaseException, reason: Failure
         address=str(cell.address),
         reason=_redacted(reason),
         causes=tuple(_redacted(Failure.of(cause)) for cause in _behind(error)),
-        message=type(work).__name__,
+        message=work.title if isinstance(work, Order) else type(work).__name__,
         last_message=sketch(work),
         state=sketch_fields(cell.actor, KERNELS_OWN.__contains__),
         handled=cell.handled,

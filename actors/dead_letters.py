@@ -1,18 +1,16 @@
-"""Messages that reached nobody: counted, with the reason, and shown to whoever subscribed. Nothing is lost silently."""
+"""Messages that reached nobody: counted, with the reason, and told to whoever subscribed. Nothing is lost silently."""
 
 from __future__ import annotations
 
-import inspect
-import logging
+import asyncio
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from understudy.actors.hooks import Hooks
     from understudy.actors.ref import ActorRef
-
-logger = logging.getLogger("understudy.dead_letters")
+    from understudy.actors.scheduler import Scheduler
 
 DEAD = "dead"
 """It reached an actor that had ended, or waited in its mailbox or stash when it did."""
@@ -62,6 +60,11 @@ REASONS = (
 )
 """Every reason there is, but for the loss of a node: there it is the text of its `NoConnection` or `Shutdown`."""
 
+BURST = 100
+"""Dead letters that are told at once; what comes after these waits until PAUSE seconds have passed since the first."""
+
+PAUSE = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -73,42 +76,74 @@ class DeadLetter:
     fate_unknown: bool = False
 
 
-def checked_callback(callback: object) -> None:
-    """Raise TypeError for what cannot be called, or would have to be awaited."""
-    if not callable(callback) or inspect.iscoroutinefunction(callback):
-        raise TypeError(
-            f"a subscriber is a plain function of one event, which may tell an actor of it, not {callback!r}"
-        )
-
-
 class DeadLetters:
-    """The dead letters of one system. `count` is all of them, `by_reason` splits it, `fates_unknown` are counted apart."""
+    """The dead letters of one system. `count` is all of them, `by_reason` splits it, `fates_unknown` are counted apart.
 
-    def __init__(self) -> None:
+    Each of them is told as well: `system.hooks.subscribe(DeadLetter, callback)`, at once, but of many at once all above BURST
+    after a PAUSE: a callback that loses messages itself hears of them too, for ever, and holds up nobody. A dead letter that is lost
+    in turn is counted and not told, so that an actor that is told of all of them may end.
+    """
+
+    def __init__(self, hooks: Hooks, scheduler: Scheduler) -> None:
         self.count = 0
         self.fates_unknown = 0
         self.by_reason: Counter[str] = Counter()
-        self._subscribers: list[Callable[[DeadLetter], None]] = []
-
-    def subscribe(self, callback: Callable[[DeadLetter], None]) -> Callable[[], None]:
-        """Call `callback` with every dead letter, on the system's loop; the returned function ends that."""
-        checked_callback(callback)
-        self._subscribers.append(callback)
-
-        def unsubscribe() -> None:
-            if callback in self._subscribers:
-                self._subscribers.remove(callback)
-
-        return unsubscribe
+        self._hooks = hooks
+        self._scheduler = scheduler
+        self._news: list[DeadLetter] = []
+        self._told = 0  # since the pause began
+        self._pause: asyncio.TimerHandle | None = None
+        self._afterwards = False  # told after the end of the system
 
     def add(self, letter: DeadLetter) -> None:
-        """Count a letter and show it. A subscriber that fails is reported and harms neither the others nor the sender."""
+        """Count a letter, and tell it to whoever subscribed, once the signal at hand is done. On the system's loop."""
         self.count += 1
         self.by_reason[letter.reason] += 1
         if letter.fate_unknown:
             self.fates_unknown += 1
-        for callback in tuple(self._subscribers):
-            try:
-                callback(letter)
-            except Exception:
-                logger.exception("a subscriber of dead letters failed")
+        if self._afterwards or isinstance(letter.message, DeadLetter) or not self._hooks.wants(DeadLetter):
+            return
+        self._news.append(letter)
+        if len(self._news) == 1 and (self._told < BURST or self._scheduler.closed):
+            self._scheduler.signal(self._tell, ())
+
+    def tell_the_rest(self) -> None:
+        """The system ends: say now what was to be said after the pause."""
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        self._emit()
+
+    def _tell(self) -> None:
+        """A signal of its own, so that nobody is in the middle of anything."""
+        if self._scheduler.closed:
+            self._tell_afterwards()
+            return
+        if self._pause is None:
+            scheduler = self._scheduler
+            self._pause = scheduler.loop.call_later(PAUSE, self._pause_is_over, context=scheduler.neutral_context())
+        self._told += len(self._news)
+        self._emit()
+
+    def _pause_is_over(self) -> None:
+        self._told = 0
+        self._pause = None
+        if self._news:
+            self._scheduler.signal(self._tell, ())
+
+    def _tell_afterwards(self) -> None:
+        """The system is down, and no pause comes any more: what the callbacks send is counted alone, here and now."""
+        ready = self._scheduler.ready
+        woken = len(ready)
+        self._afterwards = True
+        try:
+            self._emit()
+            for index in range(woken, len(ready)):
+                self._scheduler.mortician.bury_late(ready[index])
+        finally:
+            self._afterwards = False
+
+    def _emit(self) -> None:
+        news, self._news = self._news, []
+        for letter in news:
+            self._hooks.emit(letter)

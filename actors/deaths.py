@@ -16,6 +16,7 @@ from understudy.actors.limiter import Limiter
 from understudy.actors.message import message
 from understudy.actors.reasons import ExitReason, Failure
 from understudy.actors.ref import ActorRef
+from understudy.actors.sketch import masked
 
 if TYPE_CHECKING:
     from understudy.actors.cell import Cell
@@ -60,4 +61,6 @@ class Deaths:
         if left_out is not None:
             more = f" ({left_out} more like it were not reported)" if left_out else ""
             level = logging.ERROR if isinstance(reason, Failure) else logging.WARNING  # a kill was somebody's decision
-            logger.log(level, "%r ended, and nobody supervises, links or watches it: %s%s", cell, reason, more)
+            logger.log(
+                level, "%r ended, and nobody supervises, links or watches it: %s%s", cell, masked(str(reason)), more
+            )

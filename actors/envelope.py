@@ -37,7 +37,9 @@ class Envelope:
     """One mailbox entry. Every field exists from the first day, since each of them also crosses the wire.
 
     `deadline` is in the loop's seconds here and the remaining seconds on the wire. `trace` and `flags` are reserved for
-    timelines: they are carried and handed on, nothing reads them yet. `ticket` is looked at when the entry is taken out.
+    timelines, and nothing reads them yet: an envelope keeps them through stashes and routers and across the wire, and a call to
+    another node hands on the trace of the request at hand; one inside this process does not. `ticket` is looked at when the entry
+    is taken out.
     """
 
     __slots__ = ("deadline", "flags", "message", "reply", "request_id", "sender", "ticket", "trace")

@@ -47,6 +47,11 @@ def survives(cell: Cell[Any], entry: Any, error: BaseException) -> bool:
     return asked and cell.kind.failure_rule == "pykka" and isinstance(error, Exception)
 
 
+def closed_under(cell: Cell[Any], error: BaseException) -> bool:
+    """Whether this is nobody's failure: the loop was closed, and Python ends the coroutines that were left behind in it."""
+    return isinstance(error, GeneratorExit) and not cell.scheduler.here()
+
+
 def end_request(cell: Cell[Any], entry: Any, error: Any) -> None:
     """The actor survives: whoever asked is told."""
     reply: Reply | None = None

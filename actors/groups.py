@@ -89,7 +89,7 @@ class Groups:
 
     def __init__(self, system: ActorSystem) -> None:
         self.system = system
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer, which may run anywhere, may come here too
         self._table: dict[str, dict[Cell[Any], None]] = {}
         self._watches: dict[str | None, dict[Cell[Any], Watch]] = {}  # None: those who watch all groups
 
@@ -107,7 +107,8 @@ class Groups:
     def counts(self) -> dict[str, int]:
         """How many living members each group has."""
         with self._lock:
-            living = {name: sum(cell.reason is None for cell in members) for name, members in self._table.items()}
+            table = {name: tuple(members) for name, members in tuple(self._table.items())}
+        living = {name: sum(cell.reason is None for cell in members) for name, members in table.items()}
         return {name: count for name, count in living.items() if count}
 
     # --- for actors ---
@@ -116,8 +117,7 @@ class Groups:
         """Add an actor; nothing changes if it is in already, or has ended."""
         group = self[name]
         with self._lock:
-            members = self._table.get(name, {})
-            if cell in members:
+            if cell in self._table.get(name, ()):
                 return group
             mine = cell.tied().joined
             mine[name] = None
@@ -125,8 +125,7 @@ class Groups:
             if cell.stage >= LEAVING:
                 del mine[name]
                 return group
-            members[cell] = None
-            self._table[name] = members
+            self._table.setdefault(name, {})[cell] = None
             told = self._announce(Joined(name, cell))
         self._send(told)
         return group
@@ -143,8 +142,6 @@ class Groups:
 
         Watching again begins afresh: what waits in the mailbox is older than the answer, and void.
         """
-        if name is not None:
-            checked_name(name, "a group's")
         with self._lock:
             self._blind(cell, name)
             watching = cell.tied().watching
@@ -158,8 +155,6 @@ class Groups:
 
     def unwatch(self, cell: Cell[Any], name: str | None) -> None:
         """Tell it no more, not even of what waits in its mailbox already."""
-        if name is not None:
-            checked_name(name, "a group's")
         with self._lock:
             self._blind(cell, name)
 
@@ -211,7 +206,8 @@ class Groups:
 
     def _members_of(self, name: str) -> tuple[ActorRef[Any], ...]:
         with self._lock:
-            return tuple([cell for cell in self._table.get(name, ()) if cell.reason is None])
+            members = tuple(self._table.get(name, ()))
+        return tuple([cell for cell in members if cell.reason is None])
 
     def _has(self, name: str, ref: ActorRef[Any]) -> bool:
         with self._lock:

@@ -12,15 +12,17 @@ as somebody listens.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from understudy.actors.dead_letters import DeadLetter, checked_callback
+from understudy.actors.arguments import takes
 from understudy.actors.message import message
 from understudy.actors.observer import Receive, observed, outcome
 from understudy.actors.reasons import ExitReason
 from understudy.actors.ref import ActorRef
+from understudy.actors.signals import title
 
 if TYPE_CHECKING:
     from understudy.actors.cell import Cell
@@ -83,7 +85,12 @@ class Unlinked:
 
 @message("understudy.handled")
 class Handled:
-    """A handler has ended: the message's class, the seconds it took, waiting included, and how: ok, refused, failed, cancelled."""
+    """A handler has ended: the message's class, the seconds it took, waiting included, and how: ok, refused, failed, cancelled.
+
+    Told of every message that a handler was given, whoever sent it: others, a timer, `then`, `self.run`, the kernel (`Down`, `Exit`);
+    and of every use of a proxy, as "proxy.volume". Not of what no handler sees: a stop, an operator's requests, and requests that
+    were dropped before they began (`system.expired`).
+    """
 
     ref: ActorRef[Any]
     message: str
@@ -101,11 +108,12 @@ class Hooks:
 
     def subscribe(self, event: type[E], callback: Callable[[E], object]) -> Callable[[], None]:
         """Call `callback` with every event of that class from now on; the returned function ends that. From any thread."""
-        if not isinstance(event, type) or not callable(callback):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"subscribe takes a class of events and a callable, not {event!r} and {callback!r}")
-        checked_callback(callback)
-        if event is DeadLetter:
-            return self._scheduler.system.dead_letters.subscribe(callback)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        if not isinstance(event, type):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"subscribe takes a class of events, such as Ended, and a callback, not {event!r}")
+        if not takes(callback) or inspect.iscoroutinefunction(callback):
+            raise TypeError(
+                f"a subscriber is a plain function of one event, which may tell an actor of it, not {callback!r}"
+            )
         signal = self._scheduler.signal
         signal(self._add, (event, callback))
         return lambda: signal(self._remove, (event, callback))
@@ -123,7 +131,7 @@ class Hooks:
                 logger.exception("a subscriber of %s failed", type(event).__name__)
 
     def timed(self, cell: Cell[Any], receive: Receive) -> Receive:
-        """Wrap what handles an actor's messages, so that each is told as `Handled`. For `Cell.behave`."""
+        """Wrap what handles an actor's messages, so that each is told as `Handled`. For `Cell.surrounded`."""
         return observed(receive, _Stopwatch(self, cell))
 
     # --- on the loop ---
@@ -175,5 +183,5 @@ class _Stopwatch:
 
     def _tell(self, token: tuple[Any, float], how: str) -> None:
         message, begun = token
-        event = Handled(self._cell, type(message).__qualname__, self._clock() - begun, how)
+        event = Handled(self._cell, title(message), self._clock() - begun, how)
         self._cell.on_loop(self._hooks.emit, event)

@@ -20,7 +20,9 @@ from understudy.actors.mortician import DEAD
 from understudy.actors.reasons import NoProc
 from understudy.actors.ref import ActorRef
 from understudy.actors.scheduler import Scheduler
+from understudy.actors.signals import title
 from understudy.actors.sketch import class_name
+from understudy.actors.standby import Standbys
 
 if TYPE_CHECKING:
     from understudy.actors.cell import Cell
@@ -33,7 +35,7 @@ class Info:
     `state`: starting, alive, busy (a message is being handled), suspended (by an operator) or ending. `handling` is the class
     of the message at hand, `handling_for` the seconds since it, or the actor, began. `mailbox` counts what waits, `oldest` the
     seconds that the oldest of it has waited: right to one tick of the loop, or to one handler if that is longer, and never too
-    much. `monitors` are those it watches, `watchers` the actors that watch it, `others_watching` how many others do: `ended()`,
+    much. `stashed` counts what it has put aside itself. `monitors` are those it watches, `watchers` the actors that watch it, `others_watching` how many others do: `ended()`,
     other machines. `restarts`: how often its supervisor has started it again. `runs_on`: loop or thread.
     """
 
@@ -48,6 +50,7 @@ class Info:
     others_watching: int
     mailbox: int
     oldest: float
+    stashed: int
     handled: int
     restarts: int
     state: str
@@ -78,6 +81,7 @@ def info(cell: Cell[Any]) -> Info:
         others_watching=len(watchers) - len(watching),
         mailbox=len(cell.mailbox or ()),
         oldest=scheduler.ages.oldest(cell, now),
+        stashed=0 if bonds is None else len(bonds.stashed or ()),
         handled=cell.handled,
         restarts=0 if bonds is None else bonds.restarts,
         state=_state(cell, work is not None),
@@ -133,10 +137,10 @@ def placed(frame: FrameType | None) -> Place | None:
 
 
 def named(entry: object) -> str:
-    """The class of what a mailbox entry brings; for a hook, its name."""
+    """The class of what a mailbox entry brings, or what it is called; for a hook, its name."""
     if isinstance(entry, FunctionType | MethodType):
         return "on_start" if entry.__name__ in ("_come_to_life", "_run_on_start") else entry.__name__
-    return type(entry.message if isinstance(entry, Envelope) else entry).__qualname__
+    return title(entry.message if isinstance(entry, Envelope) else entry)
 
 
 def _in_hand_off(frame: FrameType) -> bool:
@@ -159,12 +163,13 @@ def _nothing() -> None:
     """A cell without a task has no coroutine."""
 
 
-_BURST = Scheduler.burst.__code__
+_BURST = Standbys.burst.__code__
 
 _KERNEL = str(Path(Scheduler._run.__code__.co_filename).parent)
 
 _LABELS = {
     "_run": "item",
+    "_turn": "item",
     "burst": "item",
     "begin": "item",
     "hand_off": "message",

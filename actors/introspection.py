@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors import errands
+from understudy.actors.arguments import takes
 from understudy.actors.cell import Cell
 from understudy.actors.crashes import Crashes
 from understudy.actors.deadlines import allowance
@@ -26,6 +27,7 @@ from understudy.actors.tracing import LIMIT, Trace
 from understudy.actors.waiting import answer
 
 if TYPE_CHECKING:
+    from understudy.actors.pool import Pool
     from understudy.actors.scheduler import Scheduler
 
 
@@ -36,6 +38,7 @@ class Introspection:
     hooks: Hooks
     crashes: Crashes
     _top: dict[Cell[Any], Any]
+    _pool: Pool | None
 
     # --- who is there ---
 
@@ -48,10 +51,12 @@ class Introspection:
         return [cell for cell in family if cell.stage != DEAD]
 
     def abandoned(self) -> list[ActorRef[Any]]:
-        """The dead actors whose code still runs: a coroutine that does not obey its cancellation (yet), a thread that has not
-        returned. Python can end neither. Their replies and what they try through `self` are refused. From any thread."""
+        """The dead actors whose code still runs: a coroutine that does not obey its cancellation (yet), a thread, or offloaded
+        work, that has not returned. Python can end neither. Their replies and what they try through `self` are refused. From any thread."""
         dead = [*self.scheduler.mortician.outlasting.copy().values()]
         dead += [cell for cell in self.scheduler.threads.copy() if cell.stage == DEAD]
+        if self._pool is not None:
+            dead += [cell for cell in self._pool.outlasting.copy().values() if cell.stage == DEAD]
         return list(dict.fromkeys(dead))
 
     def info(self, ref: ActorRef[Any]) -> Info:
@@ -76,7 +81,7 @@ class Introspection:
         `function` runs in the actor, between two messages. If it, or the actor's `on_replace_state`, raises, that arrives here
         as a CallError, and the actor goes on with what it had.
         """
-        if not callable(function) or inspect.iscoroutinefunction(function):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not takes(function) or inspect.iscoroutinefunction(function):
             raise TypeError(f"replace_state takes a plain function from a state to the next one, not {function!r}")
 
         def replace(cell: Cell[Any]) -> Any:

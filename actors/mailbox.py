@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import math
 import queue
@@ -30,6 +31,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from understudy.actors.arguments import takes
 from understudy.actors.dead_letters import CONFLATED, DROPPED_NEWEST, DROPPED_OLDEST
 from understudy.actors.deadlines import allowance
 from understudy.actors.envelope import Envelope
@@ -53,8 +55,8 @@ class Conflate:
     otherwise: Overflow = "reject"
 
     def __post_init__(self) -> None:
-        if not callable(self.key):
-            raise TypeError(f"conflate takes a function from a message to its key, not {self.key!r}")
+        if not takes(self.key) or inspect.iscoroutinefunction(self.key):
+            raise TypeError(f"conflate takes a plain function from a message to its key, not {self.key!r}")
         _checked_overflow(self.otherwise)
 
 
@@ -197,6 +199,9 @@ class BoundedMailbox:
         key = self._key_of(entry) if takes_room else None
         lost = None
         with self._lock:
+            if not self._open:
+                self.front.append(entry)
+                return
             if takes_room:
                 lost = self._put(entry, key)
             else:
@@ -271,14 +276,19 @@ class BoundedMailbox:
             return True
 
     def close(self) -> None:
-        """The actor is dead: nobody gets in any more, and what is still sent is put in to be buried."""
-        if not self._open:
-            return
+        """The actor is dead: nobody gets in any more. `front` alone stands in its reference from now on, with what is left and
+        whatever is still sent, to be buried: so the reference and this make no cycle."""
+        cell = self._cell
         with self._lock:
             self._open = False
+            self.front.extend(entry for entry, _ in self._line.values())
+            self._line.clear()
+            self._counted.clear()
+            self._keys.clear()
+            cell.mailbox, cell.append = self.front, self.front.append
             waiting, self._offers = self._offers, deque()
             for offer in waiting:
-                offer.outcome = ActorDied(self._cell.reason or NoProc(), repr(self._cell))
+                offer.outcome = ActorDied(cell.reason or NoProc(), repr(cell))
         for offer in waiting:
             offer.tell()
 
@@ -344,10 +354,12 @@ async def offer(cell: Cell[Any], message: Any, timeout: float) -> None:
     loop = asyncio.get_running_loop()
     due = allowance(timeout, loop.time())
     if cell.reason is not None or cell.scheduler.lost():
+        await asyncio.sleep(0)
         raise ActorDied(NoProc(), repr(cell))
     mailbox = cell.box()
     if not isinstance(mailbox, BoundedMailbox):
         cell.tell(message)
+        await asyncio.sleep(0)  # it has no end, and who fills it must not keep it from being emptied
         return
     waiting = mailbox.enter(message, loop)
     if waiting is None:
@@ -368,6 +380,8 @@ async def offer(cell: Cell[Any], message: Any, timeout: float) -> None:
     except BaseException:
         mailbox.withdraw(waiting)
         raise
+    finally:
+        del waiting  # an error that it was given knows this frame
 
 
 def _lose(cell: Cell[Any], entry: Any, reason: str) -> None:

@@ -58,6 +58,8 @@ def message(name_or_class: str | type[T], /) -> Any:
 
 def registered_name(cls: type) -> str:
     """The wire name of a message class; NotRegistered with the remedy if it has none."""
+    if not isinstance(cls, type):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"registered_name takes a message's class, not {cls!r}")
     try:
         return _names[cls]
     except KeyError:

@@ -22,16 +22,17 @@ from collections.abc import Coroutine
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, cast
 
-from understudy.actors.bonds import Bonds, ExitTicket
+from understudy.actors.bonds import ExitTicket
 from understudy.actors.dead_letters import DEAD as DEAD_LETTER
 from understudy.actors.dead_letters import DeadLetter
 from understudy.actors.envelope import Envelope
 from understudy.actors.errors import ActorDied
-from understudy.actors.failure_rule import end_request, report_end, survives, unhandled
+from understudy.actors.failure_rule import closed_under, end_request, report_end, survives, unhandled
 from understudy.actors.hooks import Ended
 from understudy.actors.mailbox import BoundedMailbox
 from understudy.actors.reasons import ExitReason, Failure, Killed, NoProc, Normal, Shutdown
 from understudy.actors.signals import Exit, StopRequest
+from understudy.actors.sketch import masked
 
 if TYPE_CHECKING:
     from understudy.actors.cell import Cell
@@ -71,7 +72,8 @@ class Mortician:
             self.dismiss(cell, reason)  # an exit from one's parent is not trapped
         elif actor.trap_exit:
             if ticket is None:
-                cell.tell(Envelope(Exit(sender, reason)))
+                message = Exit(sender, reason)
+                cell.tell(message if cell.kind.mailbox is None else Envelope(message))
             else:
                 ticket.trapped = True
         elif not isinstance(reason, Normal) or sender is cell:
@@ -105,7 +107,7 @@ class Mortician:
         cell.closed()
         if cell.task is not None:
             cancel(cell.task)  # abandoned if it does not obey: nobody waits for it
-            self._outlasts(cell, cell.task)
+            self.outlasts(cell, cell.task)
             cell.task = None
         if cell.stage < LEAVING:
             self._free(cell)
@@ -163,9 +165,10 @@ class Mortician:
         """The handler at hand has ended, the reentrant ones are ending: the hook, then everything else."""
         if cell.stage != CLOSED or cell.task is not None:
             return
-        if cell.bonds is not None and not all(task.done() for task in cell.bonds.under_way):
+        under_way = cell.bonds.under_way if cell.bonds is not None else None
+        if under_way and not all(task.done() for task in under_way):
             cell.task = self._scheduler.loop.create_task(
-                self._see_out(cell, tuple(cell.bonds.under_way)), context=self._scheduler.neutral_context()
+                self._see_out(cell, tuple(under_way)), context=self._scheduler.neutral_context()
             )
             return
         self._run_hook(cell)
@@ -185,8 +188,9 @@ class Mortician:
                 self._scheduler.signal(self._run_hook, (cell,))
 
     def _cut_short(self, cell: Cell[Any]) -> None:
-        for task in tuple(cell.bonds.under_way) if cell.bonds is not None else ():
-            task.cancel()
+        if cell.bonds is not None and cell.bonds.under_way:
+            for task in tuple(cell.bonds.under_way):
+                task.cancel()
 
     def _run_hook(self, cell: Cell[Any]) -> None:
         if cell.stage != CLOSED:
@@ -215,17 +219,19 @@ class Mortician:
         if cell.stage != CLOSED:  # it was killed before this task began
             hook.close()
             return
+        limit = asyncio.timeout(None)
         try:
-            async with asyncio.timeout(None) as limit:
+            async with limit:
                 if timeout is not None:  # a timer that is cancelled keeps its context for as long as it would have run
                     due = self._scheduler.loop.time() + timeout
                     self._scheduler.neutral_context().run(limit.reschedule, due)
                 await hook
-        except GeneratorExit:  # the loop was closed under it
-            raise
-        except BaseException as error:  # noqa: BLE001 - a failing hook must not stop the funeral
+        except BaseException as error:  # a failing hook must not stop the funeral
+            if closed_under(cell, error):
+                raise
             if cell.stage == CLOSED:
-                self._hook_failed(cell, error)
+                late = limit.expired() and isinstance(error, TimeoutError)
+                self._hook_failed(cell, _too_late(cell, timeout) if late else error)
         finally:
             cell.task = None
             if cell.stage == CLOSED:
@@ -235,7 +241,7 @@ class Mortician:
         if cell.kind.failure_rule == "pykka":
             unhandled(cell, error)
         else:
-            logger.error("the last hook of %r failed: %s", cell, Failure.of(error))
+            logger.error("the last hook of %r failed: %s", cell, masked(str(Failure.of(error))))
         if not isinstance(cell.reason, Failure):
             cell.reason = Failure.of(error)
 
@@ -252,7 +258,7 @@ class Mortician:
     def _abandon(self, cell: Cell[Any], task: asyncio.Task[Any]) -> None:
         if cell.stage == CLOSED and cell.task is task and not task.done():
             logger.error("%r ignores its cancellation: abandoned", cell)
-            self._outlasts(cell, task)
+            self.outlasts(cell, task)
             cell.task = None
             self._clear_out(cell)
 
@@ -270,19 +276,23 @@ class Mortician:
                 self._scheduler.system.release(bonds.name, cell)
             if bonds.joined or bonds.watching:
                 self._scheduler.system.groups.forget(cell)
-            for timer in tuple(bonds.timers):
-                timer.cancel()
+            if bonds.timers:
+                for timer in tuple(bonds.timers):
+                    timer.cancel()
             if bonds.patience is not None:
                 bonds.patience.cancel()
-            for task in tuple(bonds.tasks):
-                cancel(task)
-        self._cut_short(cell)
+            if bonds.tasks:
+                for task in tuple(bonds.tasks):
+                    cancel(task)
+            self._cut_short(cell)
         assert cell.reason is not None, "a closed cell has its reason"
-        for later in tuple(bonds.owed) if bonds is not None else ():
-            later.fail(ActorDied(cell.reason, repr(cell)))
-        for entry in tuple(bonds.under_way.values()) if bonds is not None else ():
-            if entry.__class__ is Envelope and entry.reply is not None:
-                entry.reply.fail(ActorDied(cell.reason, repr(cell)))
+        if bonds is not None and bonds.owed:
+            for later in tuple(bonds.owed):
+                later.fail(ActorDied(cell.reason, repr(cell)))
+        if bonds is not None and bonds.under_way:
+            for entry in tuple(bonds.under_way.values()):
+                if entry.__class__ is Envelope and entry.reply is not None:
+                    entry.reply.fail(ActorDied(cell.reason, repr(cell)))
         at_hand = cell.at_hand()
         if at_hand is not None and at_hand.reply is not None:
             if at_hand.message.__class__ is StopRequest:
@@ -321,21 +331,23 @@ class Mortician:
             self._scheduler.system.unattended(cell, reason)
         if bonds is None:
             return
-        for task in (*bonds.tasks, *bonds.under_way):
-            self._outlasts(cell, task)
-        cell.bonds = None
+        if bonds.tasks or bonds.under_way:
+            for task in (*bonds.tasks, *bonds.under_way):
+                self.outlasts(cell, task)
+        links, watchers, monitors = bonds.links, bonds.watchers, bonds.monitors
         if bonds.name is not None or bonds.children:  # the name stays, for whoever reads a report
-            cell.bonds = Bonds(bonds.name)
-            cell.bonds.children = bonds.children
+            bonds.loosen()
+        else:
+            cell.bonds = None
         signal = self._scheduler.signal  # one signal each: whoever cannot be told does not keep the others from it
-        for ref in tuple(bonds.links):
+        for ref in links:
             signal(ref._linked_exit, (cell, reason))
-        for token, watcher in tuple(bonds.watchers):
+        for token, watcher in watchers:
             signal(watcher.down, (token, cell, reason))
-        for token, monitor in tuple(bonds.monitors.items()):
+        for token, monitor in monitors.items():
             signal(monitor.ref._demonitor, (token, cell))
 
-    def _outlasts(self, cell: Cell[Any], task: asyncio.Task[Any]) -> None:
+    def outlasts(self, cell: Cell[Any], task: asyncio.Task[Any]) -> None:
         """The actor is gone, and this code of it was cancelled: note it until it has ended."""
         if not task.done():
             self.outlasting[task] = cell
@@ -389,7 +401,8 @@ class Mortician:
     def bury_late(self, cell: Cell[Any]) -> None:
         """Bury what came after the end. Idle first, so that whatever comes after this look brings us back."""
         cell.idle = True
-        self.bury(cell)
+        if cell.mailbox or (cell.bonds is not None and cell.bonds.stashed):
+            self.bury(cell)
 
     def bury_what_came_late(self) -> None:
         """The system is down: whatever still arrives is a dead letter."""
@@ -400,6 +413,11 @@ class Mortician:
     def dead_letter(self, target: ActorRef[Any], message: Any, reason: str) -> None:
         """Count a message that nobody handled."""
         self._scheduler.system.dead_letters.add(DeadLetter(target, cast("object", message), reason))
+
+
+def _too_late(cell: Cell[Any], timeout: float | None) -> TimeoutError:
+    what = "the handler at hand and its last hook" if cell.threaded else "its last hook"
+    return TimeoutError(f"{what} took longer than its stop_timeout of {timeout} s")
 
 
 def cancel(task: asyncio.Task[Any]) -> None:

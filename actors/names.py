@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -49,10 +50,10 @@ class NamedRef(ActorRef[A]):
             self.system.scheduler.signal(self.system.dead_letters.add, (DeadLetter(self, message, NO_SUCH_NAME),))
 
     async def call(self, message: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:
-        return await self._now().call(message, timeout)
+        return await (await self._soon()).call(message, timeout)
 
     async def offer(self, message: Any, timeout: float = math.inf) -> None:
-        await self._now().offer(message, timeout)
+        await (await self._soon()).offer(message, timeout)
 
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         return self._now().ask(message, block=block, timeout=timeout)
@@ -153,6 +154,11 @@ class NamedRef(ActorRef[A]):
 
     def _meant(self) -> ActorRef[Any]:
         return self.system.whereis(self._name) or self
+
+    async def _soon(self) -> ActorRef[A]:
+        if self.system.whereis(self._name) is None:
+            await asyncio.sleep(0)  # whoever tries until it is back must not keep it from coming back
+        return self._now()
 
     def _now(self) -> ActorRef[A]:
         ref = self.system.whereis(self._name)

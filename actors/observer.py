@@ -8,12 +8,12 @@ Put around what handles an actor's messages (`Bonds.wrappers`) only while somebo
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Callable, Coroutine
 from functools import partial
 from types import CoroutineType
 from typing import Any, Protocol
 
+from understudy.actors.held import Held
 from understudy.actors.reentrant import Reentrant
 from understudy.actors.refusals import ends_request_only
 
@@ -65,10 +65,10 @@ def outcome(error: BaseException) -> str:
 
 
 def _finish_held(token: Any, observer: Observer, handler: CoroutineType[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
-    return _finish(_Held(handler), token, observer)
+    return _finish(Held(handler), token, observer)
 
 
-async def _finish(held: _Held, token: Any, observer: Observer) -> Any:
+async def _finish(held: Held[Any], token: Any, observer: Observer) -> Any:
     try:
         result = await held.coroutine
     except GeneratorExit:  # the loop was closed under it
@@ -78,16 +78,3 @@ async def _finish(held: _Held, token: Any, observer: Observer) -> Any:
         raise
     observer.returned(token, result)
     return result
-
-
-class _Held:
-    """A handler's coroutine. If what is around it is closed before it began, it is closed too."""
-
-    __slots__ = ("coroutine",)
-
-    def __init__(self, coroutine: CoroutineType[Any, Any, Any]) -> None:
-        self.coroutine = coroutine
-
-    def __del__(self) -> None:
-        if inspect.getcoroutinestate(self.coroutine) == inspect.CORO_CREATED:
-            self.coroutine.close()

@@ -46,7 +46,7 @@ class Patience(Order):
             self._begun()
 
     def wrap(self, receive: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Note when a message has been handled. For `Cell.behave`."""
+        """Note when a message has been handled. For `Cell.surrounded`."""
 
         def handle(message: Any) -> Any:
             try:

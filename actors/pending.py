@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from understudy.actors.deadlines import allowance, current_cell, current_request
+from understudy.actors.deadlines import FOREVER, allowed, cell_here, request_here
 from understudy.actors.envelope import Envelope
 from understudy.actors.errors import DeadlineExceeded, Refused
 from understudy.actors.replies import raisable
@@ -39,10 +39,10 @@ class Pending:
 
     def __init__(self, callee: Cell[Any], timeout: float) -> None:
         now = callee.scheduler.loop.time()
-        if timeout.__class__ is float and timeout > 0.0 and current_request.get() is None:
+        if timeout.__class__ is float and 0.0 < timeout < FOREVER and request_here() is None:
             self.deadline, self.inherited = now + timeout, False  # as the next line says, at a third of the price
         else:
-            self.deadline, self.inherited = allowance(timeout, now)
+            self.deadline, self.inherited = allowed(timeout, now)
         self.callee = callee
         self.timeout = timeout
         self.answered = False
@@ -54,7 +54,7 @@ class Pending:
 
     def envelope(self, message: Any) -> Envelope:
         """The entry that asks."""
-        return Envelope(message, self, current_cell.get(), 0, self.deadline)
+        return Envelope(message, self, cell_here(), 0, self.deadline)
 
     # --- as a Reply ---
 
@@ -100,6 +100,7 @@ class Pending:
         self.answered = True
         if self.waiter is not None and self.edge is not None:
             self.waiter.scheduler.waits.end(self.waiter, self.edge)
+            self.waiter = self.edge = None  # which know the request, and that this
 
     async def wait(self, handed_off: bool) -> Any:
         """Wait for the answer until it is due. Whatever comes after that is dropped.

@@ -76,16 +76,17 @@ class Job:
             self.error = DeadlineExceeded("no thread was free in time for what was offloaded", inherited=True)
             self.finish()
 
-    def give_up(self, cell: Cell[Any]) -> None:
-        """Nobody waits any more: it is not begun, or its outcome is dropped."""
+    def give_up(self, cell: Cell[Any]) -> bool:
+        """Nobody waits any more: it is not begun, or its outcome is dropped. Whether it runs on."""
         if self.claim() or self._over:
-            return
+            return False
         logger.warning("%r no longer waits for what it offloaded, which runs on: %r", cell, self.work)
         holder, self._holder = self._holder, None
         if self._seat is not None:
             self._seat.cell = None
         if holder is not None:
             holder.scheduler.waits.forget(holder)
+        return True
 
     def finish(self) -> None:
         """Wake whoever waits. On the loop."""
@@ -104,6 +105,8 @@ class Pool:
         self._threads: list[threading.Thread] = []
         self._open = 0  # jobs that have not ended
         self._left: asyncio.Future[None] | None = None
+        self.outlasting: dict[Job, Cell[Any]] = {}
+        """What has begun and runs on, though its actor no longer waits for it."""
 
     async def run(self, cell: Cell[Any], work: Callable[[], Any]) -> Any:
         """Run `work()` for an actor as soon as a thread is free, and wait for what it returns or raises."""
@@ -113,20 +116,26 @@ class Pool:
             raise DeadlineExceeded("no time is left of the request being handled", inherited=True)
         done: asyncio.Future[None] = self._loop.create_future()
         job = Job(work, done, handler_here(cell))
-        timer = self._loop.call_at(due, job.expire) if due is not None else None
+        timer = None
+        if due is not None:  # one that is cancelled keeps its context for as long as it would have run
+            timer = self._loop.call_at(due, job.expire, context=cell.scheduler.neutral_context())
         self._submit(job)
         try:
             await done
-            if job.error is not None:
-                raise job.error
-            return job.value
+            error, job.error = job.error, None  # whose traceback knows the job
+            if error is None:
+                return job.value
         except asyncio.CancelledError:
-            job.give_up(cell)
+            if job.give_up(cell):
+                self.outlasting[job] = cell
             raise
         finally:
             if timer is not None:
                 timer.cancel()
-            del job  # with an error it would be a cycle
+        try:
+            raise error
+        finally:
+            del error  # whose traceback knows this frame
 
     def _submit(self, job: Job) -> None:
         self._open += 1
@@ -137,13 +146,17 @@ class Pool:
             self._threads.append(thread)
             thread.start()
 
-    async def close(self, timeout: float) -> None:
-        """End the threads, and wait for them. One that does not come back in `timeout` seconds is abandoned."""
+    def close(self) -> asyncio.Future[None]:
+        """Have the threads end once they have done what they were given. What this returns is done when all have."""
         self._left = self._loop.create_future()
         for _ in self._threads:
             self._jobs.put(None)
-        if self._threads:
-            await asyncio.wait((self._left,), timeout=timeout)
+        if not self._threads:
+            self._left.set_result(None)
+        return self._left
+
+    def abandon(self) -> None:
+        """Wait no more for those that have not come back."""
         for thread in self._threads:
             logger.error("%s still runs what it was given: abandoned", thread.name)
 
@@ -161,6 +174,7 @@ class Pool:
 
     def _ended(self, job: Job) -> None:
         self._open -= 1
+        self.outlasting.pop(job, None)
         job.finish()
 
     def _gone(self, thread: threading.Thread) -> None:

@@ -21,6 +21,7 @@ Typed proxies say what there is, need no cast, and leave no typing error to the 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, overload
 
 import pykka
@@ -63,7 +64,10 @@ class Visit(Order):
         self.wish = wish
 
     def carry_out(self, cell: Cell[Any], entry: Envelope) -> Any:
-        wish, actor = self.wish, cell.actor
+        return cell.surrounded(partial(self._use, cell.actor))(self)
+
+    def _use(self, actor: Any, _: Visit) -> Any:
+        wish = self.wish
         if isinstance(wish, pykka.messages.ProxyCall):
             return get_attr_directly(actor, wish.attr_path)(*wish.args, **wish.kwargs)
         if isinstance(wish, pykka.messages.ProxyGetAttr):
@@ -71,11 +75,14 @@ class Visit(Order):
         setattr(get_attr_directly(actor, wish.attr_path[:-1]), wish.attr_path[-1], wish.value)
         return None
 
+    @property
+    def title(self) -> str:
+        return f"proxy.{'.'.join(self.wish.attr_path)}"
+
     def __repr__(self) -> str:
-        path = ".".join(self.wish.attr_path)
         if isinstance(self.wish, pykka.messages.ProxyCall):
-            return f"proxy.{path}(...)"
-        return f"proxy.{path}" if isinstance(self.wish, pykka.messages.ProxyGetAttr) else f"proxy.{path} = ..."
+            return f"{self.title}(...)"
+        return self.title if isinstance(self.wish, pykka.messages.ProxyGetAttr) else f"{self.title} = ..."
 
 
 class TypedProxy(PykkaProxy[A]):

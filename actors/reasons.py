@@ -6,7 +6,9 @@ They travel in `Exit` and `Down` messages and in `ActorDied`, within a process a
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
+from os.path import dirname
 from types import TracebackType
 from typing import TypeAlias
 
@@ -15,6 +17,8 @@ TRACE_DEPTH = 32
 
 TEXT_LIMIT = 2_000
 """Characters of an exception's text that a `Failure` keeps."""
+
+_KERNEL = dirname(__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Failure:
         """Describe `error` without holding on to it."""
         try:
             text = str(error)
-        except Exception:  # noqa: BLE001 - a broken __str__ must not hide the failure it belongs to
+        except BaseException:  # noqa: BLE001 - a broken __str__ must not hide the failure it belongs to
             text = "(its text could not be made)"
         kind = type(error)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
@@ -107,11 +111,11 @@ def checked_reason(reason: ExitReason) -> ExitReason:
 
 
 def _walk(trace: TracebackType | None) -> tuple[tuple[str, int, str], ...]:
-    frames: list[tuple[str, int, str]] = []
+    frames: deque[tuple[str, int, str]] = deque(maxlen=TRACE_DEPTH)
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename.startswith(_KERNEL):
+        trace = trace.tb_next
     while trace is not None:
         code = trace.tb_frame.f_code
         frames.append((code.co_filename, trace.tb_lineno, code.co_qualname))
-        if len(frames) > 2 * TRACE_DEPTH:
-            del frames[:TRACE_DEPTH]
         trace = trace.tb_next
-    return tuple(frames[-TRACE_DEPTH:])
+    return tuple(frames)

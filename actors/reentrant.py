@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from understudy.actors.deadlines import current_request
 from understudy.actors.envelope import Envelope
+from understudy.actors.failure_rule import closed_under
 from understudy.actors.signals import Outcome
 
 if TYPE_CHECKING:
@@ -74,9 +75,9 @@ class Reentrant(Outcome, Generic[T]):
     async def _serve(self, cell: Cell[Any], entry: Any, reply: Reply | None) -> None:
         try:
             result = await self._coroutine
-        except GeneratorExit:  # the loop was closed under it
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever it raises ends this actor alone
+        except BaseException as error:  # whatever it raises ends this actor alone
+            if closed_under(cell, error):
+                raise
             cell.scheduler.mortician.failed_aside(cell, entry, error)
         else:
             if isinstance(result, Outcome):

@@ -10,7 +10,7 @@ Three kinds share this face, and nobody but the resolver asks which one it holds
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Protocol, Self, TypeVar, overload
 
 from understudy.actors.address import Address
 from understudy.actors.errors import ActorDied
@@ -84,6 +84,7 @@ class ActorRef(Generic[A]):
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         """Pykka's request, for plain threads: blocks for the reply, or returns an `Answer` to come with `block=False`.
 
+        `timeout` is that of a blocking ask: an Answer is given one where it is waited for.
         On the event loop's own thread a blocking ask raises RuntimeError at once, since it could never be answered; an
         Answer can be awaited there.
         """
@@ -129,7 +130,10 @@ class ActorRef(Generic[A]):
         raise NotImplementedError
 
     def kill(self) -> None:
-        """End the actor at once, trapping or not, without a hook; everybody else sees `Killed`."""
+        """End the actor at once, trapping or not, without a hook; everybody else sees `Killed`.
+
+        At once for its loop: a plain handler that holds that loop is not interrupted, and a kill from another thread waits for it.
+        """
         raise NotImplementedError
 
     def is_alive(self) -> bool:
@@ -154,6 +158,22 @@ class ActorRef(Generic[A]):
     def name(self) -> str | None:
         """The registered name, if it has one."""
         raise NotImplementedError
+
+    # --- as a value ---
+
+    def __copy__(self) -> Self:
+        """There is one reference to an actor here: a copy is the same."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """The same: what holds references is copied, the actors are not."""
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        """A pickle knows no system to come back to: TypeError."""
+        raise TypeError(
+            f"{self!r} cannot be pickled: send the reference itself, in a message; or keep its name, and ask `system.ref(name)`"
+        )
 
     # --- for proxies ---
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import queue
 from typing import Any
+from weakref import ref
 
 import pykka
 
@@ -51,26 +52,31 @@ class ForeignLoopReply(LoopReply):
 
 
 class ThreadReply:
-    """The answer for a thread that blocks in `ask(...)` or holds its future."""
+    """The answer for a thread that blocks in `ask(...)` or holds its future. It knows that weakly: the future knows its request,
+    and once nobody has it nobody waits."""
 
-    __slots__ = ("answered", "future", "let_go")
+    __slots__ = ("_future", "answered", "let_go")
 
     def __init__(self, future: pykka.Future[Any]) -> None:
-        self.future = future
+        self._future = ref(future)
         self.let_go = False  # the callee takes other messages again, whether it has answered or not
         self.answered = False
 
     def set(self, value: Any) -> None:
         if not self.answered:
             self.answered = True
-            with contextlib.suppress(queue.Full):  # whoever waited gave up at this very moment
-                self.future.set(value)
+            future = self._future()
+            if future is not None:
+                with contextlib.suppress(queue.Full):  # whoever waited gave up at this very moment
+                    future.set(value)
 
     def fail(self, error: Exception) -> None:
         if not self.answered:
             self.answered = True
-            with contextlib.suppress(queue.Full):
-                self.future.set_exception((type(error), error, error.__traceback__))
+            future = self._future()
+            if future is not None:
+                with contextlib.suppress(queue.Full):
+                    future.set_exception((type(error), error, error.__traceback__))
 
     def abandoned(self) -> bool:
         return self.answered

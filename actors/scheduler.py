@@ -4,7 +4,7 @@
                  other threads' signals ──> intake ──> run before the next message
                                               an async handler ──> begins at once; if it waits, a task goes on with it
                                                                    (standby.py): the actor is busy until it ends
-    call ──> hand-off, if the callee is idle; its turn now, if little waits before the request: on the caller's stack
+    call ──> hand-off, if the callee is idle; its turn now, if little waits before the request (on_the_spot.py)
 
 No thread per actor, no task per message, no `call_soon` per message: one callback of the loop runs many turns, until
 nothing is ready or about 5 ms are over; then the loop gets its turn (I/O, timers), and the callback is scheduled again.
@@ -19,30 +19,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from asyncio import _enter_task, _leave_task
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context, copy_context
-from functools import partial
-from sys import getrefcount
+from itertools import chain
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors.ages import Ages
-from understudy.actors.behaviour import asynchronous
 from understudy.actors.deadlines import current_cell, current_request, seat
 from understudy.actors.envelope import Envelope, Reply
-from understudy.actors.errors import ActorDied, DeadlineExceeded
+from understudy.actors.errors import DeadlineExceeded
 from understudy.actors.expiries import Expiries
 from understudy.actors.failure_rule import end_request, survives
 from understudy.actors.high_water import Alarm
 from understudy.actors.mortician import Mortician
-from understudy.actors.pending import Pending
+from understudy.actors.on_the_spot import SLICE, OnTheSpot
 from understudy.actors.reasons import Normal
-from understudy.actors.reentrant import Reentrant
 from understudy.actors.rings import Waits
 from understudy.actors.signals import UNUSUAL, Order, Outcome, StopRequest
-from understudy.actors.standby import LINGER, Standby
+from understudy.actors.standby import Standbys
 
 if TYPE_CHECKING:
     from understudy.actors.cell import Cell
@@ -54,23 +50,14 @@ logger = logging.getLogger("understudy.actors")
 TURN = 64
 """Messages that one actor handles before the next one gets its turn, at most: a flooded actor starves nobody."""
 
-SLICE = 0.005
-"""Seconds after which the loop gets control back, however much is ready."""
-
 STRIDE = TURN
 """Messages between two looks at the clock, while handlers are fast; 1 once they are slow. No turn outlasts a stride."""
 
+SLOW = SLICE / 8
+"""Seconds for a stride, from which on its handlers are slow."""
+
 CLOCK = 0.002
 """Seconds by which the caller's timer may be early: uvloop's clock counts milliseconds."""
-
-CREDIT = 8
-"""Hand-offs between two looks at the clock."""
-
-NEAR = 16
-"""Entries before a request, itself included, that its caller has handled at once instead of waiting for a tick."""
-
-DEPTH = 20
-"""Asynchronous handlers that may begin inside one another, each on the stack of its caller."""
 
 
 class Scheduler:
@@ -91,11 +78,9 @@ class Scheduler:
         self.threads: dict[ThreadCell[Any], int] = {}  # the thread actors and their threads
         self.mortician = Mortician(self)
         self.waits = Waits()
-        self.credit = 0
-        self._depth = 0
+        self.standbys = Standbys(self)
+        self.spot = OnTheSpot(self)
         self._ticking = False
-        self._lingering: asyncio.TimerHandle | None = None
-        self._standbys: list[Standby] = []  # several, where handlers begin inside one another
         self._seat = seat()
         self._inside = False
         self._due = False
@@ -156,7 +141,7 @@ class Scheduler:
         """Run the waiting signals. Those that they send in turn are run here too, one after the other, never nested."""
         here = self._seat
         speaker, here.cell = here.cell, None
-        self.credit = 0  # whoever handed over may die of it: let it breathe
+        self.spot.credit = 0  # whoever handed over may die of it: let it breathe
         outside, self._inside = not self._inside, True
         try:
             while self.intake:
@@ -195,7 +180,7 @@ class Scheduler:
         self.slice_end = self.now + SLICE
         self._ticking = True
         try:
-            while self._scratch.run(self._run, self.ready, None):
+            while self._scratch.run(self._run):
                 self._scratch = self._base.copy()
         finally:
             self._inside = self._ticking = False
@@ -211,80 +196,100 @@ class Scheduler:
         if self.alarm.raised:
             self.alarm.tick_ended()
 
-    def _run(self, ready: deque[Cell[Any]], own: Context | None) -> bool:
-        """Give turns to the cells of `ready`. True: stopped since an actor has kept the scratch context.
+    def _run(self) -> bool:
+        """Give turns to actors that are ready. True: stopped since one of them has kept the scratch context.
 
-        `own` is the context of the one cell in `ready` when that cell has one: then nothing is to be watched.
+        What is written out here is the turn of one bare message to an actor without a context of its own. `_turn` is all else.
         """
-        intake = self.intake
+        ready, intake = self.ready, self.intake
         here = self._seat
-        clock = self.loop.time
         scratch, base = self._scratch, self._base
         stride, read_at = self._stride, self.now
-        budget, number = iter(range(1, stride + 1)), 0
         self._inside = True
         while True:
-            if intake and own is None:
-                self.drain()
-            if not ready:
-                return False
-            cell = ready.popleft()
-            if not cell.free and not self.frees(cell):
-                continue  # whoever made it busy looks at the mailbox again
-            if cell.context is not None and own is None:
-                cell.context.run(self._run, deque((cell,)), cell.context)
-                if clock() >= self.slice_end:
+            numbers = iter(range(1, stride + 1))
+            for number in numbers:  # of the messages of this stride, through all its turns
+                if intake:
+                    self.drain()
+                if not ready:
                     return False
-                continue
-            mailbox: Any = cell.mailbox
-            if mailbox:  # else two senders have woken it, and this is the second turn
+                cell = ready.popleft()
+                if not cell.free and not self.frees(cell):
+                    continue  # whoever made it busy looks at the mailbox again
                 here.cell = cell
+                if cell.context is not None:
+                    cell.context.run(self._turn, cell, chain((number,), numbers), number - 1)
+                    continue
+                mailbox: Any = cell.mailbox
+                item = mailbox
                 receive = cell.receive
-                before = number
-                item: Any = None
                 try:
-                    for number in budget:  # noqa: B007 - it counts on through all turns of a stride
-                        item = mailbox.popleft()
-                        if item.__class__ is Envelope:
-                            self._dispatch(cell, item)
-                        else:
-                            result = receive(item)
-                            if result is None:  # the usual case, which changes nothing but by a signal
-                                if mailbox and not intake:
-                                    continue
-                                break
-                            if result.__class__ in UNUSUAL:
-                                if result.__class__ is CoroutineType:
-                                    self._begin_next(cell, item, result)
-                                else:
-                                    self.settle(cell, item, result)
-                        if not mailbox or intake or not cell.free:
-                            break
+                    item = mailbox.popleft()
+                    cell.handled += 1
+                    if item.__class__ is Envelope:
+                        self._dispatch(cell, item)
+                    else:
+                        result = receive(item)
+                        if result is not None and result.__class__ in UNUSUAL:
+                            self._conclude(cell, item, result)
                 except BaseException as error:  # noqa: BLE001 - whatever a handler raises ends that actor alone
-                    self.failed(cell, item, error)
-                cell.handled += number - before
-            if cell.free:
-                if mailbox:
-                    self.ready.append(cell)
-                    if len(mailbox) > cell.kind.high_water:
-                        self.alarm.look(cell)
-                else:
+                    if item is not mailbox or not isinstance(error, IndexError):
+                        self.failed(cell, item, error)  # else two senders have woken it, and this is the second turn
+                if cell.free:
                     cell.idle = True
                     if mailbox and cell.idle:
                         cell.idle = False
-                        self.ready.append(cell)
-            if own is None and scratch != base:
-                current_cell.set(cell)  # in this very context
-                cell.context = scratch
-                return True
-            if number == stride:
-                now = self.now = clock()
-                # Slow handlers are looked at one by one, fast ones by the stride: no turn overstays by more than one message.
-                stride = min(STRIDE, stride * 2) if now - read_at < SLICE / 8 else 1
-                self._stride, read_at = stride, now
-                budget, number = iter(range(1, stride + 1)), 0
-                if now >= self.slice_end:
-                    return False
+                        self._turn(cell, numbers, number)
+                if scratch != base:
+                    current_cell.set(cell)  # in this very context
+                    cell.context = scratch
+                    return True
+            now = self.now = self.loop.time()
+            # Slow handlers are looked at one by one, fast ones by the stride: no turn overstays by more than one message.
+            if now - read_at >= SLOW:
+                stride = self._stride = 1
+            elif stride < STRIDE:
+                stride = self._stride = stride * 2
+            read_at = now
+            if now >= self.slice_end:
+                return False
+
+    def _turn(self, cell: Cell[Any], numbers: Iterator[int], before: int) -> None:
+        """Have an actor handle what waits, until it is to make room for a signal, or for others: `numbers` has an end.
+
+        `before`: the number before the first one. In the context where its handlers run.
+        """
+        intake = self.intake
+        mailbox: Any = cell.mailbox
+        receive = cell.receive
+        item, number = None, before
+        try:
+            for number in numbers if mailbox and not intake else ():  # noqa: B007 - how far it came is what counts
+                item = mailbox.popleft()
+                if item.__class__ is Envelope:
+                    self._dispatch(cell, item)
+                else:
+                    result = receive(item)
+                    if result is None:  # the usual case, which changes nothing but by a signal
+                        if mailbox and not intake:
+                            continue
+                        break
+                    if result.__class__ in UNUSUAL:
+                        self._conclude(cell, item, result)
+                if not mailbox or intake or not cell.free:
+                    break
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises ends that actor alone
+            cell.handled += number - before  # its report says how many
+            before = number
+            self.failed(cell, item, error)
+        cell.handled += number - before
+        if cell.free:
+            cell.idle = True
+            if mailbox and cell.idle:
+                cell.idle = False
+                self.ready.append(cell)
+                if len(mailbox) > cell.kind.high_water:
+                    self.alarm.look(cell)
 
     def admits(self, cell: Cell[Any], item: Any) -> bool:
         """Whether an entry is still to be handled: not taken back, its caller still there, its time not up."""
@@ -328,15 +333,24 @@ class Scheduler:
             self.mortician.close(cell, Normal(), Normal())
             return
         result = message.carry_out(cell, item) if isinstance(message, Order) else cell.receive(message)
+        if result.__class__ in UNUSUAL:
+            self._conclude(cell, item, result)
+        else:
+            cell.envelope = None
+            if item.reply is not None:
+                item.reply.set(result)
+
+    def _conclude(self, cell: Cell[Any], item: Any, result: Any) -> None:
+        """Do what it means that a handler returned this."""
         if result.__class__ is CoroutineType:
-            self._begin_next(cell, item, result)
+            self.begin_next(cell, item, result)
         else:
             self.settle(cell, item, result)
 
-    def _begin_next(self, cell: Cell[Any], item: Any, handler: Coroutine[Any, Any, Any]) -> None:
+    def begin_next(self, cell: Cell[Any], item: Any, handler: Coroutine[Any, Any, Any]) -> None:
         """Begin an asynchronous handler once this turn is over."""
         cell.free = False
-        self.intake.append((self.begin, (cell, item, handler)))
+        self.intake.append((self.standbys.begin, (cell, item, handler)))
 
     def settle(self, cell: Cell[Any], item: Any, result: Any) -> None:
         """What a handler returned is the reply to a call; of a tell, only an `Outcome` means anything."""
@@ -357,133 +371,6 @@ class Scheduler:
             cell.envelope = envelope
             self.mortician.crashed(cell, envelope.message if envelope is not None else item, error)
 
-    # --- asynchronous handlers ---
-
-    def begin(self, cell: Cell[Any], item: Any, handler: Coroutine[Any, Any, Any]) -> None:
-        """Begin an asynchronous handler, here and now, outside any actor's context. See `standby.py`."""
-        if cell.reason is not None:  # it ended in between
-            handler.close()
-            if asynchronous(cell):  # else its plain part has run
-                self.mortician.bury_one(cell, item)
-            return
-        standby = self._standbys.pop() if self._standbys else Standby(self)
-        if standby.go.done():  # somebody has cancelled it
-            standby = Standby(self)
-        loop, task = self.loop, standby.task
-        standby.cell, standby.entry, standby.since, standby.used = cell, item, self.now, True
-        cell.free = False
-        cell.task = task
-        holders = getrefcount(task)
-        here = self._seat
-        speaker, here.cell = here.cell, cell
-        inside, self._inside = self._inside, False  # its signals run at once, as those of any task
-        context = cell.context or self.context_of(cell)
-        outer = asyncio.current_task(loop)
-        if outer is not None:
-            _leave_task(loop, outer)
-        _enter_task(loop, task)
-        self._depth += 1
-        try:
-            waits = context.run(standby.serve, self, cell, handler, item)
-        finally:
-            self._depth -= 1
-            _leave_task(loop, task)
-            if outer is not None:
-                _enter_task(loop, outer)
-            here.cell, self._inside = speaker, inside
-        if waits:
-            if cell.mailbox:
-                self.ages.mark(cell, self.now)
-                if len(cell.mailbox) > cell.kind.high_water:
-                    self.alarm.look(cell)
-            standby.take_over()
-            if not standby.started:
-                task.add_done_callback(partial(self._never_began, standby), context=self._base)
-            return
-        if getrefcount(task) != holders - (cell.task is not task) or task.cancelling():
-            standby.go.cancel()  # somebody has kept it, and may cancel it: it serves nobody else
-        else:
-            self._take_back(standby)
-        item, error = standby.entry, standby.error
-        standby.cell = standby.entry = standby.error = None
-        if error is not None and cell.reason is None:
-            self.failed(cell, item, error)
-        self._done(cell, task)
-
-    async def burst(self, standby: Standby) -> None:
-        """What a standby's task runs: once a handler waits, the rest of it."""
-        standby.started = True
-        try:
-            await standby.go
-        except asyncio.CancelledError:
-            if standby.handler is None:
-                raise
-            standby.pass_on()
-        cell, item = standby.cell, standby.entry
-        assert cell is not None, "it works for an actor"
-        context = self.context_of(cell)
-        try:
-            self.settle(cell, item, await standby.drive(context))
-        except GeneratorExit:  # the loop was closed under it
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever a handler raises ends that actor alone
-            # A cancellation that the system sent is how an exit signal ends a handler; any other is a failure.
-            if cell.reason is None:
-                self.failed(cell, item, error)
-        finally:
-            context.run(current_request.set, None)
-            standby.cell = standby.entry = standby.handler = None
-            self._done(cell, standby.task)
-
-    def _never_began(self, standby: Standby, _: object) -> None:
-        """The task was cancelled before its first step, by the handler's own doing: so is the handler."""
-        cell, handler = standby.cell, standby.handler
-        if not standby.started and cell is not None and handler is not None:
-            handler.close()
-            if cell.reason is None:
-                self.failed(cell, standby.entry, asyncio.CancelledError())
-            self._done(cell, standby.task)
-
-    def _done(self, cell: Cell[Any], task: asyncio.Task[None]) -> None:
-        """An asynchronous handler has ended."""
-        if cell.task is task:
-            cell.task = None
-        if cell.reason is None:
-            cell.envelope = None
-            cell.free = cell.idle = True
-            if cell.mailbox:
-                self.rest(cell)
-        else:  # in a step of the loop's of its own, outside this task
-            self.loop.call_soon(self.signal, self.mortician.bow_out, (cell,), context=self._base)
-
-    def _take_back(self, standby: Standby) -> None:
-        """It was not needed for longer than a step: let it stand by for the next handler."""
-        self._standbys.append(standby)
-        if self._lingering is None:
-            self._lingering = self.loop.call_later(LINGER, self._look_after, context=self._base)
-
-    def _look_after(self) -> None:
-        """Let those go that nobody has needed for a while."""
-        self._lingering = None
-        for standby in tuple(self._standbys):
-            if standby.used:
-                standby.used = False
-            else:
-                self._standbys.remove(standby)
-                standby.go.cancel()
-        if self._standbys:
-            self._lingering = self.loop.call_later(LINGER, self._look_after, context=self._base)
-
-    async def stand_down(self) -> None:
-        """The system is down: no task stands by any more, and no call is open."""
-        self.expiries.close()
-        if self._lingering is not None:
-            self._lingering.cancel()
-        while self._standbys:
-            standby = self._standbys.pop()
-            standby.go.cancel()
-            await asyncio.wait((standby.task,))
-
     def rest(self, cell: Cell[Any]) -> None:
         """Mark an actor idle, or ready again if something came."""
         cell.idle = True
@@ -493,94 +380,7 @@ class Scheduler:
             if self.asleep:
                 self.wake()
 
-    # --- on the spot: hand-off, hooks ---
-
-    def hand_off(self, cell: Cell[Any], message: Any, timeout: float) -> Any:
-        """Have an idle actor handle a request on its caller's stack. `Pending` when the answer is to be awaited."""
-        cell.idle = False
-        cell.handled += 1
-        here = self._seat
-        speaker, here.cell = here.cell, cell
-        outside, self._inside = not self._inside, True
-        context = cell.context
-        error: BaseException | None = None
-        result: Any = None
-        try:
-            result = (context or self._side).run(cell.receive, message)
-        except BaseException as raised:  # noqa: BLE001 - whatever a handler raises ends that actor alone
-            error = raised
-        here.cell = speaker
-        if context is None and self._side != self._base:
-            self._keep(cell, self._side)
-            self._side = self._base.copy()
-        if outside:
-            self._inside = False
-            if self.intake:
-                self.drain()
-        if error is None and (result is None or result.__class__ not in UNUSUAL):
-            if cell.free:
-                cell.idle = True
-                if cell.mailbox:
-                    self.rest(cell)
-            return result
-        pending = Pending(cell, timeout)
-        entry = pending.envelope(message)
-        if error is not None:
-            self.failed(cell, entry, error)
-            error = None  # its traceback knows this frame
-        elif cell.reason is not None:  # it was ended by what its handler did
-            pending.fail(ActorDied(cell.reason, repr(cell)))
-            if isinstance(result, CoroutineType | Reentrant):
-                result.close()
-        elif result.__class__ is CoroutineType:
-            cell.envelope = entry
-            if entry.sender is not None:
-                pending.hold_up(entry)
-            if self._depth < DEPTH:
-                self.begin(cell, entry, result)
-                if pending.answered and pending.error is None and cell.reason is None:
-                    if pending.edge is not None:
-                        pending.let_go()
-                    return pending.value
-            else:
-                self._begin_next(cell, entry, result)
-                if self.asleep:
-                    self.wake()
-        else:
-            self.settle(cell, entry, result)
-        if cell.free:
-            self.rest(cell)
-        return pending
-
-    def turn_now(self, cell: Cell[Any]) -> None:
-        """Give a ready actor its turn on the stack of a caller who would only wait for it, unless much comes before."""
-        if self._ticking or self._inside or not cell.free or len(cell.mailbox or ()) > NEAR:
-            return
-        here = self._seat
-        speaker = here.cell
-        self.now = self.loop.time()
-        self._ticking = True
-        try:
-            if self._scratch.run(self._run, deque((cell,)), None):
-                self._scratch = self._base.copy()
-        finally:
-            self._inside = self._ticking = False
-            here.cell = speaker
-            if self.intake:
-                self.drain()
-            if self.ready and self.asleep:
-                self.wake()
-
-    async def breathe(self) -> None:
-        """Called after hand-offs: let the loop have its turn once their slice of time is used up.
-
-        A caller that has died of one ends here, as it would have waiting for the answer.
-        """
-        self.credit = CREDIT
-        caller = current_cell.get()
-        if self.loop.time() >= self.slice_end or (caller is not None and caller.reason is not None):
-            await asyncio.sleep(0)
-            self.slice_end = self.loop.time() + SLICE
+    # --- contexts ---
 
     def context_of(self, cell: Cell[Any]) -> Context:
         """The actor's own context, made if it had none."""
@@ -597,19 +397,12 @@ class Scheduler:
         context.run(current_cell.set, cell)
         cell.context = context
 
-    def isolated(self, cell: Cell[Any], function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run code of an actor outside a turn, as itself: in its own context, its signals after it."""
-        here = self._seat
-        outer, here.cell = here.cell, cell
-        outside, self._inside = not self._inside, True
-        context = cell.context
-        try:
-            return (context if context is not None else self._side).run(function, *arguments)
-        finally:
-            here.cell = outer
-            self._inside = not outside
-            if context is None and self._side != self._base:
-                self._keep(cell, self._side)
-                self._side = self._base.copy()
-            if outside and self.intake:
-                self.drain()
+    def keep_side(self, cell: Cell[Any]) -> None:
+        """Code of the actor's has changed the context that it shared: let it be its own."""
+        self._keep(cell, self._side)
+        self._side = self._base.copy()
+
+    async def stand_down(self) -> None:
+        """The system is down: no task stands by any more, and no call is open."""
+        self.expiries.close()
+        await self.standbys.stand_down()

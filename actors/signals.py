@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,7 +11,6 @@ from understudy.actors.errors import Refused
 from understudy.actors.message import message
 from understudy.actors.reasons import ExitReason, Normal, checked_reason
 from understudy.actors.ref import ActorRef
-from understudy.actors.refusals import told
 
 if TYPE_CHECKING:
     from understudy.actors.cell import Cell
@@ -30,9 +28,19 @@ class Order:
     counted: ClassVar[bool] = False
     """Whether it was sent by others, and takes up room in a bounded mailbox."""
 
+    @property
+    def title(self) -> str:
+        """What those who look on call it."""
+        return type(self).__qualname__
+
     def carry_out(self, cell: Cell[Any], entry: Envelope) -> Any:
         """Do it, in the actor's turn. What comes back is treated as if a handler had returned it."""
         raise NotImplementedError
+
+
+def title(message: object) -> str:
+    """What those who look on call a message: its class."""
+    return message.title if isinstance(message, Order) else type(message).__qualname__
 
 
 class Outcome:
@@ -80,56 +88,6 @@ class Stop(Outcome):
         if reply is not None:
             reply.set(self.reply)
         cell.scheduler.mortician.close(cell, self.reason, self.reason)
-
-
-class Later(Outcome):
-    """Returned by a handler instead of an answer: the call is answered later, and others are served in between.
-
-    `set(value)` or `fail(error)`, on the event loop; the first one counts. Returned for several calls, it answers all of
-    them. The requests stay the actor's own: if the actor ends first, their callers get ActorDied at once.
-    """
-
-    __slots__ = ("_answer", "_owed", "_replies")
-
-    def __init__(self) -> None:
-        self._answer: Callable[[Reply], None] | None = None
-        self._replies: tuple[Reply, ...] = ()
-        self._owed: dict[Later, None] | None = None
-
-    def set(self, value: Any) -> None:
-        """Answer with `value`."""
-        self._settle(lambda reply: reply.set(value))
-
-    def fail(self, error: Exception) -> None:
-        """Answer with an error. The caller's `call` raises it if it is a CallError, such as Refused; any other arrives as a
-        CallError that says what failed."""
-        if not isinstance(error, Exception):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"Later.fail takes an exception, such as Refused('why not'), not {error!r}")
-        failure = told(error)
-        self._settle(lambda reply: reply.fail(failure))
-
-    def settle(self, cell: Cell[Any], entry: Any, reply: Reply | None) -> None:
-        if reply is not None:
-            cell.scheduler.waits.let_go(entry)
-            self.owe(reply, cell.tied().owed)
-
-    def owe(self, reply: Reply, owed: dict[Later, None]) -> None:
-        """The handler has returned this. For the kernel."""
-        if self._answer is not None:
-            self._answer(reply)
-        else:
-            self._replies = (*self._replies, reply)
-            self._owed = owed
-            owed[self] = None
-
-    def _settle(self, answer: Callable[[Reply], None]) -> None:
-        if self._answer is not None:
-            return
-        self._answer = answer
-        if self._owed is not None:
-            self._owed.pop(self, None)
-        for reply in self._replies:
-            answer(reply)
 
 
 class StopRequest:

@@ -18,12 +18,15 @@ from types import CoroutineType
 from typing import Any, Self, TypeVar, cast
 
 from understudy.actors.actor import Actor
+from understudy.actors.arguments import is_count, is_number
 from understudy.actors.cell import Cell
+from understudy.actors.closing import Closing
 from understudy.actors.crashes import Crashes
 from understudy.actors.dead_letters import DeadLetters
 from understudy.actors.deadlines import waiting_time
 from understudy.actors.deaths import Deaths
 from understudy.actors.errors import NameTaken, StartFailed
+from understudy.actors.failure_rule import closed_under
 from understudy.actors.groups import Groups
 from understudy.actors.hooks import Hooks, Spawned
 from understudy.actors.introspection import Introspection
@@ -63,17 +66,18 @@ class ActorSystem(Introspection):
         """`threads`: how many of them `offload` may use at a time. `slow_after`: seconds for which something may hold the loop
         before the watchdog says so, `slow_thread_after` the same for a thread actor's handler; None switches it off.
         """
-        _checked_settings(threads, slow_after, slow_thread_after)
+        checked_name(name, "a system's")
+        _checked_settings(incarnation, world, threads, slow_after, slow_thread_after)
         current_system.set(self)
         self.name = name
         self.incarnation = incarnation
         self.world = world if world is not None else World()
-        self.loop = asyncio.get_running_loop()
-        self.dead_letters = DeadLetters()
+        self.loop = _running_loop()
         self.groups = Groups(self)
         # A simulated loop brings a scheduler of its own, under whose seed the actors take turns.
         self.scheduler: Scheduler = getattr(self.loop, "scheduler_class", Scheduler)(self, self.loop)
         self.hooks = Hooks(self.scheduler)
+        self.dead_letters = DeadLetters(self.hooks, self.scheduler)
         self.deaths = Deaths(self.scheduler)
         self.crashes = Crashes(self.scheduler)
         if slow_after is not None and not hasattr(self.loop, "scheduler_class"):  # code takes no time in a simulation
@@ -84,7 +88,7 @@ class ActorSystem(Introspection):
         self._numbers = itertools.count(1)
         self._tokens = itertools.count(1)
         self._token: dict[int, str] = {}
-        self._ending: asyncio.Task[None] | None = None
+        self._ending: Closing | None = None
         self._threads = threads
         self._pool: Pool | None = None
 
@@ -104,7 +108,8 @@ class ActorSystem(Introspection):
         Raises StartFailed if either raises or an `async` start takes longer than `start_timeout` seconds (nothing is left
         behind), NameTaken if a living actor has the name.
         """
-        return await self._start(None, cls, args, kwargs, name, start_timeout)
+        started = self._start(None, cls, args, kwargs, name, start_timeout)
+        return started if isinstance(started, Cell) else await started
 
     async def spawn_child(
         self,
@@ -116,7 +121,8 @@ class ActorSystem(Introspection):
         start_timeout: float | None = None,
     ) -> ActorRef[A]:
         """Start a child of `parent`; what `Actor.spawn` and supervisors are made of."""
-        return await self._start(parent, cls, args, kwargs, name, start_timeout)
+        started = self._start(parent, cls, args, kwargs, name, start_timeout)
+        return started if isinstance(started, Cell) else await started
 
     def start_child(
         self,
@@ -127,7 +133,13 @@ class ActorSystem(Introspection):
         name: str | None,
         start_timeout: float | None = None,
     ) -> ActorRef[A] | Coroutine[Any, Any, ActorRef[A]]:
-        """The same for a plain handler of `parent`, which returns what it cannot await: the child, or the coroutine of it."""
+        """The same for a plain handler of `parent`, which returns what it cannot await: the child, if its start took no time.
+
+        Else a coroutine. Whoever does not come to await it closes it: then nothing has happened that the end of `parent` does
+        not undo. Raises as `spawn` does; what failed to start has left nothing behind when that handler is over.
+        """
+        if cls.starts_at_once and parent.context is not None:  # else it may stand in the context that starts are run in
+            return self._start(parent, cls, args, kwargs, name, start_timeout)
         return self.spawn_child(parent, cls, args, kwargs, name, start_timeout)
 
     async def spawn_tied(
@@ -141,9 +153,10 @@ class ActorSystem(Introspection):
         start_timeout: float | None,
     ) -> ActorRef[A]:
         """Start a top-level actor for `spawner`. Once it has started, `tie(cell)` ties the two before anything can happen."""
-        return await self._start(None, cls, args, kwargs, name, start_timeout, spawner, tie)
+        started = self._start(None, cls, args, kwargs, name, start_timeout, spawner, tie)
+        return started if isinstance(started, Cell) else await started
 
-    async def _start(
+    def _start(
         self,
         parent: Cell[Any] | None,
         cls: type[A],
@@ -153,12 +166,14 @@ class ActorSystem(Introspection):
         start_timeout: float | None,
         spawner: Cell[Any] | None = None,
         tie: Callable[[Cell[Any]], None] | None = None,
-    ) -> ActorRef[A]:
-        if not (isinstance(cls, type) and issubclass(cls, Actor)):  # pyright: ignore[reportUnnecessaryIsInstance]
+    ) -> Cell[A] | Coroutine[Any, Any, Cell[A]]:
+        """Start an actor: the actor, if that is done; else the coroutine that sees it through."""
+        if not (isinstance(cls, type) and Actor in cls.__mro__):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"spawn takes a subclass of Actor, not {cls!r}")
         if not self.scheduler.here():
             raise self._elsewhere("spawn")
-        start_timeout = waiting_time(start_timeout)
+        if start_timeout is not None:
+            start_timeout = waiting_time(start_timeout)
         if self._ending is not None:
             raise StartFailed(cls.__name__, Shutdown(f"the system {self.name!r} is shutting down"))
         if parent is not None:
@@ -173,23 +188,41 @@ class ActorSystem(Introspection):
             self._top[cell] = _STARTING
         else:
             parent.tied().children[cell] = False  # linked once it has started: a failed start raises, and that is all
-        error: BaseException | None = None
         try:
             actor = cls.__new__(cls)
             actor._cell = cell
             cell.actor = actor
-            starting = scheduler.isolated(cell, actor._come_to_life, args, kwargs)
-        except BaseException as raised:  # noqa: BLE001 - whatever it raises ends that actor alone
-            error = raised
-        else:
-            if starting.__class__ is CoroutineType:
-                error = await self._finish_start(cell, cast("Coroutine[Any, Any, None]", starting), start_timeout)
-        if error is not None:
-            reason = cell.reason or Failure.of(error)
-            scheduler.signal(scheduler.mortician.stillborn, (cell, reason))
-            raise StartFailed(repr(cell), reason) from error
-        if cell.stage != ALIVE or (spawner is not None and spawner.stage != ALIVE):
-            raise StartFailed(repr(cell), await self._ended_early(cell, f"its {_role(parent)} ended meanwhile"))
+            starting = scheduler.spot.isolated(cell, actor._come_to_life, args, kwargs)
+        except BaseException as error:  # whatever it raises ends that actor alone
+            raise self._not_started(cell, error) from error
+        if starting.__class__ is CoroutineType or scheduler.intake or not _live(cell, spawner):
+            return self._see_started(cell, starting, start_timeout, spawner, tie)
+        return self._started(cell, tie)
+
+    async def _see_started(
+        self,
+        cell: Cell[A],
+        starting: object,
+        timeout: float | None,
+        spawner: Cell[Any] | None,
+        tie: Callable[[Cell[Any]], None] | None,
+    ) -> Cell[A]:
+        """The rest of a start that takes time, or during which signals came."""
+        if starting.__class__ is CoroutineType:
+            error = await self._finish_start(cell, cast("Coroutine[Any, Any, None]", starting), timeout)
+            if error is not None:
+                raise self._not_started(cell, error) from error
+        if not _live(cell, spawner):
+            raise StartFailed(repr(cell), await self._ended_early(cell, f"its {_role(cell.parent)} ended meanwhile"))
+        return self._started(cell, tie)
+
+    def _not_started(self, cell: Cell[Any], error: BaseException) -> StartFailed:
+        reason = cell.reason or Failure.of(error)
+        self.scheduler.signal(self.scheduler.mortician.stillborn, (cell, reason))
+        return StartFailed(repr(cell), reason)
+
+    def _started(self, cell: Cell[A], tie: Callable[[Cell[Any]], None] | None) -> Cell[A]:
+        parent = cell.parent
         if parent is not None:
             parent.tied().children[cell] = True
         elif self._top.get(cell) is _STARTING:  # else a shutdown waits for it
@@ -198,7 +231,7 @@ class ActorSystem(Introspection):
             tie(cell)
         cell.open()
         if self.hooks.wants(Spawned):
-            self.hooks.emit(Spawned(cell, cls.__name__, name, parent))
+            self.hooks.emit(Spawned(cell, cell.kind.__name__, cell.name, parent))
         return cell
 
     async def _ended_early(self, cell: Cell[Any], why: str) -> ExitReason:
@@ -223,7 +256,7 @@ class ActorSystem(Introspection):
                 late = TimeoutError(f"it took longer than {timeout} s")
                 signal(mortician.dismiss, (cell, Failure.of(late)))
                 await asyncio.wait((task,), timeout=CANCEL_GRACE)
-                return late
+                return None if _completed(outcome) else late
             # What the task itself ended with says less: an exit signal may have come in its very last step.
             return outcome[0] if outcome else asyncio.CancelledError()
         except asyncio.CancelledError:
@@ -232,9 +265,14 @@ class ActorSystem(Introspection):
                 await asyncio.wait((task,), timeout=CANCEL_GRACE)
             finally:  # it may be cancelled once more
                 cell.task = None
-                signal(mortician.stillborn, (cell, Shutdown("its spawner was cancelled")))
+                if cell.threaded and _completed(outcome):  # nothing could end that: its last hook runs
+                    signal(mortician.bow_out, (cell,))
+                else:
+                    mortician.outlasts(cell, task)
+                    signal(mortician.stillborn, (cell, Shutdown("its spawner was cancelled")))
             raise
         finally:
+            outcome.clear()  # an error in it knows the frame that has put it there, and so the list
             if cell.task is task:
                 cell.task = None
 
@@ -246,8 +284,15 @@ class ActorSystem(Introspection):
 
     def whereis(self, name: str) -> ActorRef[Any] | None:
         """The living actor of that name."""
-        cell = self._names.get(name)
-        return cell if cell is not None and cell.reason is None else None
+        try:
+            cell = self._names.get(name)
+        except TypeError:
+            cell = None
+        if cell is not None and cell.reason is None:
+            return cell
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"whereis takes an actor's name, not {name!r}")
+        return None
 
     def _claim(self, name: str, cell: Cell[Any]) -> None:
         owner = self._names.setdefault(checked_name(name), cell)
@@ -263,40 +308,23 @@ class ActorSystem(Introspection):
     # --- ending ---
 
     async def shutdown(self, deadline: float = 10.0) -> None:
-        """End every actor, the last one started first, each with its children; kill what is left after `deadline` seconds.
+        """End every actor, one after the other, the last one started first, each with its children; kill what is left after
+        `deadline` seconds.
 
-        An actor may call it too: it is ended with the others, and the shutdown goes on without it.
+        One that hangs does not take the time of all: while others wait behind it, it is killed when three quarters of what is
+        left have passed. Where a shutdown is under way already, the earlier deadline counts. An actor may call it too: it is
+        ended with the others, and the shutdown goes on without it.
         """
         if not self.scheduler.here():
             raise self._elsewhere("shutdown")
         allowed = waiting_time(deadline)
         deadline = allowed if allowed is not None else math.inf
         if self._ending is None:
-            self._ending = self.loop.create_task(self._end_all(deadline), context=self.scheduler.neutral_context())
-        await asyncio.shield(self._ending)
+            self._ending = Closing(self, deadline)
+        self._ending.hasten(deadline)
+        await asyncio.shield(self._ending.task)
         if current_system.get() is self:
             current_system.set(None)
-
-    async def _end_all(self, deadline: float) -> None:
-        end = self.loop.time() + deadline
-        for cell in reversed(tuple(self._top)):
-            cell.on_loop(self.scheduler.mortician.dismiss, cell, Shutdown("the system shuts down"))
-            if cell not in self._top:
-                await self.scheduler.breathe()
-                continue
-            gone = self._top[cell] = self.loop.create_future()
-            await asyncio.wait((gone,), timeout=max(0.0, end - self.loop.time()))
-            if not gone.done():
-                logger.error("%r did not end within the system's deadline of %s s: killed", cell, deadline)
-                for one in reversed(_family(cell)):
-                    one.kill()
-                await gone
-        if self._pool is not None:
-            await self._pool.close(max(0.1, end - self.loop.time()))  # those with nothing to do need a moment to leave
-        self.crashes.tell_the_rest()
-        watchdog.forget(self.scheduler)
-        self.scheduler.close()
-        await self.scheduler.stand_down()
 
     def _elsewhere(self, what: str) -> RuntimeError:
         return RuntimeError(
@@ -316,6 +344,12 @@ class ActorSystem(Introspection):
         if self._pool is None:
             self._pool = Pool(self.name, self.loop, self._threads)
         return self._pool
+
+    @property
+    def expired(self) -> int:
+        """How many requests were dropped before they began, since their time was up. They are no dead letters: their callers were
+        told."""
+        return self.scheduler.expired
 
     @property
     def token(self) -> str:
@@ -345,29 +379,44 @@ async def _run_start(cell: Cell[Any], starting: Coroutine[Any, Any, None], outco
         return
     try:
         await starting
-    except GeneratorExit:  # the loop was closed under it
-        raise
-    except BaseException as error:  # noqa: BLE001 - it must not leave the loop, and is told to whoever spawns
+    except BaseException as error:  # it must not leave the loop, and is told to whoever spawns
+        if closed_under(cell, error):
+            raise
         outcome.append(error)
     else:
         outcome.append(None)
 
 
-def _checked_settings(threads: int, slow_after: float | None, slow_thread_after: float | None) -> None:
-    if not isinstance(threads, int) or threads < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+def _completed(outcome: list[BaseException | None]) -> bool:
+    return bool(outcome) and outcome[0] is None
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "an ActorSystem is made on the event loop it is to run on, inside an `async def`: async with ActorSystem() as system"
+        ) from None
+
+
+def _checked_settings(
+    incarnation: int, world: World | None, threads: int, slow_after: float | None, slow_thread_after: float | None
+) -> None:
+    if not isinstance(incarnation, int) or isinstance(incarnation, bool) or incarnation < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"ActorSystem's incarnation is a number from 0 up, not {incarnation!r}")
+    if world is not None and not isinstance(world, World):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"ActorSystem's world is a World, or None for the real one, not {world!r}")
+    if not is_count(threads):
         raise ValueError(f"ActorSystem's threads are a number from 1 up, not {threads!r}")
     for name, value in (("slow_after", slow_after), ("slow_thread_after", slow_thread_after)):
-        if value is not None and not (isinstance(value, int | float) and value > 0):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if value is not None and not (is_number(value) and value > 0):
             raise ValueError(f"ActorSystem's {name} is a number of seconds above 0, or None, not {value!r}")
+
+
+def _live(cell: Cell[Any], spawner: Cell[Any] | None) -> bool:
+    return cell.stage == ALIVE and (spawner is None or spawner.stage == ALIVE)
 
 
 def _role(parent: Cell[Any] | None) -> str:
     return "parent" if parent is not None else "spawner"
-
-
-def _family(cell: Cell[Any]) -> list[Cell[Any]]:
-    """An actor and all its descendants, parents first."""
-    family = [cell]
-    for one in family:
-        family.extend(one.bonds.children if one.bonds is not None else ())
-    return family

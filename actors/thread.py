@@ -9,12 +9,14 @@
 
 All bookkeeping stays on the loop; the thread only runs the user's code. Python cannot kill a thread: one that never
 returns is abandoned when its actor is killed or its time to stop is up. It is a daemon, and what it still sends through
-`self` is refused.
+`self` is refused. An `on_start` runs to its end for the same reason: whoever ended the actor meanwhile waits for that, and the
+last hook follows.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 from collections import deque
@@ -32,10 +34,11 @@ from understudy.actors.errands import called, suspended
 from understudy.actors.failure_rule import survives
 from understudy.actors.info import named
 from understudy.actors.mailbox import BoundedMailbox
+from understudy.actors.mortician import CANCEL_GRACE, CLOSED
 from understudy.actors.pykka_ref import PykkaCell
 from understudy.actors.reasons import ExitReason
 from understudy.actors.reentrant import Reentrant
-from understudy.actors.ref import A
+from understudy.actors.ref import A, ActorRef, meant
 from understudy.actors.signals import UNUSUAL, Order, Stop, StopRequest
 from understudy.actors.stash import STASHED
 
@@ -49,7 +52,11 @@ else:
     PykkaThreadingActor = pykka.ThreadingActor
 
 
+logger = logging.getLogger("understudy.actors")
+
 _behaving = threading.Lock()
+_unlinking = threading.RLock()
+"""Held while a link ends a thread actor, and while one undoes a link: by then it has ended it, or never will."""
 
 
 class ThreadMailbox(deque[Any]):
@@ -67,7 +74,7 @@ class ThreadMailbox(deque[Any]):
 class ThreadCell(Cell[A]):
     """The reference to a thread actor. It is never idle while it lives: its thread, not the scheduler, takes the messages."""
 
-    __slots__ = ("began", "opened", "taken", "wakeups")
+    __slots__ = ("began", "opened", "taken", "undone", "wakeups")
 
     threaded: ClassVar[bool] = True
 
@@ -81,6 +88,9 @@ class ThreadCell(Cell[A]):
         self.opened = False  # only from then on does its thread take messages: its spawner learns of the start first
         self.taken: Any = None
         self.began = 0.0  # when its thread took it
+        self.undone: set[ActorRef[Any]] = (
+            set()
+        )  # the other ends of links that its thread has undone, and its loop has still
 
     @property
     def thread_name(self) -> str:
@@ -119,6 +129,20 @@ class ThreadCell(Cell[A]):
     def laid_to_rest(self) -> None:
         self.wakeups.put(None)
 
+    def undo(self, other: ActorRef[Any]) -> None:
+        """In the actor's thread: the link to `other` is not to end it any more, whatever is under way."""
+        with _unlinking:
+            self.undone.add(other)
+
+    def _unlinked(self, sender: ActorRef[Any]) -> None:
+        super()._unlinked(sender)
+        self.undone.discard(sender)
+
+    def _other_end_died(self, sender: ActorRef[Any], reason: ExitReason) -> None:
+        with _unlinking:
+            if sender not in self.undone:
+                super()._other_end_died(sender, reason)
+
 
 class PykkaThreadCell(PykkaCell[A], ThreadCell[A]):
     """The reference to a thread actor that Pykka's `start` began."""
@@ -139,7 +163,7 @@ class ThreadActor(Actor, PykkaThreadingActor):
     """The base class of actors whose plain handlers may block. `__init__` runs in the spawner's thread, all else in its own."""
 
     _started: asyncio.Future[None] | None = None
-    _last_errand: tuple[Callable[[], Any], asyncio.Future[None]] | None = None
+    _last_errand: deque[tuple[Callable[[], Any], asyncio.Future[None]]] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -147,6 +171,14 @@ class ThreadActor(Actor, PykkaThreadingActor):
             raise TypeError(
                 f"{cls.__name__} is a ThreadActor: its on_receive is plain, not async; use Actor for async handlers"
             )
+
+    def unlink(self, ref: ActorRef[Any]) -> None:
+        """Undo a link, also that to a child or to one's parent. From then on it ends this actor no more."""
+        self._still_mine()
+        self._thread_cell().undo(meant(ref))
+        super().unlink(ref)
+
+    # --- for the kernel ---
 
     @classmethod
     def _make_cell(cls, scheduler: Scheduler, number: int, parent: Cell[Any] | None) -> Cell[Self]:
@@ -170,7 +202,16 @@ class ThreadActor(Actor, PykkaThreadingActor):
 
     async def _start_thread(self) -> None:
         started = self.__dict__.pop("_started", None) or self._begin_thread()
-        await started
+        try:
+            await asyncio.shield(started)
+        except asyncio.CancelledError:
+            if self._cell.stage != CLOSED:  # killed: no hook would follow
+                raise
+            await asyncio.wait((started,), timeout=CANCEL_GRACE)
+            if not started.done():
+                logger.error("%r still runs its on_start: abandoned, and no last hook will run", self._cell)
+                raise
+            started.result()
 
     def _begin_thread(self) -> asyncio.Future[None]:
         cell = self._thread_cell()
@@ -179,10 +220,21 @@ class ThreadActor(Actor, PykkaThreadingActor):
         return started
 
     async def _in_thread(self, hook: Callable[[], Any]) -> None:
-        done: asyncio.Future[None] = self._cell.scheduler.loop.create_future()
-        self._last_errand = (hook, done)
-        self._thread_cell().wakeups.put(None)
-        await done
+        cell = self._thread_cell()
+        done: asyncio.Future[None] = cell.scheduler.loop.create_future()
+        errand = self._last_errand = deque([(hook, done)])
+        cell.wakeups.put(None)
+        try:
+            await done
+        except asyncio.CancelledError:
+            try:
+                errand.pop()  # its end is about to be told: whatever came after that would be too late
+            except IndexError:  # it has begun
+                pass
+            else:
+                if cell.stage == CLOSED and hook is not _nothing:
+                    logger.error("the last hook of %r does not run: a handler took all the time to stop", cell)
+            raise
 
     def _thread_cell(self) -> ThreadCell[Self]:
         cell = self._cell
@@ -211,7 +263,10 @@ class ThreadActor(Actor, PykkaThreadingActor):
         while True:
             cell.wakeups.get()
             if self._last_errand is not None:
-                hook, done = self._last_errand
+                try:
+                    hook, done = self._last_errand.pop()
+                except IndexError:  # its time is up
+                    return
                 current_request.set(None)
                 self._run_for(done, hook)
                 return

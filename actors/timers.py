@@ -12,11 +12,12 @@ sure, however late, and a periodic timer never has more than one in the mailbox,
 from __future__ import annotations
 
 import asyncio
-import math
+import sys
 import threading  # noqa: TID251 - a thread may cancel what the loop is about to hand out
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from understudy.actors.arguments import is_number
 from understudy.actors.envelope import Envelope
 from understudy.actors.signals import Order
 
@@ -172,9 +173,9 @@ class Rearm(Order):
 
 def duration(seconds: float, least: float = 0.0) -> float:
     """The time of a timer, if it can be meant; else ValueError, or TypeError for what is no number."""
-    if not isinstance(seconds, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_number(seconds):
         raise TypeError(f"a timer's time is a number of seconds, not {seconds!r}")
-    if not least <= seconds < math.inf:
+    if not least <= seconds <= sys.float_info.max:
         raise ValueError(f"a timer's time is a finite number of seconds from {least} up, not {seconds!r}")
     return seconds
 

@@ -16,9 +16,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
+from understudy.actors.arguments import is_count
 from understudy.actors.hooks import Ended, Linked, Spawned, Unlinked
 from understudy.actors.message import message
 from understudy.actors.observer import Receive, observed, outcome
+from understudy.actors.signals import title
 from understudy.actors.sketch import masked, sketch
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class Trace:
     """The events of one actor, from now until it is closed or the actor ends. Read by one task, on whichever loop."""
 
     def __init__(self, cell: Cell[Any], limit: int = LIMIT) -> None:
-        if not isinstance(limit, int) or limit < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_count(limit):
             raise ValueError(f"a trace keeps a number of events from 1 up, not {limit!r}")
         self.dropped = 0
         self._cell = cell
@@ -135,7 +137,7 @@ class Trace:
 
     def begins(self, message: Any) -> None:
         """See Observer."""
-        self._note("received", type(message).__qualname__, message)
+        self._note("received", title(message), message)
 
     def returned(self, token: None, result: Any) -> None:
         """See Observer."""

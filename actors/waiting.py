@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from asyncio import _get_running_loop
 from typing import Any
 
 from understudy.actors.deadlines import Allowance, waiting_time
@@ -39,33 +40,43 @@ async def answer(
 
 async def end(ref: ActorRef[Any], token: int, timeout: float | None) -> ExitReason:
     """Wait for an actor's end through a monitor with that token. TimeoutError after `timeout` seconds."""
-    timeout = waiting_time(timeout)
-    vigil = _Vigil(asyncio.get_running_loop())
+    if timeout is not None:
+        timeout = waiting_time(timeout)
+    loop = asyncio.get_running_loop()
+    vigil = _Vigil(loop)
     ref._monitor(token, vigil)
+    timer = loop.call_later(timeout, vigil.over, None) if timeout is not None else None
+    reason: ExitReason | None = None
     try:
-        await asyncio.wait((vigil.future,), timeout=timeout)
-        if not vigil.future.done():
-            raise TimeoutError(f"{ref!r} did not end within {timeout} s")
-        return vigil.future.result()
+        reason = await vigil.future
     finally:
-        ref._demonitor(token, vigil)
-        vigil.future.cancel()
+        if reason is None:  # a monitor that has fired is gone
+            ref._demonitor(token, vigil)
+        if timer is not None:
+            timer.cancel()
+    if reason is None:
+        raise TimeoutError(f"{ref!r} did not end within {timeout} s")
+    return reason
 
 
 class _Vigil:
-    """The watcher behind `ended()`: sets a future of whichever loop waits."""
+    """The watcher behind `ended()`: sets a future of whichever loop waits; None when the time is up."""
 
     __slots__ = ("_loop", "future")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.future: asyncio.Future[ExitReason] = loop.create_future()
+        self.future: asyncio.Future[ExitReason | None] = loop.create_future()
 
     def down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
         with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._over, reason)
+            if _get_running_loop() is self._loop:
+                self.over(reason)
+            else:
+                self._loop.call_soon_threadsafe(self.over, reason)
 
-    def _over(self, reason: ExitReason) -> None:
+    def over(self, reason: ExitReason | None) -> None:
+        """It has ended, or the time is up. On the loop that waits."""
         if not self.future.done():
             self.future.set_result(reason)
 

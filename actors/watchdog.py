@@ -9,7 +9,8 @@
 
 One daemon thread for all systems of a process, begun with the first and ended with the last; none in a simulation, where
 code takes no time. Nothing is done per message: the loop is asked whether it still turns, and its stack is read only when it does
-not. A thread actor may block, so only its own, longer limit counts; it holds nobody up but itself.
+not. A thread actor may block, so only its own, longer limit counts; it holds nobody up but itself. Once a second it looks at the
+mailboxes of those that take no messages, for the high-water alarm.
 """
 
 from __future__ import annotations
@@ -41,6 +42,12 @@ SLOW_AFTER = 0.1
 
 SLOW_THREAD_AFTER = 30.0
 """Seconds for which a thread actor's handler may block unmentioned."""
+
+ALARM_EVERY = 1.0
+"""Seconds between two looks at the mailboxes of actors that take no messages; more, if a look takes more than a hundredth of it."""
+
+LONGEST = 3600.0
+"""Seconds of a threshold beyond which the watchdog looks all the same."""
 
 BACK_OFF = 10
 """The same stall is mentioned again when it is so many times as long."""
@@ -85,6 +92,7 @@ class Watch:
         self._resting: CodeType | None = None  # the code below an idle loop
         self._stall: _Stall | None = None
         self._threads: dict[ThreadCell[Any], _Stall] = {}
+        self._alarm_due = 0.0
 
     def look(self, frames: dict[int, FrameType], now: float) -> bool:
         """Look once. False: there is nothing to be watched any more."""
@@ -93,6 +101,9 @@ class Watch:
             return False
         if self._thread_threshold is not None:
             self._look_at_threads(scheduler, frames, now, self._thread_threshold)
+        if now >= self._alarm_due:
+            scheduler.alarm.look_around(stands=self._stall is not None)
+            self._alarm_due = now + max(ALARM_EVERY, (monotonic() - now) * 100)
         asked = self._asked
         if asked is None:
             if not self._idle(scheduler, frames):
@@ -242,7 +253,7 @@ class Watchdog:
                 if not self._watches:
                     self._thread = None
                     return
-                self._news.wait(min(watch.threshold for watch in self._watches) / 2)
+                self._news.wait(min(LONGEST, *(watch.threshold for watch in self._watches)) / 2)
                 watches = list(self._watches)
             frames = sys._current_frames()
             now = monotonic()

@@ -25,6 +25,7 @@ MEASURES = {
     "memory": Measure("resident memory for each idle actor, everything included", "bytes", True, 500, pinnable=False),
     "alive": Measure("actors alive in one process, until it breaks or 1,000,000", "actors", False, 1e6, pinnable=False),
     "restart": Measure("a crash until the replacement answers, under a supervisor, p50", "us", True, 25),
-    "logged": Measure("the same with the default logger on (ours limits crash reports)", "us", True, 231),
+    "crashes": Measure("crash after crash, each once the last one is replaced", "crashes/s", False, 15e3),
+    "logged": Measure("`restart` with the default logger on (ours limits crash reports)", "us", True, 231),
 }
 """`logged`'s target is what Erlang's default logger leaves of a restart."""

@@ -9,7 +9,8 @@ import gc
 import json
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import Context, copy_context
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,18 @@ TURN = 64
 """Messages until a look at the clock."""
 
 ready: deque[Any] = deque()
+signals: deque[Any] = deque()
 
 
 class Envelope:
     """A message that is more than itself."""
+
+
+class Seat:
+    """Who runs now."""
+
+    __slots__ = ("cell",)
+    cell: "Ref"
 
 
 class Bare:
@@ -62,12 +71,14 @@ class Boxed:
 class Ref:
     """What others hold of an actor: `tell` is a method, and an idle actor is put into the queue once."""
 
-    __slots__ = ("free", "handled", "idle", "mailbox", "receive", "scheduler")
+    __slots__ = ("context", "free", "handled", "idle", "mailbox", "receive", "scheduler")
+    receive: Callable[[Any], None]
 
     def __init__(self) -> None:
         self.mailbox: deque[Any] = deque()
         self.idle = True
         self.free = True
+        self.context: Context | None = None
         self.handled = 0
         self.scheduler = ready
 
@@ -123,51 +134,103 @@ def safely_woken() -> None:
 
 def fair() -> None:
     """And a turn has an end, for the sake of others; what was handled is counted."""
-    budget, number = iter(range(1, TURN + 1)), 0
     while ready:
-        ref = ready.popleft()
-        mailbox, receive = ref.mailbox, ref.receive
-        before = number
-        for number in budget:  # noqa: B007 - how far it came is what counts
+        numbers = iter(range(1, TURN + 1))
+        for number in numbers:
+            if not ready:
+                return
+            ref = ready.popleft()
+            mailbox, receive = ref.mailbox, ref.receive
             receive(mailbox.popleft())
-            if not mailbox:
-                break
-        ref.handled += number - before
-        if number == TURN:
-            budget, number = iter(range(1, TURN + 1)), 0
-        ref.idle = True
-        if mailbox and ref.idle:
-            ref.idle = False
-            ready.append(ref)
+            ref.handled += 1
+            ref.idle = True
+            if mailbox and ref.idle:
+                ref.idle = False
+                more(ref, numbers, number)
 
 
 def guarded() -> None:
     """And an error ends one actor alone; calls, stops, replies and coroutines are told from plain messages."""
-    budget, number = iter(range(1, TURN + 1)), 0
     while ready:
-        ref = ready.popleft()
-        mailbox, receive = ref.mailbox, ref.receive
-        before = number
-        try:
-            for number in budget:  # noqa: B007
+        numbers = iter(range(1, TURN + 1))
+        for number in numbers:
+            if not ready:
+                return
+            ref = ready.popleft()
+            if not ref.free:
+                continue
+            mailbox, receive = ref.mailbox, ref.receive
+            try:
                 item = mailbox.popleft()
+                ref.handled += 1
                 if item.__class__ is Envelope:
                     raise TypeError(item)
                 result = receive(item)
                 if result is not None:
                     raise TypeError(result)
-                if not mailbox:
-                    break
-        except Exception:  # noqa: BLE001 - whatever a handler raises
-            ref.free = False
-        ref.handled += number - before
-        if number == TURN:
-            budget, number = iter(range(1, TURN + 1)), 0
-        if ref.free:
-            ref.idle = True
-            if mailbox and ref.idle:
-                ref.idle = False
-                ready.append(ref)
+            except Exception:  # noqa: BLE001 - whatever a handler raises
+                ref.free = False
+            if ref.free:
+                ref.idle = True
+                if mailbox and ref.idle:
+                    ref.idle = False
+                    more(ref, numbers, number)
+
+
+def isolated() -> None:
+    """And signals come between messages; it is known who runs; what a handler sets in its context stays its actor's own."""
+    seat, base = Seat(), copy_context()
+    base.run(run_isolated, seat, base.copy(), base)
+
+
+def run_isolated(seat: Seat, scratch: Context, base: Context) -> None:
+    """In a context that all actors share, as long as none of them changes it."""
+    while ready:
+        numbers = iter(range(1, TURN + 1))
+        for number in numbers:
+            if signals:
+                raise RuntimeError(signals)
+            if not ready:
+                return
+            ref = ready.popleft()
+            if not ref.free:
+                continue
+            seat.cell = ref
+            if ref.context is not None:
+                continue
+            mailbox, receive = ref.mailbox, ref.receive
+            try:
+                item = mailbox.popleft()
+                ref.handled += 1
+                if item.__class__ is Envelope:
+                    raise TypeError(item)
+                result = receive(item)
+                if result is not None:
+                    raise TypeError(result)
+            except Exception:  # noqa: BLE001
+                ref.free = False
+            if ref.free:
+                ref.idle = True
+                if mailbox and ref.idle:
+                    ref.idle = False
+                    more(ref, numbers, number)
+            if scratch != base:
+                ref.context = scratch
+                return
+
+
+def more(ref: Ref, numbers: Iterator[int], before: int) -> None:
+    """The rest of a turn, when there is more than one message. Not in a ring."""
+    number = before
+    for number in numbers:  # noqa: B007 - how far it came is what counts
+        ref.receive(ref.mailbox.popleft())
+        if not ref.mailbox:
+            break
+    ref.handled += number - before
+    ref.idle = True
+    if ref.mailbox:
+        ref.idle = False
+        ready.append(ref)
 
 
 STEPS: dict[str, tuple[Callable[[], None], type[Any]]] = {
@@ -177,6 +240,7 @@ STEPS: dict[str, tuple[Callable[[], None], type[Any]]] = {
     "turns; no wake-up is lost to another thread": (safely_woken, Told),
     "a turn has an end; messages are counted": (fair, Told),
     "errors end one actor; calls and coroutines are told apart": (guarded, Told),
+    "signals; who runs now; a context for each actor": (isolated, Told),
 }
 
 
@@ -208,7 +272,7 @@ def step(name: str, hops: int) -> float:
 @click.option("--json", "as_json", type=click.Path(path_type=Path), help="Write the figures to this file, too.")
 def main(rounds: int, as_json: Path | None) -> None:
     """Show what a hop from actor to actor costs, step by step."""
-    last = "all of Understudy: who runs now, signals, contexts, the clock, the loop"
+    last = "all of Understudy: the clock, the loop, waking it"
     found: dict[str, list[float]] = {name: [] for name in (*STEPS, last)}
     for name in STEPS:
         for _ in range(WARM_UP):

@@ -84,6 +84,7 @@ SIDES = (
             "async": "its handlers are plain",
             "thread": "one thread alone may use it",
             "restart": "an actor goes on after an exception",
+            "crashes": "an actor goes on after an exception",
             "logged": "an actor goes on after an exception",
         },
     ),
@@ -94,6 +95,7 @@ SIDES = (
             "queued": "its tell gives way to the handler at once",
             "thread": "only coroutines of its loop may use it",
             "restart": "an actor goes on after an exception",
+            "crashes": "an actor goes on after an exception",
             "logged": "an actor goes on after an exception",
         },
     ),
@@ -102,6 +104,7 @@ SIDES = (
         packages=("otpylib==0.5.18", "uvloop>=0.21"),
         lacks={
             "thread": "only coroutines of its loop may use it",
+            "crashes": "a crash just after a restart is never noticed",
             "logged": "it prints what others log",
         },
     ),

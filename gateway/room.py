@@ -23,11 +23,11 @@ What a hook raises:
 
 import inspect
 import logging
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
 from understudy.actors import Actor, ActorRef, Down, Later, Refused, Stop
+from understudy.actors.held import Held
 from understudy.gateway import phoenix
 from understudy.gateway.messages import (
     Admit,
@@ -199,7 +199,7 @@ class Room(Actor):
         try:
             response = self.on_join(member, payload)
             if inspect.isawaitable(response):
-                self.run(self._wait_at_door(member, response))
+                self.run(self._wait_at_door(member, Held(response)))
             else:
                 self._admit(member, phoenix.to_json(response or {}))
         except Refused as refusal:
@@ -209,9 +209,9 @@ class Room(Actor):
             return self._deny(member, "join crashed")
         return None
 
-    async def _wait_at_door(self, member: Member, response: Awaitable[Any]) -> _Decided:
+    async def _wait_at_door(self, member: Member, response: Held[Any]) -> _Decided:
         try:
-            return _Decided(member, phoenix.to_json(await response or {}), "")
+            return _Decided(member, phoenix.to_json(await response.coroutine or {}), "")
         except Refused as refusal:
             return _Decided(member, None, refusal.detail)
         except Exception:
@@ -267,10 +267,10 @@ class Room(Actor):
     def _depart(self, member: Member) -> Any:
         self.untrack(member)
         pending = self.on_leave(member)
-        return self._depart_later(pending) if inspect.isawaitable(pending) else self._departed()
+        return self._depart_later(Held(pending)) if inspect.isawaitable(pending) else self._departed()
 
-    async def _depart_later(self, pending: Awaitable[Any]) -> Any:
-        await pending
+    async def _depart_later(self, pending: Held[Any]) -> Any:
+        await pending.coroutine
         return self._departed()
 
     def _departed(self) -> Any:
@@ -288,19 +288,19 @@ class Room(Actor):
             self._refuse(member, message.ref, refusal)
             return None
         if inspect.isawaitable(response):
-            return self._event_later(member, message.ref, response)
+            return self._event_later(member, message.ref, Held(response))
         self._answer(member, message.ref, response)
         return None
 
-    async def _event_later(self, member: Member, ref: str | None, response: Awaitable[Any]) -> None:
+    async def _event_later(self, member: Member, ref: str | None, response: Held[Any]) -> None:
         try:
-            self._answer(member, ref, await response)
+            self._answer(member, ref, await response.coroutine)
         except Refused as refusal:
             self._refuse(member, ref, refusal)
 
     def _answer(self, member: Member, ref: str | None, response: dict[str, Any] | Later | None) -> None:
         if isinstance(response, Later):
-            response.owe(_PushReply(self, member, ref), {})
+            response.owe(self._cell, _PushReply(self, member, ref))
         else:
             self._reply(member, ref, "ok", response)
 

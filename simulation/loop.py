@@ -14,11 +14,12 @@ import gc
 import heapq
 from asyncio import events
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeVarTuple
 
 from understudy.actors import Cell
+from understudy.actors.mortician import cancel
 from understudy.simulation.baton import Baton, Strand
 from understudy.simulation.choices import Choices
 from understudy.simulation.errors import EverybodyWaits, SimulationError, StillRunning, refusal, where
@@ -271,18 +272,25 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         try:
             while left := sorted(asyncio.all_tasks(self), key=_number):
                 for task in left:
-                    task.cancel()
-                self.run_until_complete(asyncio.wait(left))
+                    cancel(task)
+                self._run_to_its_end(asyncio.wait(left))
                 for task in left:
                     if not task.cancelled() and task.exception() is not None:
                         problem = {"message": "left over after the run", "exception": task.exception(), "task": task}
                         self.call_exception_handler(problem)
-            self.run_until_complete(self.shutdown_asyncgens())
+            self._run_to_its_end(self.shutdown_asyncgens())
         except SimulationError as error:
             self.call_exception_handler({"message": "what the run left behind does not end", "exception": error})
         finally:
             self.baton.end()
             self.close()
+
+    def _run_to_its_end(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """A run that was broken off in its very last steps still has its stop before it: the loop may stop once too often."""
+        task = self.create_task(coroutine)
+        task.add_done_callback(lambda _: self.stop())
+        while not task.done():
+            self.run_forever()
 
     def close(self) -> None:
         """See asyncio."""

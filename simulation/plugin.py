@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "seeds(n, twice=1, max_time=None, max_steps=2000000, cost=0.0): run in virtual time, once for each of n seeds",
     )
-    if config.pluginmanager.hasplugin("xdist"):  # its workers inherit the environment
+    if config.getoption("dist", "no") != "no":  # the workers of pytest-xdist inherit the environment
         os.environ.setdefault("PYTHONHASHSEED", "0")
 
 

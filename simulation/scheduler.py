@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from understudy.actors import Cell, Envelope
 from understudy.actors.deadlines import Seat
+from understudy.actors.on_the_spot import SLICE, OnTheSpot
 from understudy.actors.pending import Pending
-from understudy.actors.scheduler import SLICE, Scheduler
+from understudy.actors.scheduler import Scheduler
+from understudy.actors.standby import Standbys
 
 if TYPE_CHECKING:
     from understudy.actors import ActorSystem
@@ -68,47 +70,25 @@ class ReadyActors(deque[Cell[Any]]):
         return cell
 
 
-class SimulatedScheduler(Scheduler):
-    """Made by an `ActorSystem` on a simulated loop."""
-
-    loop: SimulatedLoop
-
-    def __init__(self, system: ActorSystem, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(system, loop)
-        self.ready = self._seeded = ReadyActors(self)
-
-    def _tick(self) -> None:
-        self._due = False
-        choices = self.loop.choices
-        self._seeded.turns = choices.one_of(TURNS)
-        self._stride = choices.one_of(STRIDES)
-        self.now = self.loop.time()
-        self.slice_end = self.now + SLICE
-        self._ticking = True
-        try:
-            while self._scratch.run(self._run, self.ready, None):
-                self._scratch = self._base.copy()
-        finally:
-            self._inside = self._ticking = False
-            self._seat.cell = None
-            self._seeded.turns = math.inf
-            if self.alarm.raised:
-                self.alarm.tick_ended()
-            if self.ready or self.intake:
-                self._be_due()
-            else:
-                self.asleep = True
+class SimulatedStandbys(Standbys):
+    """What an asynchronous handler schedules is of its actor's own origin."""
 
     def begin(self, cell: Cell[Any], item: Any, handler: Any) -> None:
-        """See Scheduler."""
+        """See Standbys."""
         super().begin(cell, item, handler)
         if cell.task is not None:
             cast("Any", cell.task).origin = cell
 
+
+class SimulatedSpot(OnTheSpot):
+    """Hand-off or queue, and when a caller breathes: as the seed says."""
+
+    _scheduler: SimulatedScheduler
+
     def hand_off(self, cell: Cell[Any], message: Any, timeout: float) -> Any:
         """Sometimes the call has to queue like a tell, as if the callee had been busy."""
-        if self.loop.choices.chance(0.5):
-            self.note("hand-off", cell, message)
+        if self._scheduler.loop.choices.chance(0.5):
+            self._scheduler.note("hand-off", cell, message)
             return super().hand_off(cell, message, timeout)
         pending = Pending(cell, timeout)
         entry = pending.envelope(message)
@@ -121,15 +101,49 @@ class SimulatedScheduler(Scheduler):
         return pending
 
     def turn_now(self, cell: Cell[Any]) -> None:
-        """See Scheduler. Sometimes the caller waits for a tick after all."""
-        if self.loop.choices.chance(0.5):
-            self.note("turn", cell, cell.mailbox[0] if cell.mailbox else None)
+        """See OnTheSpot. Sometimes the caller waits for a tick after all."""
+        if self._scheduler.loop.choices.chance(0.5):
+            self._scheduler.note("turn", cell, cell.mailbox[0] if cell.mailbox else None)
             super().turn_now(cell)
 
-    async def breathe(self) -> None:
-        """See Scheduler. No time passes here in a slice, so the loop has its turn every few hand-offs."""
-        self.credit = self.loop.choices.one_of(CREDITS)
-        await asyncio.sleep(0)
+    def must_breathe(self) -> bool:
+        """See OnTheSpot. No time passes here in a slice, so the loop has its turn every few hand-offs."""
+        self.credit = self._scheduler.loop.choices.one_of(CREDITS)
+        return True
+
+
+class SimulatedScheduler(Scheduler):
+    """Made by an `ActorSystem` on a simulated loop."""
+
+    loop: SimulatedLoop
+
+    def __init__(self, system: ActorSystem, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(system, loop)
+        self.ready = self._seeded = ReadyActors(self)
+        self.standbys = SimulatedStandbys(self)
+        self.spot = SimulatedSpot(self)
+
+    def _tick(self) -> None:
+        self._due = False
+        choices = self.loop.choices
+        self._seeded.turns = choices.one_of(TURNS)
+        self._stride = choices.one_of(STRIDES)
+        self.now = self.loop.time()
+        self.slice_end = self.now + SLICE
+        self._ticking = True
+        try:
+            while self._scratch.run(self._run):
+                self._scratch = self._base.copy()
+        finally:
+            self._inside = self._ticking = False
+            self._seat.cell = None
+            self._seeded.turns = math.inf
+            if self.alarm.raised:
+                self.alarm.tick_ended()
+            if self.ready or self.intake:
+                self._be_due()
+            else:
+                self.asleep = True
 
     def note(self, what: str, cell: Cell[Any], entry: Any) -> None:
         """A line in the trace: which actor gets which message."""

@@ -16,6 +16,7 @@ waits in its mailbox; while nobody has the name, the rule for names holds: a tel
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import replace
@@ -23,6 +24,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal, Self, TypeAlias, cast, get_args
 
 from understudy.actors import Actor, ActorRef, CallError, Cell, Envelope, Later, Refused
+from understudy.actors.arguments import is_count, takes
 from understudy.actors.signals import Order
 from understudy.supervisors.requests import DeleteChild, StartChild, TerminateChild, WhichChildren
 from understudy.supervisors.routing import Resize, RouterCell
@@ -82,13 +84,15 @@ class Router(Actor):
             raise TypeError(f"a Router's worker is a Child(...), not {worker!r}")
         if worker.restart != "permanent":
             raise ValueError(f"a Router's workers are permanent, not {worker.restart}: a place is always filled again")
-        if not _is_size(size):
+        if not is_count(size):
             raise ValueError(f"a Router's size is a count of workers from 1 up, not {size!r}")
         self._front = cast("RouterCell", self._cell)
         if callable(by):
-            self._front.choose = partial(self._front.by_key, by)
+            if not takes(by) or inspect.iscoroutinefunction(by):
+                raise TypeError(f"Router.by is a plain function of one message, not {by!r}")
+            self._front.choose = partial(RouterCell.by_key, by)
         elif by in get_args(Rule):
-            self._front.choose = getattr(self._front, by)
+            self._front.choose = getattr(RouterCell, by)
             self._front.to_all = by == "broadcast"
         else:
             raise ValueError(f"Router.by is one of {', '.join(get_args(Rule))}, or a function of a message, not {by!r}")
@@ -114,7 +118,7 @@ class Router(Actor):
             case WhichChildren():
                 return await self._pool.call(message, math.inf)
             case Resize(size):
-                if not _is_size(size):
+                if not is_count(size):
                     raise Refused(f"a router's size is a count of workers from 1 up, not {size!r}")
                 later = Later()
                 self.run(self._resize(size, later))  # whoever asked may give up; the pool must not be left half made
@@ -155,7 +159,3 @@ class Router(Actor):
             drained.set(None)  # in any case nobody waits any more
         await self._pool.call(TerminateChild(name), math.inf)
         await self._pool.call(DeleteChild(name), math.inf)
-
-
-def _is_size(size: object) -> bool:
-    return isinstance(size, int) and size > 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 import threading  # noqa: TID251 - whoever sends may be a thread
-from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeAlias, cast
 
@@ -67,18 +66,18 @@ class RouterCell(Cell[Any]):
         super().__init__(scheduler, kind, number, parent)
         self.places: tuple[str, ...] = ()
         self.turns = itertools.count()
-        self.choose: Callable[[Any], Chosen] = self.round_robin
+        self.choose: Callable[[RouterCell, Any], Chosen] = RouterCell.round_robin  # bound to this, it would be a cycle
         self.to_all = False
         self.opened = False
-        self.opening = threading.Lock()  # what came before is handed out before anything else is, of whichever thread
+        self.opening = threading.RLock()  # what came before is handed out before anything else is, of whichever thread
 
     def open(self) -> None:
         with self.opening:
-            mailbox = self.mailbox if self.mailbox is not None else deque[Any]()
-            for _ in range(len(mailbox)):
+            mailbox, mine = self.box(), list[Any]()
+            while mailbox:  # it may grow: a key's function, or a subscriber of dead letters, may tell this very router
                 entry = mailbox.popleft()
                 if self._is_mine(entry):
-                    mailbox.append(entry)
+                    mine.append(entry)
                     continue
                 try:
                     self._hand_on(entry)
@@ -87,6 +86,8 @@ class RouterCell(Cell[Any]):
                         self.scheduler.signal(entry.reply.fail, (full,))
                     else:
                         self._lost(entry.message if entry.__class__ is Envelope else entry, OVERLOADED)
+            for entry in mine:
+                mailbox.append(entry)
             self.opened = True
         super().open()
 
@@ -146,7 +147,7 @@ class RouterCell(Cell[Any]):
 
     def _route(self, message: Any) -> None:
         try:
-            chosen = self.choose(message)
+            chosen = self.choose(self, message)
         except Refused:
             self._lost(message, REFUSED)
             return
@@ -166,7 +167,7 @@ class RouterCell(Cell[Any]):
         content, reply = entry.message, entry.reply
         signal = self.scheduler.signal
         try:
-            chosen = self.choose(content)
+            chosen = self.choose(self, content)
         except Refused as refusal:
             if reply is not None:
                 signal(reply.fail, (refusal,))
@@ -175,7 +176,8 @@ class RouterCell(Cell[Any]):
             return
         answers: Sequence[Reply | None] = (reply,)
         if reply is not None and self.to_all:
-            answers = Answers(reply, len(chosen)).parts
+            everybody = Answers(reply, len(chosen))
+            answers = tuple(_Part(everybody, index) for index in range(len(chosen)))
         for worker, answer in itertools.zip_longest(chosen, answers):
             failure: Exception
             try:
@@ -194,7 +196,7 @@ class RouterCell(Cell[Any]):
 
     def _chosen(self, message: Any) -> Chosen:
         try:
-            return self.choose(message)
+            return self.choose(self, message)
         except Refused as refusal:
             refusal.relayed = True  # as if a worker had refused
             raise
@@ -232,14 +234,15 @@ class RouterCell(Cell[Any]):
         """All of them."""
         return tuple(map(self.system.whereis, self.places))
 
-    def by_key(self, key: Callable[[Any], Hashable], message: Any) -> Chosen:
+    @staticmethod
+    def by_key(key: Callable[[Any], Hashable], router: RouterCell, message: Any) -> Chosen:
         """The one whose place the key falls on: always the same, whoever fills it."""
         try:
             number = hash(key(message))
         except Exception as error:
             raise Refused(f"the key of a {type(message).__name__} could not be made: {error!r}") from error
-        places = self.places
-        return (self.system.whereis(places[(number * SPREAD >> 32) % len(places)]),)
+        places = router.places
+        return (router.system.whereis(places[(number * SPREAD >> 32) % len(places)]),)
 
 
 class Answers:
@@ -249,7 +252,6 @@ class Answers:
         self._reply = reply
         self._missing = count
         self._values: list[Any] = [None] * count
-        self.parts = tuple(_Part(self, index) for index in range(count))
 
     def set(self, index: int, value: Any) -> None:
         """One has answered."""

@@ -6,7 +6,7 @@
 import asyncio
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
@@ -42,6 +42,24 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     with asyncio.Runner(loop_factory=LOOPS[pyfuncitem.config.getoption("--loop")]) as runner:
         runner.run(bounded())
     return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """What a test printed may be no text that can be sent (lone surrogates), and a worker's report has to be."""
+    return _sendable((yield))
+
+
+def _sendable(data: Any) -> Any:
+    match data:
+        case str():
+            return data.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {_sendable(key): _sendable(value) for key, value in data.items()}
+        case list() | tuple():
+            return type(data)(map(_sendable, data))
+        case _:
+            return data
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

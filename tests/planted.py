@@ -90,18 +90,37 @@ def copy_of_the_tree(patch: Path | None) -> Iterator[Path]:
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, copy / name, follow_symlinks=False)
         if patch is not None:
-            _apply(patch, copy)
+            plant(patch, copy)
         yield copy
 
 
-def _apply(patch: Path, copy: Path) -> None:
+def plant(patch: Path, copy: Path) -> None:
+    """Apply a patch, hunk by hunk: where it says, or in the one other file of that folder that fits, for code moves. Raises Stale."""
+    for file, hunk in _hunks(patch.read_text()):
+        if _applies(file, hunk, copy):
+            continue
+        others = [path.relative_to(copy).as_posix() for path in sorted((copy / file).parent.glob("*.py"))]
+        fitting = [other for other in others if _applies(other, hunk, copy, "--check")]
+        if len(fitting) != 1 or not _applies(fitting[0], hunk, copy):
+            elsewhere = f"but {' and '.join(fitting)} do" if fitting else "nor does any file beside it"
+            raise Stale(f"{patch.name}: {file} does not fit any more, {elsewhere}; make it anew:\n{hunk}")
+
+
+def _hunks(patch: str) -> Iterator[tuple[str, str]]:
+    """Each hunk, and the file it is for."""
+    for part in re.split(r"^(?=--- )", patch, flags=re.MULTILINE)[1:]:
+        head, *hunks = re.split(r"^(?=@@ )", part, flags=re.MULTILINE)
+        file = re.findall(r"^\+\+\+ b/(\S+)", head, re.MULTILINE)[0]
+        yield from ((file, re.split(r"^diff ", hunk, flags=re.MULTILINE)[0]) for hunk in hunks)
+
+
+def _applies(file: str, hunk: str, copy: Path, *options: str) -> bool:
     # One line of context is enough, as for patch(1); and no repository around the folder has a say in it.
-    applied = subprocess.run(
-        ["git", "apply", "-p1", "-C1", str(patch)],
-        cwd=copy, env=os.environ | {"GIT_CEILING_DIRECTORIES": str(copy.parent)}, check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    if applied.returncode:
-        raise Stale(f"{patch.name} does not apply to the present tree; make it anew: {applied.stderr.strip()}")
+    return not subprocess.run(
+        ["git", "apply", "-p1", "-C1", *options, "-"],
+        cwd=copy, env=os.environ | {"GIT_CEILING_DIRECTORIES": str(copy.parent)},
+        input=f"--- a/{file}\n+++ b/{file}\n{hunk}", check=False, capture_output=True, text=True,
+    ).returncode  # fmt: skip
 
 
 # --- the search, in a process that imports the copy ---
@@ -208,7 +227,7 @@ async def _planted(seed: int, count: int) -> Outcome:
         async with at_a_time:
             return await find(None, seed, count, [what.test], all_of_them=True)
 
-    async def plant(patch: Path) -> dict[str, Any]:
+    async def search_for(patch: Path) -> dict[str, Any]:
         async with at_a_time:
             try:
                 found = await find(patch, seed, count)
@@ -224,7 +243,7 @@ async def _planted(seed: int, count: int) -> Outcome:
         print(f"{patch.stem}: not found", flush=True)
         return {"bug": patch.stem, "found": False}
 
-    results = await asyncio.gather(*map(plant, bugs()))
+    results = await asyncio.gather(*map(search_for, bugs()))
     alarms = [alarm for alarms in await asyncio.gather(*map(false_alarms, properties())) for alarm in alarms]
     for alarm in alarms:
         print(f"FALSE ALARM: PYTHONHASHSEED=0 pytest {alarm.test} --seed {alarm.seed}\n  {alarm.message}", flush=True)

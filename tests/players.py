@@ -39,6 +39,13 @@ class Trapper(Recorder):
     trap_exit = True
 
 
+class Witness(Recorder):
+    """Runs functions; keeps all else."""
+
+    def on_receive(self, message: Any) -> Any:
+        return message(self) if callable(message) else super().on_receive(message)
+
+
 class Does(Actor):
     """Runs the function it is sent, with itself as the argument: a test's hand inside an actor."""
 

@@ -1,17 +1,19 @@
 """Races of real threads, each round a fresh one: a test runs a few rounds, the proof of the kernel a hundred thousand.
 
-Each function takes `rounds` and returns its figures; it raises AssertionError in the round that breaks the promise.
+Each function takes `rounds` and returns its figures, among them how often either side was first: a race that one side
+always wins says nothing. It raises AssertionError in the round that breaks the promise.
 """
 
 import asyncio
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeAlias
 
+from tests.handicap import Handicap
 from tests.players import Echo
 from understudy.actors import (
     Actor,
@@ -21,10 +23,12 @@ from understudy.actors import (
     Deadlock,
     Down,
     Exit,
+    ExitReason,
     Killed,
     NoProc,
     ThreadActor,
 )
+from understudy.actors.ages import Ages
 
 Figures: TypeAlias = dict[str, int]
 
@@ -72,156 +76,71 @@ def batches(rounds: int) -> list[int]:
 
 async def ask_against_stop(rounds: int, end: str = "stop", kind: type[Actor] = Echo, askers: int = 2) -> Figures:
     """Threads ask an actor while another ends it: every ask is answered, by the actor or with its death."""
-    outcomes: Counter[str] = Counter()
+    scores: list[Counter[str]] = [Counter() for _ in range(askers)]
+    handicap = Handicap()
+
+    def ask(refs: list[ActorRef[Any]], turn: threading.Barrier, mine: Counter[str]) -> None:
+        for number, ref in enumerate(refs):
+            turn.wait(PATIENCE)
+            try:
+                assert ref.ask(number, timeout=PATIENCE) == number
+                mine["answered"] += 1
+            except ActorDied:
+                mine["died"] += 1
+
+    def finish(refs: list[ActorRef[Any]], turn: threading.Barrier) -> None:
+        before = total(scores)["answered"]
+        for ref in refs:
+            turn.wait(PATIENCE)
+            answered = total(scores)["answered"]
+            handicap.learn(answered - before < askers / 2)
+            before = answered
+            handicap.spin()
+            getattr(ref, end)()
+
     async with ActorSystem() as system:
         for count in batches(rounds):
             refs: list[ActorRef[Any]] = [await system.spawn(kind) for _ in range(count)]
             turn = threading.Barrier(askers + 1)
-
-            def ask(number: int, refs: list[ActorRef[Any]] = refs, turn: threading.Barrier = turn) -> Counter[str]:
-                mine: Counter[str] = Counter()
-                for ref in refs:
-                    turn.wait(PATIENCE)
-                    try:
-                        assert ref.ask(number, timeout=PATIENCE) == number
-                        mine["answered"] += 1
-                    except ActorDied:
-                        mine["died"] += 1
-                return mine
-
-            def finish(refs: list[ActorRef[Any]] = refs, turn: threading.Barrier = turn) -> Counter[str]:
-                for ref in refs:
-                    turn.wait(PATIENCE)
-                    getattr(ref, end)()
-                return Counter()
-
-            threads = [asyncio.to_thread(ask, number) for number in range(askers)]
-            for done in await asyncio.gather(*threads, asyncio.to_thread(finish)):
-                outcomes += done
-    assert sum(outcomes.values()) == rounds * askers, outcomes
+            threads = [asyncio.to_thread(ask, refs, turn, mine) for mine in scores]
+            await asyncio.gather(*threads, asyncio.to_thread(finish, refs, turn))
+    outcomes = total(scores)
+    assert outcomes["answered"] + outcomes["died"] == rounds * askers, outcomes
     return {"asks": rounds * askers, **outcomes}
+
+
+def total(scores: Iterable[Counter[str]]) -> Counter[str]:
+    return sum(scores, Counter[str]())
 
 
 async def call_against_end(rounds: int) -> Figures:
     """Coroutines of another thread's loop call an actor while this thread kills it: every call ends."""
     outcomes: Counter[str] = Counter()
+    handicap = Handicap()
 
     async def call(refs: list[ActorRef[Any]], turns: asyncio.Semaphore, here: asyncio.AbstractEventLoop) -> None:
         for number, ref in enumerate(refs):
-            if number % 16 == 0:
-                here.call_soon_threadsafe(turns.release)
+            here.call_soon_threadsafe(turns.release)
             try:
                 assert await ref.call(number, PATIENCE) == number
                 outcomes["answered"] += 1
+                handicap.learn(False)
             except ActorDied:
                 outcomes["died"] += 1
+                handicap.learn(True)
 
     async with ActorSystem() as system, another_loop() as other:
         for count in batches(rounds):
             refs: list[ActorRef[Any]] = [await system.spawn(Echo) for _ in range(count)]
             turns = asyncio.Semaphore(0)
             calling = asyncio.create_task(elsewhere(other, call(refs, turns, system.loop)))
-            for number, ref in enumerate(refs):
-                if number % 16 == 0:
-                    await turns.acquire()
+            for ref in refs:
+                await turns.acquire()
+                await handicap.breathe()
                 ref.kill()
             await calling
     assert sum(outcomes.values()) == rounds
     return {"calls": rounds, **outcomes}
-
-
-class Ticking(ThreadActor):
-    """Sets a timer that is due at once, and cancels it in its next message: whichever comes first."""
-
-    def __init__(self, rounds: int, over: Callable[[], None]) -> None:
-        super().__init__()
-        self.left = rounds
-        self.over = over
-        self.timer: Any = None
-        self.cancelled: set[int] = set()
-        self.figures: Counter[str] = Counter()
-        self.failures: list[str] = []
-
-    def on_start(self) -> None:
-        self.actor_ref.tell("set")
-
-    def on_receive(self, message: Any) -> Any:
-        match message:
-            case "set" if self.left:
-                self.left -= 1
-                every = self.left % 3 == 0
-                tick = ("tick", self.left)
-                self.timer = self.send_every(0.001, tick) if every else self.send_after(0, tick)
-                for _ in range(self.left % 7):
-                    self.actor_ref.is_alive()  # a moment, of one length or another
-                self.actor_ref.tell("cancel")
-            case "set":
-                self.actor_ref.tell("last")
-            case "cancel":
-                self.timer.cancel()
-                self.cancelled = {self.left}
-                self.figures["cancelled"] += 1
-                self.actor_ref.tell("set")
-            case ("tick", number):
-                self.figures["came"] += 1
-                if number in self.cancelled or number != self.left:
-                    self.failures.append(f"tick {number} came after its cancellation")
-            case _:
-                self.over()
-
-
-async def cancel_against_fire(rounds: int) -> Figures:
-    """A thread cancels a timer while the loop fires it: none is delivered after its cancellation."""
-    over = asyncio.Event()
-    async with ActorSystem() as system:
-        ref = await system.spawn(Ticking, rounds, lambda: system.loop.call_soon_threadsafe(over.set))
-        ticking: Ticking = ref.actor  # type: ignore[attr-defined]
-        await over.wait()
-        assert not ticking.failures, ticking.failures[:3]
-        assert ticking.figures["cancelled"] == rounds
-        return dict(ticking.figures)
-
-
-class Counting(Actor):
-    """Remembers which rounds are over, and what came after."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.over: set[int] = set()
-        self.failures: list[int] = []
-        self.figures: Counter[str] = Counter()
-
-    def on_receive(self, message: Any) -> Any:
-        match message:
-            case ("timers", numbers):
-                return [self.send_after(0, ("tick", number)) for number in numbers]
-            case ("cancelled", number):
-                self.over.add(number)
-            case ("tick", number):
-                self.figures["came"] += 1
-                if number in self.over:
-                    self.failures.append(number)
-        return None
-
-
-async def foreign_cancel_against_fire(rounds: int) -> Figures:
-    """Another thread cancels, and says so with a message: no tick is handled after that."""
-    async with ActorSystem() as system:
-        ref = await system.spawn(Counting)
-        counting: Counting = ref.actor  # type: ignore[attr-defined]
-        for start in range(0, rounds, 20):
-            numbers = range(start, min(start + 20, rounds))
-            timers = await ref.call(("timers", numbers))
-
-            def cancel(timers: Any = timers, numbers: range = numbers) -> None:
-                for number, timer in zip(numbers, timers):
-                    timer.cancel()
-                    ref.tell(("cancelled", number))
-
-            await asyncio.to_thread(cancel)
-        await ref.call("flush")
-        assert not counting.failures, counting.failures[:3]
-        return {"cancelled": rounds, **counting.figures}
 
 
 class OneAtATime(Actor):
@@ -246,20 +165,24 @@ class OneAtATime(Actor):
 
 async def wakers_against_an_async_handler(rounds: int, threads: int = 2) -> Figures:
     """Threads wake an actor whose asynchronous handler is suspended: never do two handlers run at once."""
+    scores: list[Counter[str]] = [Counter() for _ in range(threads)]
     async with ActorSystem() as system:
         ref = await system.spawn(OneAtATime)
         actor: OneAtATime = ref.actor  # type: ignore[attr-defined]
 
-        def wake(count: int) -> None:
-            for number in range(count):
+        def wake(mine: Counter[str]) -> None:
+            handicap = Handicap()
+            for number in range(rounds // threads):
+                handicap.spin()
+                busy = total(scores).total() > actor.handled
                 ref.tell(number)
-                if number % 50 == 0:
-                    ref.ask("wait")  # let it fall asleep now and then
+                mine["awake" if busy else "asleep"] += 1
+                handicap.learn(busy)
 
-        await asyncio.gather(*(asyncio.to_thread(wake, rounds // threads) for _ in range(threads)))
+        await asyncio.gather(*(asyncio.to_thread(wake, mine) for mine in scores))
         await ref.call("the last", PATIENCE)
         assert actor.failures == 0
-        return {"handled": actor.handled}
+        return {"handled": actor.handled, **total(scores)}
 
 
 class Watchman(Actor):
@@ -270,23 +193,29 @@ class Watchman(Actor):
     def __init__(self) -> None:
         super().__init__()
         self.heard: dict[Any, Counter[str]] = {}
+        self.came: Counter[str] = Counter()
 
     def on_receive(self, message: Any) -> Any:
         match message:
             case Down(_, ref, reason):
-                self.heard[ref]["down"] += 1
-                assert isinstance(reason, Killed | NoProc)
+                self.hear("down", ref, reason)
             case Exit(ref, reason):
-                self.heard[ref]["exit"] += 1
-                assert isinstance(reason, Killed | NoProc)
+                self.hear("exit", ref, reason)
             case ActorRef():
                 self.heard[message] = Counter()
                 self.monitor(message)
                 self.monitor(message)
                 self.link(message)
+            case "came":
+                return self.came
             case _:
                 return self.heard
         return None
+
+    def hear(self, what: str, ref: Any, reason: ExitReason) -> None:
+        assert isinstance(reason, Killed | NoProc)
+        self.heard[ref][what] += 1
+        self.came["in time" if isinstance(reason, Killed) else "too late"] += 1
 
 
 class ThreadWatchman(ThreadActor):
@@ -297,8 +226,10 @@ class ThreadWatchman(ThreadActor):
     def __init__(self) -> None:
         super().__init__()
         self.heard: dict[Any, Counter[str]] = {}
+        self.came: Counter[str] = Counter()
 
     on_receive = Watchman.on_receive
+    hear = Watchman.hear
 
 
 async def watch_against_end(rounds: int) -> Figures:
@@ -310,6 +241,8 @@ async def watch_against_end(rounds: int) -> Figures:
             await elsewhere(other, other.spawn(Watchman)),
             await system.spawn(ThreadWatchman),
         ]
+        scores: list[Counter[str]] = [await watchman.call("came", PATIENCE) for watchman in watchmen]
+        handicap = Handicap()
         for number, count in enumerate(batches(rounds)):
             home = (system, other)[number % 2]
             refs: list[ActorRef[Any]]
@@ -320,19 +253,28 @@ async def watch_against_end(rounds: int) -> Figures:
             for watchman in watchmen:
                 (await watchman.call("heard", PATIENCE)).clear()
 
-            def watch(refs: list[ActorRef[Any]] = refs) -> None:
+            turn = threading.Barrier(2)
+
+            def watch(refs: list[ActorRef[Any]] = refs, turn: threading.Barrier = turn) -> None:
                 for ref in refs:
+                    turn.wait(PATIENCE)
                     for watchman in watchmen:
                         watchman.tell(ref)
 
-            def kill(refs: list[ActorRef[Any]] = refs) -> None:
+            def kill(refs: list[ActorRef[Any]] = refs, turn: threading.Barrier = turn) -> None:
+                before = total(scores)
                 for ref in refs:
+                    turn.wait(PATIENCE)
+                    heard = total(scores) - before
+                    handicap.learn(heard["too late"] > heard["in time"])
+                    before += heard
+                    handicap.spin()
                     ref.kill()
 
             await asyncio.gather(asyncio.to_thread(watch), asyncio.to_thread(kill))
             for watchman in watchmen:
                 await _until(partial(_all_heard, watchman, count))
-        return {"actors": rounds, "signals": rounds * 9}
+        return {"actors": rounds, "signals": rounds * 9, **total(scores)}
 
 
 async def _spawn_many(system: ActorSystem, count: int) -> list[ActorRef[Any]]:
@@ -358,8 +300,9 @@ class Crossing(ThreadActor):
     def on_receive(self, message: Any) -> Any:
         if message == "x":
             return "y"
-        other, turn = message
+        other, turn, handicap = message
         turn.wait(PATIENCE)
+        handicap.spin()
         with contextlib.suppress(Deadlock):
             return other.ask("x")
         return "deadlock"
@@ -371,12 +314,38 @@ async def asks_across(rounds: int) -> Figures:
     outcomes: Counter[str] = Counter()
     async with ActorSystem() as system:
         first, second = await system.spawn(Crossing), await system.spawn(Crossing)
+        none, some = Handicap(0.0), Handicap()
         for _ in range(rounds):
             turn = threading.Barrier(2)
             one, other = await asyncio.gather(
-                first.call((second, turn), PATIENCE), second.call((first, turn), PATIENCE)
+                first.call((second, turn, none), PATIENCE), second.call((first, turn, some), PATIENCE)
             )
             # Both wait before either can answer: one at least must give way.
             assert "deadlock" in (one, other)
-            outcomes["both" if one == other else "one"] += 1
+            outcomes["both" if one == other else "first" if one == "deadlock" else "second"] += 1
+            some.learn(one == "deadlock")  # the first one closed the ring: the second one was there before
     return {"rings": rounds, **outcomes}
+
+
+class Backlog:
+    """What the ages of messages look at."""
+
+    handled = 0
+    mailbox = ("a message",)
+
+
+async def marks_against_marks(rounds: int, threads: int = 3) -> Figures:
+    """Threads note and ask how long messages wait, for mailboxes that come and go: none disturbs another."""
+    ages = Ages()
+
+    def mark() -> int:
+        seen = 0
+        for number in range(rounds):
+            backlog: Any = Backlog()
+            ages.mark(backlog, number)
+            seen += ages.oldest(backlog, number + 1) > 0
+            ages.forget(backlog)
+        return seen
+
+    seen = await asyncio.gather(*(asyncio.to_thread(mark) for _ in range(threads)))
+    return {"marks": rounds * threads, "seen": sum(seen)}

@@ -161,26 +161,26 @@ def news(message: Any) -> Down | Exit:
 
 
 class Faulty:
-    """A network that counts frames, and loses or repeats some of them, as a seed decides. `deaf`: nothing passes at all."""
+    """A network that notes how long its frames are, and loses or repeats some of them, as a seed decides. `deaf`: nothing passes at all."""
 
     def __init__(self, loss: float = 0.0, repeats: float = 0.0, seed: int = 0) -> None:
         self.inner = ZeroMqNetwork()
         self.loss = loss
         self.repeats = repeats
         self.random = random.Random(seed)
-        self.frames = 0
+        self.frames: list[int] = []  # how long each of them was
         self.deaf = False
 
-    def fate(self) -> int:
+    def fate(self, frame: bytes) -> int:
         """How many times a frame arrives."""
-        self.frames += 1
+        self.frames.append(len(frame))
         if self.deaf or self.random.random() < self.loss:
             return 0
         return 2 if self.random.random() < self.repeats else 1
 
     def bind(self, address: str, heard: Callable[[Path, bytes], None]) -> str:
         def sometimes(path: Path, frame: bytes) -> None:
-            for _ in range(self.fate()):
+            for _ in range(self.fate(frame)):
                 heard(path, frame)
 
         return self.inner.bind(address, sometimes)
@@ -190,7 +190,7 @@ class Faulty:
 
     def connect(self, address: str, heard: Callable[[bytes], None], writable: Callable[[], None]) -> Channel:
         def sometimes(frame: bytes) -> None:
-            for _ in range(self.fate()):
+            for _ in range(self.fate(frame)):
                 heard(frame)
 
         return self.inner.connect(address, sometimes, writable)

@@ -1,7 +1,10 @@
 """What an actor is: one message at a time, in order, with hooks and a context of its own."""
 
 import asyncio
+import copy
+import pickle
 from contextvars import ContextVar
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from tests.players import Does, Echo, Hanging, Recorder, inside
 from understudy.actors import (
     Actor,
     ActorDied,
+    ActorRef,
     ActorSystem,
     ExitReason,
     Failure,
@@ -560,3 +564,23 @@ async def test_a_users_method_may_be_called_begin_or_farewell() -> None:
     async with ActorSystem() as system:
         stage = await system.spawn(Stage)
         assert await stage.call("all") == ["the play begins", "fireworks", "good night"]
+
+
+async def test_a_reference_is_copied_as_itself_and_never_pickled() -> None:
+    @dataclass
+    class Card:
+        owner: ActorRef[Any]
+
+    async with ActorSystem() as system:
+        ref = await system.spawn(Echo, name="echo")
+        for one in (ref, system.ref("echo")):
+            assert copy.copy(one) is one
+            assert copy.deepcopy([one])[0] is one
+            assert asdict(Card(one)) == {"owner": one}
+            with pytest.raises(TypeError, match="cannot be pickled: send the reference itself"):
+                pickle.dumps(one)
+
+
+def test_a_system_is_made_on_a_loop() -> None:
+    with pytest.raises(RuntimeError, match="made on the event loop it is to run on"):
+        ActorSystem()

@@ -9,7 +9,7 @@ import pykka
 import pytest
 
 from tests.helpers import eventually
-from tests.players import Does, Echo
+from tests.players import Does, Echo, Hanging, inside
 from understudy.actors import (
     Actor,
     ActorDied,
@@ -164,7 +164,7 @@ async def test_a_request_that_expires_in_a_threads_mailbox_is_dropped_and_counte
         let_go.set()
         assert await works.call("x") == "x"
         assert not never.is_set()
-        assert system.scheduler.expired == 1
+        assert system.expired == 1
 
 
 @pytest.mark.parametrize("what", ["ask", "get", "stop"])
@@ -227,3 +227,37 @@ async def test_a_refusal_and_a_death_reach_a_thread_that_asks() -> None:
         assert refused == "no"
         assert "ouch" in died
         assert "no such actor" in gone
+
+
+async def test_a_thread_that_asks_learns_that_the_loop_was_closed_without_a_shutdown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("understudy.actors.answer.LOOK_UP", 0.01)
+    there, asked = threading.Event(), threading.Event()
+    refs: list[ActorRef[Any]] = []
+
+    async def elsewhere() -> None:
+        system = ActorSystem("elsewhere", slow_after=None)
+        refs.append(await system.spawn(Hanging))
+        there.set()
+        await asyncio.to_thread(asked.wait)
+
+    def run_and_close() -> None:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(elsewhere())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+    owner = threading.Thread(target=run_and_close)
+    owner.start()
+    await asyncio.to_thread(there.wait)
+    asking = [asyncio.create_task(asyncio.to_thread(refs[0].ask, number)) for number in range(2)]
+    answer = refs[0].ask("held", block=False)
+    await eventually(lambda: len(inside(refs[0])._cell.mailbox) == 2)  # one is at hand
+    asked.set()
+    await asyncio.to_thread(owner.join)
+    for each in asking:
+        with pytest.raises(ActorDied, match="its event loop was closed"):
+            await each
+    with pytest.raises(ActorDied, match="its event loop was closed"):
+        await asyncio.to_thread(answer.get)

@@ -6,7 +6,20 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import Actor, ActorSystem, Killed, NoProc, Normal, Shutdown, StartFailed
+from understudy.actors import (
+    Actor,
+    ActorDied,
+    ActorSystem,
+    ExitReason,
+    Failure,
+    Killed,
+    Later,
+    NoProc,
+    Normal,
+    Shutdown,
+    StartFailed,
+    reentrant,
+)
 
 colour: ContextVar[str] = ContextVar("colour", default="none")
 
@@ -138,3 +151,78 @@ async def test_an_actor_that_is_ended_between_its_start_and_the_return_of_spawn_
         with pytest.raises(StartFailed, match="not needed after all"):
             await spawning
         assert diary == ["opened", "closed: shutdown: not needed after all"]
+
+
+class Exits(Actor):
+    """Raises what Python ends a generator with, where it is told to."""
+
+    async def on_start(self) -> None:
+        if self.name == "start":
+            await self.exit()
+
+    def on_receive(self, where: str) -> Any:
+        if where == "background":
+            self.run(self.exit())
+            return Later()
+        return self.exits()
+
+    @reentrant
+    async def exits(self) -> None:
+        await self.exit()
+
+    async def exit(self) -> None:
+        await asyncio.sleep(0)
+        raise GeneratorExit("of its own")
+
+
+@pytest.mark.parametrize("where", ["background", "reentrant"])
+async def test_a_generator_exit_of_its_own_ends_an_actor_like_any_failure(where: str) -> None:
+    async with ActorSystem() as system:
+        ref = await system.spawn(Exits)
+        with pytest.raises(ActorDied, match="GeneratorExit: of its own"):
+            await ref.call(where)
+        assert isinstance(await ref.ended(), Failure)
+
+
+async def test_a_generator_exit_of_its_own_is_a_failed_start() -> None:
+    async with ActorSystem() as system:
+        with pytest.raises(StartFailed, match="GeneratorExit: of its own"):
+            await system.spawn(Exits, name="start")
+
+
+class Unspeakable(Exception):
+    """Cannot be told, and does its worst."""
+
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class Silent(Actor):
+    def on_receive(self, message: Any) -> None:
+        raise Unspeakable
+
+
+async def test_an_exception_that_cannot_be_told_ends_its_actor_and_nothing_else() -> None:
+    async with ActorSystem() as system:
+        told, called = await system.spawn(Silent), await system.spawn(Silent)
+        told.tell("x")
+        with pytest.raises(ActorDied, match="its text could not be made"):
+            await called.call("x")
+        reason = await told.ended()
+        assert isinstance(reason, Failure)
+        assert reason.type.endswith("Unspeakable")
+
+
+async def test_a_last_hook_that_took_too_long_says_whose_time_was_up() -> None:
+    class Slow(Actor):
+        stop_timeout = 0.01
+
+        async def on_stop(self, reason: ExitReason) -> None:
+            await asyncio.Event().wait()
+
+    async with ActorSystem() as system:
+        slow = await system.spawn(Slow)
+        slow.stop()
+        reason = await slow.ended()
+        assert isinstance(reason, Failure)
+        assert reason.message == "its last hook took longer than its stop_timeout of 0.01 s"

@@ -194,7 +194,7 @@ async def test_a_request_that_expired_in_the_mailbox_is_dropped_and_counted() ->
         inside(gate).opened.set()
         assert await gate.call("next") == "next"
         assert inside(gate).seen == ["wait", "next"]
-        assert system.scheduler.expired == 1
+        assert system.expired == 1
 
 
 async def test_the_request_of_a_cancelled_caller_is_dropped_if_it_has_not_begun() -> None:

@@ -73,6 +73,19 @@ def reports(system: ActorSystem) -> Any:
     end()
 
 
+@pytest.mark.parametrize("before", [0, 1, 5])
+async def test_a_report_counts_the_messages_up_to_the_one_that_it_crashed_at(before: int) -> None:
+    async with ActorSystem() as system:
+        with reports(system) as got:
+            fragile = await system.spawn(Fragile)
+            for _ in range(before):
+                fragile.tell("a message")
+            fragile.tell({"crash": 1})
+            fragile.tell("never handled")
+            await fragile.ended()
+        assert [report.handled for report in got] == [before + 1]
+
+
 async def test_a_report_says_who_why_at_what_in_which_state_and_under_whom() -> None:
     async with ActorSystem() as system:
         with reports(system) as got:

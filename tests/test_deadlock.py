@@ -352,3 +352,14 @@ async def test_waiting_for_a_stop_is_waiting() -> None:
         await eventually(lambda: system.scheduler.waits._edges)
         go_on.set()
         assert await waiting is True
+
+
+async def test_waiting_for_ones_own_end_in_ones_own_handler_is_refused() -> None:
+    class Patient(Actor):
+        async def on_receive(self, message: Any) -> Any:
+            return await self.actor_ref.ended()
+
+    async with ActorSystem() as system:
+        ref = await system.spawn(Patient)
+        with pytest.raises(ActorDied, match=r"Deadlock.*waits in its handler for its own end"):
+            await ref.call("wait")

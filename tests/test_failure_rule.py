@@ -112,7 +112,7 @@ async def test_a_tell_that_fails_ends_the_actor_with_on_failure(kind: type[Any])
 async def test_a_refusal_means_the_same_under_both_rules(kind: type[Any]) -> None:
     async with ActorSystem() as system:
         lost: list[DeadLetter] = []
-        system.dead_letters.subscribe(lost.append)
+        system.hooks.subscribe(DeadLetter, lost.append)
         ref: ActorRef[Any] = await system.spawn(kind, [])
         with pytest.raises(Refused, match="not today"):
             await ref.call(Refused("not today"))

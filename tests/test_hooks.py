@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from tests.helpers import eventually
-from tests.players import Does, Echo
+from tests.players import Does, Echo, inside
 from understudy.actors import (
     Actor,
+    ActorRef,
     ActorSystem,
     CrashReport,
     DeadLetter,
@@ -23,9 +24,12 @@ from understudy.actors import (
     Restarted,
     Spawned,
     ThreadActor,
+    UnseenDeath,
+    assign,
+    sketch,
 )
 from understudy.actors.reentrant import reentrant
-from understudy.supervisors import Child, Supervisor
+from understudy.supervisors import Child, Router, Supervisor
 
 
 class Mixed(Actor):
@@ -130,6 +134,127 @@ async def test_each_handled_message_is_told_with_its_duration_and_outcome_whatev
         assert len(told) == 6
 
 
+class Busy(Actor):
+    """Gets messages in every way there is."""
+
+    volume = 1
+
+    def on_start(self) -> None:
+        self.seen: list[Any] = []
+
+    def play(self, song: str) -> str:
+        return f"plays {song}"
+
+    async def rest(self) -> None:
+        await asyncio.sleep(0)
+
+    def fail(self) -> None:
+        raise Refused("no music")
+
+    def on_receive(self, message: Any) -> Any:
+        self.seen.append(message)
+        match message:
+            case ref if isinstance(ref, ActorRef):
+                self.monitor(ref)
+                self.then(1)
+                self.run(asyncio.sleep(0, b"result"))
+                self.send_after(0.0, 1.5)
+                self.become(self.on_receive_too)
+        return None
+
+    def on_receive_too(self, message: Any) -> None:
+        self.seen.append(message)
+
+
+@pytest.mark.parametrize("kind", [Busy, type("BusyThread", (ThreadActor, Busy), {})])
+async def test_every_message_that_a_handler_is_given_is_told_however_it_came_and_a_stop_is_none(kind: Any) -> None:
+    async with ActorSystem() as system:
+        told: list[Handled] = []
+        ref, other = await system.spawn(kind), await system.spawn(Echo)
+        system.hooks.subscribe(Handled, lambda event: told.append(event) if event.ref is ref else None)
+        ref.tell(other)
+        other.stop()
+        await eventually(lambda: len(told) == 5)
+        assert {event.message for event in told} == {"Cell", "int", "bytes", "float", "Down"}
+        del told[:]
+        player = ref.proxy()
+        assert await player.play("x") == "plays x"
+        assert await player.volume == 1
+        await assign(player, "volume", 11)
+        with pytest.raises(Refused):
+            await player.fail()
+        player.play.defer("y")
+        if kind is Busy:
+            await player.rest()
+        await system.get_state(ref)
+        await ref.stop()
+        expected = [("proxy.play", "ok"), ("proxy.volume", "ok"), ("proxy.volume", "ok"), ("proxy.fail", "refused")]
+        expected += [("proxy.play", "ok"), *([("proxy.rest", "ok")] if kind is Busy else [])]
+        await eventually(lambda: len(told) >= len(expected))
+        assert [(event.message, event.outcome) for event in told] == expected
+
+
+async def test_a_trace_and_a_receive_timeout_see_what_is_done_through_a_proxy() -> None:
+    async with ActorSystem() as system:
+        ref = await system.spawn(Busy)
+        async with system.trace(ref) as trace:
+            await ref.proxy().play("x")
+            kinds = [await anext(trace), await anext(trace)]
+        assert [(event.kind, event.what) for event in kinds] == [("received", "proxy.play"), ("replied", "str")]
+        inside(ref).receive_timeout(10)
+        patience = ref.bonds.patience  # type: ignore[attr-defined]
+        patience._last = 0.0
+        await ref.proxy().play("y")
+        assert patience._last > 0.0
+
+
+async def test_the_restarts_of_a_pool_are_told_by_the_name_of_the_place() -> None:
+    async with ActorSystem() as system:
+        told: list[Restarted] = []
+        system.hooks.subscribe(Restarted, told.append)
+        pool = await system.spawn(Router, Child(Mixed), size=2, name="pool", intensity=5)
+        places = [system.whereis(f"pool/{number}") for number in range(2)]
+        pool.tell("crash")
+        await eventually(lambda: told)
+        (event,) = told
+        number = int(event.id.removeprefix("pool/"))
+        assert (event.ref, event.restarts) == (system.whereis(event.id), 1)
+        assert event.ref != places[number]
+        assert "ordered" in str(event.reason)
+        assert event.supervisor == system.info(event.ref).parent
+        assert system.info(event.ref).restarts == 1
+        assert system.whereis(f"pool/{1 - number}") is places[1 - number]
+
+
+async def test_a_reason_is_a_value_and_keeps_its_text_and_what_is_written_for_people_hides_its_secrets(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Leaks(Actor):
+        def on_receive(self, message: Any) -> Any:
+            raise ValueError("password=hunter2")
+
+        def on_stop(self) -> None:
+            raise ValueError("token=hunter2")
+
+    async with ActorSystem() as system:
+        events: list[Any] = []
+        for kind in (Ended, UnseenDeath):
+            system.hooks.subscribe(kind, events.append)
+        crashes: list[CrashReport] = []
+        system.hooks.subscribe(CrashReport, crashes.append)
+        crashed, stopped = await system.spawn(Leaks), await system.spawn(Leaks)
+        crashed.tell("x")
+        await eventually(lambda: len(events) == 2)  # whoever awaited its end would have seen it
+        await stopped.stop()
+        assert [event.reason.message for event in events[:2]] == ["password=hunter2"] * 2
+        assert "hunter2" in str(await stopped.ended())
+        assert "hunter2" not in str(crashes[0])
+        assert "hunter2" not in sketch(events[0].reason)
+        assert "nobody supervises" in caplog.text
+        assert "the last hook" in caplog.text
+        assert "hunter2" not in caplog.text
+
+
 async def test_handlers_are_wrapped_only_while_somebody_listens() -> None:
     async with ActorSystem() as system:
         refs = [await system.spawn(Echo) for _ in range(2_500)]
@@ -178,7 +303,7 @@ async def test_what_is_no_event_or_no_callback_is_refused() -> None:
     async with ActorSystem() as system:
         with pytest.raises(TypeError, match="a class of events"):
             system.hooks.subscribe("spawned", print)  # type: ignore[arg-type]
-        with pytest.raises(TypeError, match="a callable"):
+        with pytest.raises(TypeError, match="a subscriber is a plain function"):
             system.hooks.subscribe(Spawned, None)  # type: ignore[arg-type]
 
 

@@ -246,6 +246,23 @@ async def test_an_actor_that_starts_and_one_that_ends_say_so() -> None:
         await ending.ended()
 
 
+class Saving(Actor):
+    def on_receive(self, message: Any) -> Any:
+        if message == "back":
+            return self.unstash()
+        return self.stash()
+
+
+async def test_what_an_actor_has_put_aside_is_counted_apart_from_what_waits() -> None:
+    async with ActorSystem() as system:
+        ref = await system.spawn(Saving)
+        assert system.info(ref).stashed == 0
+        for n in range(3):
+            ref.tell(n)
+        await eventually(lambda: system.info(ref).stashed == 3)
+        assert system.info(ref).mailbox == 0
+
+
 async def test_restarts_are_counted() -> None:
     async with ActorSystem() as system:
         supervisor = await system.spawn(Supervisor, [Child(Does, name="does")], intensity=5)

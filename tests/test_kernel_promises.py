@@ -1,14 +1,20 @@
 """Promises of the kernel that belong to no noun of their own."""
 
 import asyncio
+import contextlib
+import gc
 import signal
 import threading
 import tracemalloc
+import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 
+import understudy
 from tests.helpers import eventually
 from tests.players import Does, Echo, Hanging, Recorder, Trapper, inside
 from understudy import Child, Supervisor, WhichChildren
@@ -18,8 +24,10 @@ from understudy.actors import (
     ActorRef,
     ActorSystem,
     CallError,
+    CrashReport,
     DeadlineExceeded,
     Deadlock,
+    Envelope,
     Exit,
     Killed,
     NameTaken,
@@ -30,10 +38,14 @@ from understudy.actors import (
     Refused,
     Shutdown,
     StartFailed,
+    Stop,
     ThreadActor,
     UnderstudyError,
+    errors,
     message,
 )
+from understudy.actors.deadlines import current_request
+from understudy.simulation import Simulation
 
 # --- cost ---
 
@@ -166,20 +178,264 @@ async def test_timers_and_spawned_actors_inherit_no_deadline() -> None:
         assert {await answers.get(), await answers.get()} == {"from the timer", "from the child"}
 
 
-def test_every_error_is_of_the_family_it_is_said_to_be() -> None:
-    assert issubclass(NodeDown, ActorDied)
-    call_errors: tuple[type[Exception], ...] = (ActorDied, Refused, DeadlineExceeded, Deadlock)
-    others: tuple[type[Exception], ...] = (Overloaded, StartFailed, NameTaken, NotRegistered)
-    for error in call_errors:
-        assert issubclass(error, CallError)
-    assert issubclass(DeadlineExceeded, TimeoutError)
-    assert issubclass(CallError, UnderstudyError)
-    for error in others:
-        assert issubclass(error, UnderstudyError)
-        assert not issubclass(error, CallError)
+class _Reads(Actor):
+    """Notes what came beside each message."""
+
+    def __init__(self, *, pause: bool = False) -> None:
+        super().__init__()
+        self.pause = pause
+        self.seen: list[Envelope | None] = []
+
+    async def on_receive(self, message: Any) -> Any:
+        if self.pause:
+            await asyncio.sleep(0)
+        self.seen.append(current_request.get())
+        return len(self.seen)
+
+
+def test_an_envelope_has_every_field_from_the_first_day() -> None:
+    assert {"sender", "request_id", "deadline", "trace", "flags"} < set(Envelope.__slots__)
+    bare = Envelope("x")
+    assert (bare.sender, bare.request_id, bare.deadline, bare.trace, bare.flags) == (None, 0, None, b"", 0)
+
+
+@pytest.mark.parametrize("pause", [False, True])
+async def test_an_envelope_carries_who_asks_until_when_and_what_was_given_it(pause: bool) -> None:
+    async with ActorSystem() as system:
+        reads, does = await system.spawn(_Reads, pause=pause), await system.spawn(_Awaits)
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        await does.call(lambda me: reads.call("asked by an actor", 7.0), 60.0)
+        await reads.call("asked by nobody", 7.0)
+        reads.tell(Envelope("as it was made", sender=does, request_id=5, trace=b"trace", flags=3))
+        await reads.call("the last")
+        asked, outside, made, _ = inside(reads).seen
+        assert asked.sender is does
+        assert outside.sender is None
+        for entry in (asked, outside):
+            assert before + 7.0 <= entry.deadline <= loop.time() + 7.0
+        assert (made.message, made.sender, made.request_id, made.deadline) == ("as it was made", does, 5, None)
+        assert (made.trace, made.flags) == (b"trace", 3)
+
+
+class _Awaits(Actor):
+    async def on_receive(self, message: Any) -> Any:
+        return await message(self)
+
+
+def _has_seen(reads: ActorRef[Any], count: int) -> bool:
+    return len(inside(reads).seen) == count
+
+
+@pytest.mark.parametrize("in_one_burst", [False, True])
+@pytest.mark.parametrize("pause", [False, True])
+async def test_deadline_and_trace_are_each_messages_own(pause: bool, in_one_burst: bool) -> None:
+    async with ActorSystem() as system:
+        reads = await system.spawn(_Reads, pause=pause)
+        due = system.loop.time() + 60.0
+        entries = (Envelope("a", deadline=due, trace=b"a"), "bare", Envelope("b", trace=b"b"), "bare")
+        for number, each in enumerate(entries, 1):
+            reads.tell(each)
+            if not in_one_burst:
+                await eventually(partial(_has_seen, reads, number))
+        await reads.call("the last")
+        seen = [entry and (entry.deadline, entry.trace) for entry in inside(reads).seen[:-1]]
+        assert seen == [(due, b"a"), None, (None, b"b"), None]
+
+
+def test_whether_a_call_is_handed_over_or_queued_is_the_simulations_choice() -> None:
+    def handed_over(seed: int) -> bool:
+        async def main() -> Any:
+            echo = await simulation.system().spawn(Echo)
+            return await echo.call("x")
+
+        simulation = Simulation(seed, keep=None)
+        assert simulation.run(main) == "x"
+        return any("hand-off" in event for event in simulation.trace.events)
+
+    chosen = [handed_over(seed) for seed in range(100)]
+    assert 20 <= sum(chosen) <= 80
+
+
+class _Stoppable(Actor):
+    def __init__(self, seen: list[int]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def on_receive(self, message: int) -> int:
+        self.seen.append(message)
+        return message
+
+
+class _StoppableInItsThread(_Stoppable, ThreadActor):
+    pass
+
+
+@pytest.mark.parametrize("kind", [_Stoppable, _StoppableInItsThread])
+@pytest.mark.parametrize("where", ["here", "in an actor", "in a thread"])
+async def test_a_stop_keeps_its_place_among_what_its_sender_sends(where: str, kind: type[Any]) -> None:
+    def send(_: object = None) -> None:
+        for number in range(3):
+            ref.tell(number)
+        ref.stop()
+        ref.tell(3)
+
+    seen: list[int] = []
+    async with ActorSystem() as system:
+        ref: ActorRef[Any] = await system.spawn(kind, seen)
+        if where == "in a thread":
+            await asyncio.to_thread(send)
+        elif where == "in an actor":
+            (await system.spawn(Does)).tell(send)
+        else:
+            send()
+        assert await ref.ended() == Normal()
+        await eventually(lambda: system.dead_letters.count)
+        assert seen == [0, 1, 2]
+        assert system.dead_letters.by_reason == {"dead": 1}
+
+
+async def test_systems_of_one_process_share_nothing_but_their_thread() -> None:
+    async with ActorSystem("one") as one, ActorSystem("other") as other:
+        mine, yours = await one.spawn(Echo, name="echo"), await other.spawn(Echo, name="echo")
+        assert mine is not yours
+        assert await one.ref("echo").call(1) == await other.ref("echo").call(1) == 1
+        inside(mine).join("group")
+        assert one.groups["group"].members() == (mine,)
+        assert other.groups["group"].members() == ()
+        other.ref("nobody").tell("lost")
+        assert (one.dead_letters.count, other.dead_letters.count) == (0, 1)
+        await other.shutdown()
+        assert not yours.is_alive()
+        assert await mine.call("alive") == "alive"
+
+
+def test_each_of_several_threads_has_systems_of_its_own() -> None:
+    """All of the same name and with the same names in them, at the same time."""
+    rounds, threads = 50, 4
+    turn = threading.Barrier(threads)
+
+    async def main(which: int) -> list[int]:
+        answers: list[int] = []
+        async with ActorSystem() as system, ActorSystem() as another:
+            await another.spawn(Echo, name="echo")
+            for _ in range(rounds):
+                turn.wait(30.0)
+                ref = await system.spawn(Echo, name="echo")
+                answers.append(await system.ref("echo").call(which))
+                ref.kill()
+                assert await another.ref("echo").call("x") == "x"
+            system.ref("echo").tell("lost")
+            assert system.dead_letters.count == 1
+        return answers
+
+    def run(which: int) -> list[int]:
+        return asyncio.run(main(which))
+
+    with ThreadPoolExecutor(threads) as pool:
+        assert list(pool.map(run, range(threads))) == [[which] * rounds for which in range(threads)]
+
+
+def test_every_error_is_public_and_of_the_family_it_is_said_to_be() -> None:
+    family = {
+        UnderstudyError: (Exception,),
+        CallError: (UnderstudyError,),
+        ActorDied: (CallError,),
+        NodeDown: (ActorDied,),
+        Refused: (CallError,),
+        DeadlineExceeded: (CallError, TimeoutError),
+        Deadlock: (CallError,),
+        Overloaded: (UnderstudyError,),
+        StartFailed: (UnderstudyError,),
+        NameTaken: (UnderstudyError,),
+        NotRegistered: (UnderstudyError,),
+    }
+    for error, bases in family.items():
+        assert set(bases) <= set(error.__bases__), error
+        assert getattr(understudy, error.__name__) is error
+        assert error.__name__ in understudy.__all__
+    assert {one for one in vars(errors).values() if isinstance(one, type) and one.__module__ == errors.__name__} == set(
+        family
+    )
 
 
 # --- ends ---
+
+
+class _Local:
+    """What a handler has in its hands when it fails."""
+
+
+class _FailsInItsThread(ThreadActor):
+    def on_receive(self, message: Any) -> Any:
+        return message(self)
+
+
+@pytest.mark.parametrize("how", ["plain", "first step", "after an await", "background", "thread", "start", "last hook"])
+@pytest.mark.parametrize("called", [False, True])
+async def test_of_a_crash_no_frame_is_held(how: str, called: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither by its reason, wherever that goes, nor by the error of its caller: what the handler had in its hands is free."""
+    locals_seen: list[weakref.ref[_Local]] = []
+
+    def fail(_: Any) -> None:
+        local = _Local()
+        locals_seen.append(weakref.ref(local))
+        raise ValueError("with a local")
+
+    async def fail_at_once(me: Any) -> None:
+        fail(me)
+
+    async def fail_later(me: Any) -> None:
+        local = _Local()
+        locals_seen.append(weakref.ref(local))
+        await asyncio.sleep(0)
+        fail(me)
+
+    class Ends(Actor):
+        on_start = fail if how == "start" else Actor.on_start
+        on_stop = fail if how == "last hook" else Actor.on_stop
+
+        def on_receive(self, message: Any) -> Any:
+            return message(self)
+
+    class Watches(Recorder):
+        trap_exit = True
+
+    work = {
+        "first step": fail_at_once,
+        "after an await": fail_later,
+        "background": lambda me: me.run(fail_later(me)),
+        "last hook": lambda me: Stop(),
+    }.get(how, fail)
+    kept: list[Any] = []
+    gc.collect()
+    gc.disable()
+    try:
+        async with ActorSystem() as system:
+            system.hooks.subscribe(CrashReport, kept.append)
+            watches = await system.spawn(Watches)
+            if how == "start":
+                with pytest.raises(StartFailed):
+                    await system.spawn(Ends)
+            else:
+                ref: ActorRef[Any] = await system.spawn(_FailsInItsThread if how == "thread" else Ends)
+                inside(watches).monitor(ref)
+                if called:
+                    try:
+                        await ref.call(work)
+                    except ActorDied as error:
+                        kept.append(error)
+                else:
+                    ref.tell(work)
+                kept.append(await ref.ended())
+                await inside(watches).first(1)
+            caplog.clear()  # a log keeps what it was told
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert locals_seen
+            assert [local() for local in locals_seen] == [None] * len(locals_seen)
+    finally:
+        gc.enable()
 
 
 class _TrapsInItsThread(ThreadActor):
@@ -338,6 +594,47 @@ async def test_code_that_does_not_end_with_its_actor_is_listed_until_it_does(kin
         assert await ref.ended() == Killed()
         assert system.actors() == []
         assert system.abandoned() == [ref]
+        gate.set()
+        opened.set()
+        await eventually(lambda: not system.abandoned())
+
+
+@pytest.mark.parametrize("kind", ["offloaded", "starting"])
+async def test_what_python_cannot_end_is_listed_too_where_its_actor_only_waited_for_it(kind: str) -> None:
+    begun, gate, opened = asyncio.Event(), threading.Event(), asyncio.Event()
+
+    class Offloads(Actor):
+        async def on_receive(self, _: Any) -> None:
+            await self.offload(self.block)
+
+        def block(self) -> None:
+            self.system.loop.call_soon_threadsafe(begun.set)
+            gate.wait(10.0)
+
+    class Starts(Actor):
+        async def on_start(self) -> None:
+            begun.set()
+            while not opened.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await opened.wait()
+
+    async with ActorSystem() as system:
+        if kind == "offloaded":
+            ref = await system.spawn(Offloads)
+            ref.tell("begin")
+            await begun.wait()
+            assert system.abandoned() == []
+            ref.kill()
+        else:
+            starting = asyncio.create_task(system.spawn(Starts))
+            await begun.wait()
+            (ref,) = system.actors()
+            starting.cancel()
+            await eventually(lambda: not ref.is_alive())
+            starting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await starting
+        await eventually(lambda: system.abandoned() == [ref])
         gate.set()
         opened.set()
         await eventually(lambda: not system.abandoned())

@@ -1,12 +1,27 @@
 """An answer that comes later: others are served in between, and nobody waits for a dead actor."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
 
+from tests.players import inside
 from tests.sides import sides
-from understudy.actors import Actor, ActorDied, ActorRef, ActorSystem, CallError, DeadlineExceeded, Later, Refused, Stop
+from understudy.actors import (
+    Actor,
+    ActorDied,
+    ActorRef,
+    ActorSystem,
+    CallError,
+    DeadlineExceeded,
+    Envelope,
+    Later,
+    Refused,
+    Stop,
+    ThreadActor,
+)
+from understudy.supervisors import Child, Router
 
 
 class Hurt(Refused):
@@ -88,6 +103,41 @@ async def test_who_waits_learns_of_the_end_at_once(end: str) -> None:
                 await waiting
 
 
+class Listens:
+    """Waits for an answer and watches, and writes down in which order it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def set(self, value: Any) -> None:
+        raise AssertionError("nobody answers")
+
+    def fail(self, error: Exception) -> None:
+        self.heard.append(type(error).__name__)
+
+    def abandoned(self) -> bool:
+        return False
+
+    def down(self, token: int, ref: ActorRef[Any], reason: Any) -> None:
+        self.heard.append("down")
+
+
+@pytest.mark.parametrize("end", ["crash", "stop", "kill"])
+async def test_who_waits_is_told_before_those_who_watch(end: str) -> None:
+    async with ActorSystem() as system:
+        clerk, listens = await system.spawn(Clerk), Listens()
+        clerk._monitor(system.next_token(), listens)
+        for _ in range(2):
+            clerk.tell(Envelope("when", listens))
+        await clerk.call("other")
+        if end == "kill":
+            clerk.kill()
+        else:
+            clerk.tell(end)
+        await clerk.ended()
+        assert listens.heard == ["ActorDied", "ActorDied", "down"]
+
+
 async def test_an_answer_after_the_deadline_is_dropped() -> None:
     async with ActorSystem() as system:
         clerk = await system.spawn(Clerk)
@@ -141,3 +191,63 @@ async def test_a_request_that_fails_later_fails_alike_here_and_afar_and_its_acto
 def test_a_later_fails_with_an_exception_or_says_what_it_takes(error: Any) -> None:
     with pytest.raises(TypeError, match="takes an exception"):
         Later().fail(error)
+
+
+class Poll(Actor):
+    """Answers nobody: each poll has a Later of its own, or they share one."""
+
+    shared = Later()
+
+    def on_receive(self, message: str) -> Any:
+        return self.shared if message == "shared" else Later()
+
+
+@pytest.mark.parametrize("which", ["own", "shared"])
+async def test_requests_that_are_to_be_answered_later_are_forgotten_once_their_callers_have_gone(which: str) -> None:
+    Poll.shared = Later()
+    async with ActorSystem() as system:
+        poll = await system.spawn(Poll)
+        patient = asyncio.ensure_future(poll.call(which, 60))
+        for _ in range(50):
+            callers = [asyncio.ensure_future(poll.call(which, 60)) for _ in range(20)]
+            await asyncio.sleep(0)
+            for caller in callers:
+                caller.cancel()
+            await asyncio.wait(callers)
+        owed = inside(poll)._cell.bonds.owed
+        assert sum(len(later._replies) for later in owed) < 50
+        assert not patient.done()
+        poll.kill()  # the one that waits is kept
+        with pytest.raises(ActorDied):
+            await patient
+
+
+class Slow(ThreadActor):
+    """Answers "when" in its own thread once it hears "now", or another thread does at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.later = Later()
+
+    def on_receive(self, message: str) -> Any:
+        match message:
+            case "at once":
+                later = Later()
+                threading.Thread(target=later.set, args=("done",)).start()
+                return later
+            case "now":
+                self.later.set("done")
+            case _:
+                self.then("now")
+                return self.later
+        return None
+
+
+@pytest.mark.parametrize("message", ["when", "at once"])
+async def test_an_answer_may_be_given_in_any_thread_and_arrives_on_the_loop(message: str) -> None:
+    asyncio.get_running_loop().set_debug(True)  # what is done to a future in another thread raises
+    async with ActorSystem() as system:
+        slow = await system.spawn(Slow)
+        assert await slow.call(message) == "done"
+        router = await system.spawn(Router, Child(Slow), size=3, by="broadcast")
+        assert await router.call(message) == ["done"] * 3

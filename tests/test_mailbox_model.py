@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from understudy.actors import Actor, ActorSystem, Bounded, Down, Envelope, Killed, Overloaded, conflate
+from understudy.actors import Actor, ActorSystem, Bounded, DeadLetter, Down, Envelope, Killed, Overloaded, conflate
 from understudy.actors.mailbox import BoundedMailbox
 
 
@@ -92,7 +92,7 @@ class MailboxMachine(RuleBasedStateMachine):
 
         async def make() -> None:
             system = ActorSystem()
-            system.dead_letters.subscribe(lambda letter: self.letters.append((letter.message, letter.reason)))
+            system.hooks.subscribe(DeadLetter, lambda letter: self.letters.append((letter.message, letter.reason)))
             self.cell: Any = Actor._make_cell(system.scheduler, 1, None)
 
         self.loop.run_until_complete(make())

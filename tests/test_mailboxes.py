@@ -23,6 +23,7 @@ from understudy.actors import (
     DeadLetter,
     Deadlock,
     Down,
+    Envelope,
     Exit,
     HighWater,
     Killed,
@@ -32,6 +33,7 @@ from understudy.actors import (
     conflate,
     reentrant,
 )
+from understudy.actors.deadlines import current_request
 
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 each_loop_kind = pytest.mark.parametrize("kind", [Plain, Asynchronous], ids=lambda kind: kind.__name__)
@@ -77,7 +79,7 @@ async def test_what_a_full_mailbox_drops_is_a_dead_letter(
 ) -> None:
     async with ActorSystem() as system:
         letters: list[DeadLetter] = []
-        system.dead_letters.subscribe(letters.append)
+        system.hooks.subscribe(DeadLetter, letters.append)
         ref = await system.spawn(made(kind, mailbox=Bounded(3, overflow)), hand)
         await held(ref, hand)
         for n in range(5):
@@ -213,7 +215,7 @@ async def test_every_message_of_every_thread_is_handled_or_a_dead_letter(
     count = 1_000
     async with ActorSystem() as system:
         lost: list[Any] = []
-        system.dead_letters.subscribe(lambda letter: lost.append(letter.message))
+        system.hooks.subscribe(DeadLetter, lambda letter: lost.append(letter.message))
         ref = await system.spawn(made(kind, mailbox=Bounded(10, overflow)), hand)
 
         def send(sender: int) -> None:
@@ -223,6 +225,7 @@ async def test_every_message_of_every_thread_is_handled_or_a_dead_letter(
         with ThreadPoolExecutor(4) as threads:
             await asyncio.gather(*(asyncio.wrap_future(threads.submit(send, sender)) for sender in range(4)))
         heard = await ended(ref, hand)
+        await eventually(lambda: len(heard) + len(lost) >= 4 * count)
         assert sorted(heard + lost) == [(sender, n) for sender in range(4) for n in range(count)]
         if isinstance(overflow, str):
             assert all(
@@ -831,6 +834,30 @@ async def test_a_thread_actor_has_a_receive_timeout_too_and_it_ends_with_it() ->
             await ended(ref, hand)
             await asyncio.sleep(0.002)
             assert system.dead_letters.count == 0
+
+
+async def test_what_is_put_aside_keeps_its_trace_and_flags() -> None:
+    seen: list[Any] = []
+
+    class Saves(Actor):
+        async def on_receive(self, message: Any) -> Any:
+            if message == "back":
+                self.unstash_all()
+                self.become(self.notes)
+                return None
+            return self.stash()
+
+        async def notes(self, message: Any) -> None:
+            entry = current_request.get()
+            assert entry is not None
+            seen.append((message, entry.trace, entry.flags))
+
+    async with ActorSystem() as system:
+        ref = await system.spawn(Saves)
+        ref.tell(Envelope("x", trace=b"trace", flags=5))
+        await ref.call("back")
+        await eventually(lambda: seen)
+        assert seen == [("x", b"trace", 5)]
 
 
 # --- the alarm ---

@@ -14,13 +14,16 @@ from understudy.actors import (
     DeadLetter,
     Ended,
     Later,
+    Refused,
     Shutdown,
     StartFailed,
     Stop,
     ThreadActor,
     TypedProxy,
     assign,
+    conflate,
 )
+from understudy.supervisors import Child, Resize, Router
 
 TIMES = [
     pytest.param(-1, ValueError, id="negative"),
@@ -92,13 +95,59 @@ async def test_after_a_deadline_that_cannot_be_meant_a_system_can_still_be_shut_
 
 
 @pytest.mark.parametrize(
-    "settings", [{"threads": 0}, {"threads": "4"}, {"slow_after": -1}, {"slow_after": "1"}, {"slow_thread_after": 0}]
+    "settings",
+    [
+        {"threads": 0},
+        {"threads": "4"},
+        {"threads": True},
+        {"slow_after": -1},
+        {"slow_after": "1"},
+        {"slow_after": True},
+        {"slow_after": math.nan},
+        {"slow_thread_after": 0},
+        {"incarnation": -1},
+        {"incarnation": "1"},
+        {"world": 5},
+    ],
 )
 async def test_a_system_that_cannot_be_meant_is_not_made_and_harms_no_other(settings: dict[str, Any]) -> None:
     async with ActorSystem() as system:
-        with pytest.raises(ValueError, match=f"ActorSystem's {next(iter(settings))}"):
+        with pytest.raises((TypeError, ValueError), match=f"ActorSystem's {next(iter(settings))}"):
             ActorSystem(**settings)
+        for name in ("", "a@b", 5, None):
+            with pytest.raises(ValueError, match="a system's name"):
+                ActorSystem(name)  # type: ignore[arg-type]
         await system.spawn(Obedient)
+
+
+@pytest.mark.parametrize("timeout", [1e10, 1e300, 10**400])
+async def test_a_wait_for_longer_than_anything_lasts_is_one_without_end(timeout: Any) -> None:
+    async with ActorSystem() as system:
+        ref = await system.spawn(Obedient, start_timeout=timeout)
+        for hold in (system.suspend, system.resume):
+            await hold(ref, timeout)
+        assert await ref.call("x", timeout) == "x"
+        await ref.offer("x", timeout)
+        assert await ref.ask("x", block=False).within(timeout) == "x"
+        assert await asyncio.to_thread(lambda: ref.ask("x", timeout=timeout)) == "x"
+        assert await asyncio.to_thread(lambda: ref.ask("x", block=False).get(timeout=timeout)) == "x"
+        ref.stop()
+        await ref.ended(timeout)
+
+
+@pytest.mark.parametrize("time", [True, math.nan, math.inf, -1, "5", None, 10**400])
+async def test_a_time_for_oneself_that_cannot_be_meant_is_refused(time: Any) -> None:
+    def refused(actor: Obedient) -> bool:
+        takes: list[Callable[[Any], Any]] = [lambda t: actor.send_after(t, "x"), lambda t: actor.send_every(t, "x")]
+        if time is not None:
+            takes.append(actor.receive_timeout)
+        for take in takes:
+            with pytest.raises((TypeError, ValueError), match="a timer's time is a"):
+                take(time)
+        return True
+
+    async with ActorSystem() as system:
+        assert await (await system.spawn(Obedient)).call(refused)
 
 
 # --- reasons, references, names ---
@@ -145,11 +194,94 @@ async def test_a_name_that_nobody_can_have_is_refused_by_whoever_takes_one(name:
         assert await (await system.spawn(Obedient)).call(refused)
 
 
-async def test_an_actor_that_was_made_and_not_started_says_so() -> None:
-    alone = Obedient()
-    for use in (lambda: alone.send_after(1, "x"), lambda: alone.become(print), lambda: alone.join("x"), alone.unstash):
-        with pytest.raises(RuntimeError, match="this Obedient was made, not started"):
-            use()
+async def test_a_group_to_watch_has_a_name_and_none_is_not_every_group() -> None:
+    def refused(actor: Obedient) -> bool:
+        nameless: Any = None
+        for take in (actor.watch_group, actor.unwatch_group):
+            with pytest.raises(ValueError, match="a group's name is a text"):
+                take(nameless)
+        actor.join("mine")  # whoever watched all groups would be told
+        return True
+
+    async with ActorSystem() as system:
+        ref = await system.spawn(Obedient)
+        assert await ref.call(refused)
+        assert system.info(ref).mailbox == 0
+
+
+async def test_what_is_no_name_is_not_looked_up_and_what_is_no_token_not_taken_back() -> None:
+    def refused(actor: Obedient) -> bool:
+        with pytest.raises(TypeError, match="demonitor takes the token that monitor returned"):
+            actor.demonitor(actor.actor_ref)  # type: ignore[arg-type]
+        return True
+
+    async with ActorSystem() as system:
+        ref = await system.spawn(Obedient)
+        wrong: Any
+        for wrong in (5, ["x"], ref, None):
+            with pytest.raises(TypeError, match="whereis takes an actor's name"):
+                system.whereis(wrong)
+        assert await ref.call(refused)
+
+
+async def background() -> None: ...
+
+
+USES: list[Callable[[Any], Any]] = [
+    lambda alone: alone.send_after(1, "x"),
+    lambda alone: alone.become(print),
+    lambda alone: alone.join("x"),
+    lambda alone: alone.unstash(),
+    lambda alone: alone.stop(),
+    lambda alone: alone.then("x"),
+    lambda alone: alone.run(background()),
+    lambda alone: alone.system,
+    lambda alone: alone.name,
+    lambda alone: alone.actor_ref,
+    lambda alone: alone.actor_inbox,
+    lambda alone: alone.actor_stopped,
+]
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("kind", [Obedient, ThreadActor])
+def test_an_actor_that_was_made_and_not_started_says_so_and_how_to_start_one(kind: type[Any], use: Any) -> None:
+    with pytest.raises(
+        RuntimeError, match=rf"this {kind.__name__} was made, not started.*system\.spawn\({kind.__name__}"
+    ):
+        use(kind())
+
+
+# --- counts ---
+
+
+@pytest.mark.parametrize("size", [True, 0, -1, 2.0, "2", None])
+async def test_a_pool_of_no_countable_size_is_not_made_and_stays_as_it_is(size: Any) -> None:
+    async with ActorSystem() as system:
+        with pytest.raises(StartFailed, match="a Router's size is a count of workers from 1 up"):
+            await system.spawn(Router, Child(Obedient), size=size)
+        router = await system.spawn(Router, Child(Obedient), size=1)
+        with pytest.raises(Refused, match="a router's size is a count of workers from 1 up"):
+            await router.call(Resize(size))
+        assert await router.call("x") == "x"
+
+
+async def test_a_trace_keeps_a_count_of_events() -> None:
+    async with ActorSystem() as system:
+        ref = await system.spawn(Obedient)
+        wrong: Any
+        for wrong in (True, 0, 1.5, "5", None):
+            with pytest.raises(ValueError, match="a trace keeps a number of events"):
+                system.trace(ref, wrong)
+
+
+def test_a_setting_of_a_class_is_no_yes_or_no_unless_it_is_one() -> None:
+    for name in ("high_water", "stash_limit", "stop_timeout"):
+        with pytest.raises(TypeError, match=rf"Wrong\.{name} is a number"):
+            type("Wrong", (Actor,), {name: True})
+    for value in ("yes", 1, None):
+        with pytest.raises(TypeError, match=r"Wrong\.trap_exit is True or False"):
+            type("Wrong", (Actor,), {"trap_exit": value})
 
 
 async def test_what_is_no_class_of_proxies_and_no_proxy_is_refused() -> None:
@@ -170,22 +302,128 @@ async def test_what_is_no_class_of_proxies_and_no_proxy_is_refused() -> None:
 # --- functions ---
 
 
+class Wordless:
+    """Can be called, without any message."""
+
+    def __call__(self) -> None: ...
+
+
+def yields(_: object) -> Any:
+    yield
+
+
+HANDLERS: list[Any] = [5, None, "on_receive", lambda: 0, lambda a, b: 0, lambda a, *, b: 0, yields, Wordless()]
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+async def test_an_actor_does_not_become_what_could_not_take_a_message(handler: Any) -> None:
+    def refused(actor: Obedient) -> bool:
+        for push in (False, True):
+            with pytest.raises(TypeError, match="become takes a function of one message"):
+                actor.become(handler, push=push)
+        return True
+
+    async with ActorSystem() as system:
+        ref = await system.spawn(Obedient)
+        assert await ref.call(refused)
+        assert await ref.call("as before") == "as before"
+
+
+class Able:
+    """Takes a message in every way in which one can."""
+
+    def method(self, message: Any) -> Any:
+        return message
+
+    @classmethod
+    def of_class(cls, message: Any) -> Any:
+        return message
+
+    @staticmethod
+    def static(message: Any, *more: Any, and_that: str = "") -> Any:
+        return message
+
+    def __call__(self, message: Any) -> Any:
+        return message
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        Able().method,
+        Able.of_class,
+        Able.static,
+        Able(),
+        lambda *all_of_it: all_of_it[0],
+        lambda m, n=1: m,
+        str,
+        [].__class__,
+    ],
+)
+async def test_an_actor_becomes_whatever_can_take_a_message(handler: Any) -> None:
+    async with ActorSystem() as system:
+        ref = await system.spawn(Obedient)
+        await ref.call(lambda actor: actor.become(handler))
+        assert await ref.call("x") in ("x", ["x"])
+
+
+@pytest.mark.parametrize("function", [5, None, background, "sleep"])
+async def test_what_is_offloaded_is_a_plain_function(function: Any) -> None:
+    class Delegating(Actor):
+        async def on_receive(self, message: Any) -> Any:
+            with pytest.raises(TypeError, match="offload takes a plain function"):
+                await self.offload(message)
+            return await self.offload(lambda: "done")
+
+    async with ActorSystem() as system:
+        assert await (await system.spawn(Delegating)).call(function) == "done"
+
+
+@pytest.mark.parametrize("work", [5, None, background])
+async def test_what_runs_in_the_background_is_a_coroutine(work: Any) -> None:
+    def refused(actor: Obedient) -> bool:
+        with pytest.raises(TypeError, match=r"run takes a coroutine, as in self\.run\(work\(\)\)"):
+            actor.run(work)
+        return True
+
+    async with ActorSystem() as system:
+        assert await (await system.spawn(Obedient)).call(refused)
+
+
+async def by_and_by(_: object) -> int:
+    return 1
+
+
+@pytest.mark.parametrize("key", [lambda: 0, lambda a, b: 0, by_and_by, yields])
+async def test_a_key_is_made_by_a_plain_function_of_a_message(key: Any) -> None:
+    with pytest.raises(TypeError, match="conflate takes a plain function from a message to its key"):
+        conflate(key)
+    async with ActorSystem() as system:
+        with pytest.raises(StartFailed, match=r"Router\.by is a plain function of one message"):
+            await system.spawn(Router, Child(Obedient), size=1, by=key)
+
+
+def test_hooks_that_cannot_be_called_as_they_are_are_refused_with_their_class() -> None:
+    wrong: dict[str, Any] = {
+        "on_start": lambda self, more: None,
+        "on_receive": lambda self: None,
+        "on_stop": lambda self, reason, more: None,
+        "on_failure": lambda self, error: None,
+    }
+    for hook, function in wrong.items():
+        with pytest.raises(TypeError, match=rf"Wrong\.{hook} is called as {hook}\("):
+            type("Wrong", (Actor,), {hook: function})
+
+
 async def test_a_subscriber_that_would_have_to_be_awaited_is_refused() -> None:
     async def later(_: object) -> None: ...
 
-    wrong: Any = later
+    wrong: Any
     async with ActorSystem() as system:
-        ways: list[Callable[[], Any]] = [
-            lambda: system.hooks.subscribe(Ended, wrong),
-            lambda: system.hooks.subscribe(DeadLetter, wrong),
-            lambda: system.dead_letters.subscribe(wrong),
-        ]
-        for subscribe in ways:
-            with pytest.raises(TypeError, match="a subscriber is a plain function of one event"):
-                subscribe()
-        wrong = 5
-        with pytest.raises(TypeError, match="a subscriber is a plain function of one event"):
-            system.dead_letters.subscribe(wrong)
+        for event in (Ended, DeadLetter):
+            for wrong in (later, 5, lambda: None, lambda event, more: None, yields):
+                with pytest.raises(TypeError, match="a subscriber is a plain function of one event"):
+                    system.hooks.subscribe(event, wrong)
 
 
 async def test_a_replacement_of_a_state_is_a_plain_function() -> None:
@@ -195,7 +433,7 @@ async def test_a_replacement_of_a_state_is_a_plain_function() -> None:
     async with ActorSystem() as system:
         ref = await system.spawn(Obedient)
         wrong: Any
-        for wrong in (5, None, later):
+        for wrong in (5, None, later, lambda: None, lambda state, more: state):
             with pytest.raises(TypeError, match="replace_state takes a plain function"):
                 await system.replace_state(ref, wrong)
 
@@ -268,3 +506,11 @@ async def test_a_start_that_is_given_what_it_does_not_take_says_so() -> None:
     async with ActorSystem() as system:
         with pytest.raises(StartFailed, match="missing 1 required positional argument: 'one'"):
             await system.spawn(Two)
+        with pytest.raises(StartFailed, match="unexpected keyword argument 'naem'"):
+            await system.spawn(Two, 1, naem="typo")
+        for kind in (Obedient, ThreadActor):
+            with pytest.raises(
+                StartFailed, match=r"no __init__ of its own and takes no arguments; it was given 1 by.*naem by"
+            ):
+                await system.spawn(kind, 1, naem="typo")
+        assert system.actors() == []

@@ -331,3 +331,18 @@ async def test_off_the_systems_loop_it_is_refused_with_the_reason() -> None:
 
     async with ActorSystem() as system:
         await (await system.spawn(Elsewhere)).call("x")
+
+
+async def test_threads_that_wait_for_their_own_pool_wait_no_longer_than_their_deadline() -> None:
+    async with ActorSystem(threads=1) as system:
+        asks, asked = await system.spawn(Clerk), await system.spawn(Clerk)
+        begun = threading.Event()
+
+        def ask() -> Any:
+            begun.set()
+            return asked.ask(("do", threading.get_ident))
+
+        with pytest.raises(DeadlineExceeded):
+            await asks.call(("do", ask), timeout=0.05)
+        assert begun.is_set()
+        assert await asks.call(("do", threading.get_ident)) == await asked.call(("do", threading.get_ident))

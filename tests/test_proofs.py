@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.planted import bugs, copy_of_the_tree, find, finders
+from tests.kernel_proof import RACES
+from tests.planted import Stale, bugs, copy_of_the_tree, find, finders, plant
 from tests.proof import FOLDER, proofs
 from tests.properties import properties
 
@@ -44,6 +45,19 @@ def test_it_was_proved(name: str) -> None:
     assert record["figures"][proof.counted] >= proof.seeds, f"only tried: make proof {name}"
 
 
+@pytest.mark.parametrize("name", RACES)
+def test_each_side_of_a_race_won_often_when_it_was_proved(name: str) -> None:
+    figures = json.loads((FOLDER / "kernel.json").read_text())["figures"]
+    assert RACES[name].well_matched(figures[name]), figures[name]
+
+
+def test_a_race_that_one_side_always_wins_is_none() -> None:
+    race = RACES["cancel against fire"]
+    assert race.well_matched({"timers": 100, "fired": 10, "cancelled": 90})
+    assert not race.well_matched({"timers": 100, "fired": 9, "cancelled": 91})
+    assert not race.well_matched({"timers": 100, "cancelled": 100})
+
+
 def test_ten_bugs_are_planted_and_it_is_known_of_each_who_finds_it() -> None:
     assert len(bugs()) >= 10
     known = finders()
@@ -60,6 +74,24 @@ def test_a_planted_bug_is_found_within_the_seeds_of_every_run(bug: Path) -> None
         with copy_of_the_tree(bug):
             return
     assert asyncio.run(find(bug, 0, EVERY_RUN, [finder])), f"{finder} holds, though {bug.stem} is planted"
+
+
+def test_a_bug_is_planted_where_its_code_has_moved_to_if_that_is_certain() -> None:
+    (bug,) = (bug for bug in bugs() if bug.stem == "03-tick-after-cancel")
+    with copy_of_the_tree(None) as copy:
+        home, moved = copy / "actors" / "timers.py", copy / "actors" / "clockwork.py"
+        sound = home.read_text()
+        home.rename(moved)
+        plant(bug, copy)
+        assert moved.read_text() != sound
+        moved.write_text(sound)
+        (copy / "actors" / "another.py").write_text(sound)
+        with pytest.raises(Stale, match=r"actors/another\.py and actors/clockwork\.py do"):
+            plant(bug, copy)
+        for each in ("another.py", "clockwork.py"):
+            (copy / "actors" / each).unlink()
+        with pytest.raises(Stale, match="nor does any file beside it"):
+            plant(bug, copy)
 
 
 def test_where_nothing_is_planted_nothing_is_found() -> None:

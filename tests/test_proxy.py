@@ -189,7 +189,7 @@ async def test_an_async_method_is_awaited_and_its_actor_takes_no_other_message_m
 async def test_an_exception_ends_the_actor_and_a_refusal_only_the_request(kind: type[Any]) -> None:
     async with ActorSystem() as system:
         lost: list[DeadLetter] = []
-        system.dead_letters.subscribe(lost.append)
+        system.hooks.subscribe(DeadLetter, lost.append)
         ref = await system.spawn(kind)
         library = ref.proxy()
         with pytest.raises(Refused, match="closed"):
@@ -349,7 +349,7 @@ async def test_a_proxy_by_name_leads_to_whoever_has_the_name() -> None:
 
     async with ActorSystem() as system:
         lost: list[DeadLetter] = []
-        system.dead_letters.subscribe(lost.append)
+        system.hooks.subscribe(DeadLetter, lost.append)
         with pytest.raises(ActorDied):
             system.ref("library").proxy()
         first = await system.spawn(Loft, name="library")

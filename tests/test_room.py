@@ -1,6 +1,7 @@
 """Rooms as actors, without sockets: who hears what, how often, and what becomes of a room."""
 
 import asyncio
+import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import Actor, ActorRef, ActorSystem, Later, Normal, Refused, Stop
+from understudy.actors import Actor, ActorRef, ActorSystem, Killed, Later, Normal, Refused, Stop
 from understudy.gateway import Member, Room, Topic
 from understudy.gateway.messages import (
     Admit,
@@ -242,6 +243,40 @@ async def test_a_room_hears_that_its_last_member_left_and_may_end() -> None:
         assert room.is_alive()
         room.tell(Leave("m2"))
         assert await room.ended(timeout=5.0) == Normal()
+
+
+class Doomed(Plain):
+    """Ends in its hooks, before what is asynchronous of them begins."""
+
+    async def linger(self) -> None: ...
+
+    def end_at(self, hook: str) -> Any:
+        if hook == self.topic.removeprefix("room:"):
+            self.actor_ref.kill()
+        return self.linger()
+
+    def on_join(self, member: Member, payload: dict[str, Any]) -> Any:
+        return self.end_at("on_join")
+
+    def on_event(self, member: Member, event: str, payload: Any) -> Any:
+        return self.end_at("on_event")
+
+    def on_leave(self, member: Member) -> Any:
+        return self.end_at("on_leave")
+
+
+@pytest.mark.parametrize("hook", ["on_join", "on_event", "on_leave"])
+async def test_a_room_that_ends_before_its_asynchronous_hook_began_leaves_it_without_a_word(hook: str) -> None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        async with ActorSystem("test") as system:
+            room, node = await system.spawn(Doomed, f"room:{hook}"), await system.spawn(Probe)
+            room.tell(Join(await member(system, node, "m1"), {}))
+            if hook != "on_join":
+                await told(node, lambda m: of(Admit, m))
+                room.tell(Leave("m1") if hook == "on_leave" else Event("m1", "1", "anything", None))
+            assert await room.ended(timeout=5.0) == Killed()
+    assert [str(each.message) for each in said] == []
 
 
 # --- finding and starting them ---

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import eventually
 from tests.players import Does, inside
 from tests.sides import Witness, sides
 from tests.virtual import until, virtually
@@ -17,6 +18,7 @@ from understudy.actors import (
     ActorRef,
     ActorSystem,
     Bounded,
+    DeadLetter,
     DeadlineExceeded,
     Envelope,
     ExitReason,
@@ -30,6 +32,7 @@ from understudy.actors import (
     StartFailed,
     ThreadActor,
 )
+from understudy.actors.deadlines import current_request
 from understudy.supervisors import Child, Resize, Router, Supervisor, WhichChildren
 from understudy.supervisors.routing import RouterCell, burden
 
@@ -203,10 +206,26 @@ async def test_an_envelope_is_handed_on_as_it_is_with_its_reply_its_deadline_and
             def abandoned() -> bool:
                 return reply.done()
 
-        entry = Envelope("x", Reply, sender=sender, deadline=system.loop.time() + 5, trace=b"trace")
+        entry = Envelope("x", Reply, sender=sender, deadline=system.loop.time() + 5, trace=b"trace", flags=5)
         router.tell(entry)
         assert await reply == "seen"
         assert seen == [entry]
+
+
+async def test_what_goes_to_all_goes_with_the_trace_and_the_flags_of_the_one_that_was_sent() -> None:
+    seen: list[tuple[bytes, int]] = []
+
+    class Notes(Actor):
+        async def on_receive(self, message: Any) -> None:
+            entry = current_request.get()
+            assert entry is not None
+            seen.append((entry.trace, entry.flags))
+
+    async with ActorSystem() as system:
+        router = await system.spawn(Router, Child(Notes), size=3, by="broadcast")
+        router.tell(Envelope("x", trace=b"trace", flags=5))
+        await eventually(lambda: len(seen) == 3)
+        assert seen == [(b"trace", 5)] * 3
 
 
 async def test_a_nested_call_through_a_router_inherits_the_deadline() -> None:
@@ -682,3 +701,28 @@ async def test_a_worker_that_fails_to_start_fails_the_router_and_ends_the_others
             await system.spawn(Router, Child(Shy), size=4, name="pool")
         assert not system._top
         assert not system._names
+
+
+async def test_what_is_told_to_a_router_by_a_subscriber_while_it_opens_goes_to_a_worker_too() -> None:
+    book: list[tuple[str, Any]] = []
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    class Hesitant(Notes):
+        async def on_start(self) -> None:
+            begun.set()
+            await go_on.wait()
+
+    async with ActorSystem() as system:
+        ref = system.ref("pool")
+        system.hooks.subscribe(DeadLetter, lambda letter: ref.tell({"key": "of the subscriber"}))
+        child = Child(Hesitant, (book,))
+        starting = asyncio.create_task(
+            system.spawn(Router, child, size=2, by=lambda message: message["key"], name="pool")
+        )
+        await begun.wait()
+        ref.tell({"no key": "refused, a dead letter while the router opens"})
+        ref.tell({"key": "after it"})
+        go_on.set()
+        await starting
+        await eventually(lambda: len(book) == 2)
+    assert sorted(message["key"] for _, message in book) == ["after it", "of the subscriber"]

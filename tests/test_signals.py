@@ -1,13 +1,14 @@
 """Links, monitors and exit signals: the rules that Erlang's users count on, one by one, from any thread and loop."""
 
 import asyncio
+import math
 import threading
 from typing import Any
 
 import pytest
 
 from tests.helpers import eventually
-from tests.players import Does, Recorder, Trapper, inside
+from tests.players import Does, Trapper, Witness, inside
 from tests.races import another_loop, elsewhere
 from understudy.actors import (
     Actor,
@@ -25,15 +26,8 @@ from understudy.actors import (
 )
 
 
-class Witness(Recorder):
-    """Runs functions; keeps all else. Traps exits when told to."""
-
-    def on_receive(self, message: Any) -> Any:
-        return message(self) if callable(message) else super().on_receive(message)
-
-
 class ThreadWitness(ThreadActor):
-    """The same in a thread."""
+    """A witness in a thread."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -294,7 +288,7 @@ async def test_a_shutdown_ends_everybody_in_reverse_order_and_is_the_same_for_al
     system = ActorSystem()
     for which in "ab":
         await system.spawn(Writes, which)
-    await asyncio.gather(system.shutdown(), system.shutdown(), system.shutdown(0.0))
+    await asyncio.gather(system.shutdown(), system.shutdown(), system.shutdown(math.inf))
     assert diary == ["b", "b/child", "a", "a/child"]
     await system.shutdown()
 

@@ -1,14 +1,20 @@
 """The virtual loop: asyncio as it is documented, in an order that the seed decides, on a clock that jumps."""
 
 import asyncio
+import contextlib
 import contextvars
 import gc
-from collections.abc import Callable, Coroutine
+import itertools
+import warnings
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
-from understudy.simulation import EverybodyWaits, NotDeterministic, Simulation, StillRunning, compare, simulate
+from understudy.actors import Actor
+from understudy.simulation import Cluster, EverybodyWaits, NotDeterministic, Simulation, StillRunning, compare, simulate
+from understudy.transport import Node
 
 SEEDS = range(40)
 
@@ -317,3 +323,77 @@ def test_what_a_run_leaves_behind_is_ended_in_order(caplog: pytest.LogCaptureFix
     gc.collect()
     assert sorted(ended) == [0, 1, 2]
     assert not caplog.records
+
+
+class Slow(Actor):
+    """Everything it does takes a while."""
+
+    async def on_start(self) -> None:
+        self.run(self.beside(self.later()))
+
+    async def on_receive(self, message: object) -> object:
+        await asyncio.sleep(0)
+        return message
+
+    async def on_stop(self) -> None:
+        await asyncio.sleep(0.1)
+
+    async def later(self) -> None:
+        await asyncio.sleep(0.1)
+
+    async def beside(self, work: Coroutine[Any, Any, None]) -> None:
+        await work
+
+
+async def beside_each_other(simulation: Simulation) -> None:
+    for _ in range(3):
+        simulation.loop.create_task(asyncio.sleep(1))
+    await asyncio.sleep(0)
+
+
+async def in_one_system(simulation: Simulation) -> None:
+    system = simulation.system()
+    slow = await system.spawn(Slow)
+    await asyncio.gather(*(slow.call(number) for number in range(3)))
+
+
+async def in_a_cluster(simulation: Simulation) -> None:
+    async def post(node: Node) -> None:
+        await node.spawn(Slow, name="post")
+
+    async with Cluster(simulation) as cluster:
+        await cluster.start("stage", post)
+        attic = await cluster.start("attic", post)
+        await cluster.met()
+        post_on_stage = attic.ref("post@stage")
+        asking = asyncio.gather(*(post_on_stage.call(number) for number in range(5)), return_exceptions=True)
+        cluster.crash("stage")
+        await asking
+
+
+@pytest.fixture
+def frozen() -> Iterator[None]:
+    """A collection looks only at what the test makes."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("frozen")
+@pytest.mark.parametrize(("main", "stride"), [(beside_each_other, 1), (in_one_system, 5), (in_a_cluster, 40)])
+def test_a_run_that_is_broken_off_anywhere_is_cleared_away_without_a_word(
+    main: Callable[[Simulation], Coroutine[Any, Any, None]], stride: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for seed in range(5):
+            for most in itertools.count(1, stride):
+                simulation = Simulation(seed, max_steps=most)
+                with contextlib.suppress(StillRunning):
+                    simulation.run(partial(main, simulation))
+                    break  # it was over before
+                del simulation
+                gc.collect()
+    assert [str(each.message) for each in said] == []
+    assert capfd.readouterr() == ("", "")

@@ -51,6 +51,15 @@ def test_a_failing_seed_prints_the_line_that_replays_it(tmp_path: Path) -> None:
     assert line in replayed
 
 
+def test_it_does_so_from_the_workers_of_xdist_too(tmp_path: Path) -> None:
+    code, output = run(tmp_path, RACE, "-n", "2")
+    assert code == 1
+    (line,) = re.findall(r"^pytest test_mine.py::test_count --seed \d+$", output, re.MULTILINE)
+    again, replayed = run(tmp_path, RACE, *line.split()[1:])
+    assert again == 1
+    assert line in replayed
+
+
 def test_other_seeds_by_a_base_or_a_number_of_them(tmp_path: Path) -> None:
     seen = """
         import pytest

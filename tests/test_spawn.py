@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.helpers import eventually
-from tests.players import Does, Echo, Recorder, Trapper, inside
+from tests.players import Does, Echo, Trapper, Witness, inside
 from tests.virtual import virtually
 from understudy.actors import (
     Actor,
@@ -43,15 +43,8 @@ class SlowStart(Actor):
             raise
 
 
-class Watching(Recorder):
-    """Runs functions; keeps everything else."""
-
+class Watching(Witness):
     trap_exit = True
-
-    def on_receive(self, message: Any) -> Any:
-        if isinstance(message, Down | Exit) or not callable(message):
-            return super().on_receive(message)
-        return message(self)
 
 
 class Mayfly(Actor):
@@ -136,8 +129,8 @@ def test_a_start_within_its_time_is_a_start(way: str) -> None:
     virtually(main())
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_thread_actor_that_does_not_start_in_time_is_abandoned(way: str) -> None:
+async def test_a_thread_actor_that_does_not_start_in_time_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("understudy.actors.thread.CANCEL_GRACE", 0.01)
     let_go = threading.Event()
 
     class Stuck(ThreadActor):
@@ -147,6 +140,7 @@ async def test_a_thread_actor_that_does_not_start_in_time_is_abandoned(way: str)
     async with ActorSystem() as system:
         with pytest.raises(StartFailed, match="longer than"):
             await system.spawn(Stuck, start_timeout=0.01)
+        assert len(system.abandoned()) == 1
         let_go.set()
 
 

@@ -1,6 +1,8 @@
 """Asynchronous handlers: in a real task from the first line on, which only one that waits keeps for itself."""
 
 import asyncio
+import weakref
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -72,11 +74,12 @@ async def test_handlers_that_do_not_wait_leave_no_task_with_their_actors() -> No
         assert len(others()) <= 1
 
 
-async def test_a_task_that_somebody_has_kept_serves_nobody_else() -> None:
-    kept: list[asyncio.Task[Any]] = []
+@pytest.mark.parametrize("hold", [lambda task: lambda: task, weakref.ref], ids=["strongly", "weakly"])
+async def test_a_task_that_somebody_has_kept_serves_nobody_else(hold: Callable[[Any], Callable[[], Any]]) -> None:
+    kept: list[Callable[[], Any]] = []
 
     async def keep(me: Actor) -> None:
-        kept.append(await the_task(me))
+        kept.append(hold(asyncio.current_task()))
 
     async def wait_a_little(me: Actor) -> str:
         for _ in range(3):
@@ -88,7 +91,9 @@ async def test_a_task_that_somebody_has_kept_serves_nobody_else() -> None:
         await one.call(keep)
         answer = asyncio.ensure_future(other.call(wait_a_little))
         await asyncio.sleep(0)
-        kept[0].cancel()
+        task = kept[0]()
+        if task is not None:
+            task.cancel()
         assert await answer == "undisturbed"
 
 

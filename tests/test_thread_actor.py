@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import eventually
 from tests.players import Does, Echo, Recorder, inside
 from understudy.actors import (
     ActorDied,
@@ -301,3 +302,115 @@ async def test_a_stop_is_answered_after_the_last_hook() -> None:
         answer = (await system.spawn(Tidier)).stop()
         assert await answer is True
         assert tidied == [False], "it ran, and nobody had been answered"
+
+
+@pytest.mark.parametrize("end", ["exit", "start timeout", "its spawner is cancelled"])
+async def test_one_that_is_ended_while_it_starts_starts_to_the_end_and_then_its_last_hook_runs(end: str) -> None:
+    begun, go_on, opened, closed = threading.Event(), threading.Event(), list[str](), asyncio.Event()
+
+    class Opens(ThreadActor):
+        def on_start(self) -> None:
+            begun.set()
+            go_on.wait(10)
+            opened.append("file")
+
+        def on_stop(self, reason: ExitReason) -> None:
+            opened.remove("file")
+            self.system.loop.call_soon_threadsafe(closed.set)
+
+    async with ActorSystem() as system:
+        timeout = 0.01 if end == "start timeout" else None
+        starting = asyncio.create_task(system.spawn(Opens, name="opens", start_timeout=timeout))
+        await asyncio.to_thread(begun.wait)
+        (ref,) = system.actors()
+        if end == "exit":
+            ref.exit()
+        elif end != "start timeout":
+            starting.cancel()
+        await eventually(lambda: not ref.is_alive())
+        assert end == "start timeout" or not starting.done()
+        go_on.set()
+        if "cancelled" in end:
+            with pytest.raises(asyncio.CancelledError):
+                await starting
+        else:
+            with pytest.raises(StartFailed):
+                await starting
+        async with asyncio.timeout(5):
+            await closed.wait()
+        assert opened == []
+
+
+async def test_one_that_is_killed_while_it_starts_runs_no_hook() -> None:
+    begun, go_on, ended = threading.Event(), threading.Event(), list[str]()
+
+    class Opens(ThreadActor):
+        def on_start(self) -> None:
+            begun.set()
+            go_on.wait(10)
+
+        def on_stop(self, reason: ExitReason) -> None:
+            ended.append("hook")
+
+    async with ActorSystem() as system:
+        starting = asyncio.create_task(system.spawn(Opens))
+        await asyncio.to_thread(begun.wait)
+        (ref,) = system.actors()
+        ref.kill()
+        with pytest.raises(StartFailed, match="killed"):
+            await starting
+        assert system.abandoned() == [ref]
+        go_on.set()
+        await eventually(lambda: not system.abandoned())
+        assert ended == []
+
+
+async def test_a_last_hook_whose_time_is_up_before_it_begins_does_not_begin(caplog: pytest.LogCaptureFixture) -> None:
+    class Late(Tidy):
+        stop_timeout = 0.01
+
+    async with ActorSystem() as system:
+        late = await system.spawn(Late, name="late")
+        me = inside(late)
+        late.tell("x")
+        await asyncio.to_thread(me.begun.wait)
+        late.exit()
+        reason = await late.ended()
+        assert isinstance(reason, Failure)
+        assert "its last hook took longer than its stop_timeout of 0.01 s" in reason.message
+        assert "does not run: a handler took all the time to stop" in caplog.text
+        me.let_go.set()
+        await eventually(lambda: not system.abandoned())
+        assert me.ended == ["handler"]
+
+
+class Boom(Worker):
+    """Is linked to whom it is sent, and undoes that while the exit signal is on its way."""
+
+    def on_receive(self, message: Any) -> Any:
+        other, under_way, let_it_come = message
+        self.link(other)
+        other.tell("die")
+        under_way.wait(10)
+        self.unlink(other)
+        let_it_come.set()
+        return self.actor_ref.is_alive()
+
+
+async def test_a_link_that_was_undone_ends_it_no_more_though_the_exit_signal_is_on_its_way() -> None:
+    under_way, let_it_come = threading.Event(), threading.Event()
+
+    class Holds:
+        """A watcher that holds up the signals behind its own, among them that of the link."""
+
+        def down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
+            under_way.set()
+            let_it_come.wait(10)
+
+    async with ActorSystem() as system:
+        boom, other = await system.spawn(Boom), await system.spawn(Does)
+        other._monitor(1, Holds())
+        asked = asyncio.create_task(boom.call((other, under_way, let_it_come)))
+        assert await asked
+        assert not other.is_alive()
+        assert await boom.call((await system.spawn(Echo), under_way, let_it_come))  # it lives, and links again

@@ -422,7 +422,7 @@ async def test_an_unhandled_message_of_a_timer_is_a_dead_letter() -> None:
     async with ActorSystem() as system:
         actor: Actor = inside(await system.spawn(Actor))
         letters: asyncio.Queue[DeadLetter] = asyncio.Queue()
-        system.dead_letters.subscribe(letters.put_nowait)
+        system.hooks.subscribe(DeadLetter, letters.put_nowait)
         actor.send_after(0, "what?")
         letter = await letters.get()
         assert (letter.message, letter.reason) == ("what?", "unhandled")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import sys
 import threading
 import time
@@ -13,7 +14,8 @@ import pytest
 from tests.helpers import eventually
 from tests.players import Echo, inside
 from tests.virtual import virtually
-from understudy.actors import Actor, ActorSystem, SlowHandler, ThreadActor
+from understudy.actors import Actor, ActorSystem, HighWater, SlowHandler, ThreadActor
+from understudy.actors import watchdog as watchdogs
 from understudy.actors.watchdog import Watch, watchdog
 
 SHORT = 0.02
@@ -250,3 +252,139 @@ def look(watch: Watch, now: float) -> bool:
 async def test_there_is_none_in_a_simulation() -> None:
     async with ActorSystem() as system:
         assert not any(watch.scheduler() is system.scheduler for watch in watchdog._watches)
+
+
+# --- mailboxes that nobody takes messages from ---
+
+
+class Waits(Actor):
+    """Waits for ever in its first handler."""
+
+    high_water = 100
+
+    async def on_receive(self, message: Any) -> Any:
+        await asyncio.get_running_loop().create_future()
+
+
+class Blocked(Blocks):
+    high_water = 100
+
+
+class BlockedThread(BlocksAThread):
+    high_water = 100
+
+
+class Held(Actor):
+    """Does nothing, and is suspended."""
+
+    high_water = 100
+
+    def on_receive(self, message: Any) -> Any:
+        return None
+
+
+class HeldThread(ThreadActor, Held):
+    """The same with a thread of its own."""
+
+
+@pytest.fixture
+def frequent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watchdog looks at mailboxes whenever it looks at all."""
+    monkeypatch.setattr(watchdogs, "ALARM_EVERY", 0.0)
+
+
+def hears(system: ActorSystem) -> list[HighWater]:
+    alarms: list[HighWater] = []
+    system.hooks.subscribe(HighWater, alarms.append)
+    return alarms
+
+
+@pytest.mark.usefixtures("frequent")
+@pytest.mark.parametrize("kind", [Waits, Held, HeldThread])
+async def test_what_piles_up_behind_a_handler_that_never_ends_or_a_suspended_actor_raises_the_alarm_once(
+    kind: type[Actor], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with quick() as system:
+        alarms = hears(system)
+        ref = await system.spawn(kind)
+        if kind is Waits:
+            ref.tell("wait")
+            await asyncio.sleep(0)
+        else:
+            await system.suspend(ref)
+        for n in range(150):
+            ref.tell(n)
+        await eventually(lambda: alarms)
+        looked = [0]
+        original = system.scheduler.alarm.look_around
+
+        def count(*, stands: bool) -> None:
+            original(stands=stands)
+            looked[0] += 1
+
+        system.scheduler.alarm.look_around = count  # type: ignore[method-assign]
+        await eventually(lambda: looked[0] >= 3)
+        assert [(alarm.ref, alarm.length, alarm.high_water) for alarm in alarms] == [(ref, 150, 100)]
+        assert "150 messages wait for" in caplog.text
+        ref.kill()
+
+
+@pytest.mark.usefixtures("frequent")
+async def test_what_piles_up_behind_a_blocked_thread_raises_the_alarm() -> None:
+    async with ActorSystem(slow_after=SHORT) as system:
+        alarms, free = hears(system), threading.Event()
+        ref = await system.spawn(BlockedThread, free)
+        ref.tell("block")
+        await eventually(lambda: system.info(ref).state == "busy")
+        for n in range(150):
+            ref.tell(n)
+        await eventually(lambda: alarms)
+        free.set()
+        assert [alarm.ref for alarm in alarms] == [ref]
+
+
+@pytest.mark.usefixtures("frequent")
+async def test_the_alarm_is_raised_though_the_loop_stands_for_whoever_holds_it_and_whoever_waits_for_it() -> None:
+    async with quick() as system:
+        alarms, heard = hears(system), threading.Event()
+        blocked, waiting = await system.spawn(Blocked, heard), await system.spawn(Held)
+        threads: list[int] = []
+
+        def note(alarm: HighWater) -> None:
+            threads.append(threading.get_ident())
+            if len(alarms) == 2:
+                heard.set()  # else the handler would hold the loop for ten seconds
+
+        system.hooks.subscribe(HighWater, note)
+
+        def flood() -> None:
+            begun.wait()
+            for ref in (blocked, waiting):
+                for n in range(150):
+                    ref.tell(n)
+
+        begun = threading.Event()
+
+        in_time: list[bool] = []
+
+        def hold() -> None:
+            begun.set()
+            in_time.append(heard.wait(5))
+            heard.set()  # whatever came of it, those that wait are not held up too
+
+        inside(blocked).hold = hold
+        flooding = asyncio.create_task(asyncio.to_thread(flood))
+        await asyncio.sleep(0)
+        blocked.tell("hold")
+        await flooding
+        assert in_time[0]
+        assert {alarm.ref for alarm in alarms} == {blocked, waiting}
+        assert threading.get_ident() not in threads
+        assert system.scheduler.alarm.count == 2
+
+
+async def test_a_threshold_without_end_is_none() -> None:
+    async with ActorSystem(slow_after=math.inf, slow_thread_after=math.inf), quick() as other:
+        ear = Ear(other, Blocks)
+        (await other.spawn(Blocks, ear.told)).tell("hold")
+        assert (await ear.over())[-1].over

@@ -169,7 +169,9 @@ def test_a_class_is_defined_once_and_before_its_first_use() -> None:
     assert msgpack.unpackb(definition)[2:] == ["test.point", ["x", "y"]]
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, print, 2**70, "\ud800", Exception("x")], ids=repr)
+@pytest.mark.parametrize(
+    "value", [object(), {1, 2}, print, 2**70, "\ud800", Exception("x")], ids=lambda value: type(value).__name__
+)
 def test_what_may_not_cross_is_refused_at_the_sender_by_name_with_the_remedy(value: Any) -> None:
     wire = Wire()
     for carrier in (value, [value], Path((), anything={"deep": value})):

@@ -39,6 +39,7 @@ a_case("spawn") -> {fun spawn_them/1, 50000, often};
 a_case("memory") -> {fun memory/1, 100000, once};
 a_case("alive") -> {fun alive/1, 1000000, once};
 a_case("restart") -> {fun restart/1, 3000, often};
+a_case("crashes") -> {fun crashes/1, 3000, often};
 a_case("logged") -> {fun logged/1, 1000, often}.
 
 %% In a process of its own, whose garbage is gone with it.
@@ -141,6 +142,32 @@ crash_to_answer() ->
 replaced() ->
     case whereis(fragile) of
         undefined -> erlang:yield(), replaced();
+        _ -> ok
+    end.
+
+crashes(Count) ->
+    process_flag(trap_exit, true),
+    Watch = watch(),
+    crashed(Count),
+    rate(Watch, Count).
+
+crashed(0) -> ok;
+crashed(Left) ->
+    {ok, Supervisor} = supervisor:start_link(?MODULE, supervisor),
+    Now = min(Left, ?RESTARTS),
+    [crash_to_replacement() || _ <- lists:seq(1, Now)],
+    exit(Supervisor, shutdown),
+    receive {'EXIT', Supervisor, _} -> ok end,
+    crashed(Left - Now).
+
+crash_to_replacement() ->
+    Fragile = whereis(fragile),
+    gen_server:cast(Fragile, crash),
+    replaced(Fragile).
+
+replaced(Former) ->
+    case whereis(fragile) of
+        Pid when Pid =:= undefined; Pid =:= Former -> erlang:yield(), replaced(Former);
         _ -> ok
     end.
 

@@ -191,6 +191,16 @@ def restart(size: int) -> Sample:
     return stopped(watch.median(times, size))
 
 
+def crashes(size: int) -> Sample:
+    replacements: queue.SimpleQueue[pykka.ActorRef[Any]] = queue.SimpleQueue()
+    fragile = Fragile.start(replacements)
+    watch = Watch()
+    for _ in range(size):
+        fragile.tell("crash")
+        fragile = replacements.get()
+    return stopped(watch.rate(size))
+
+
 def logged(size: int) -> Sample:
     logging.disable(logging.NOTSET)
     return restart(size)
@@ -212,6 +222,7 @@ CASES = {
     "memory": Case(memory, 2_000, once=True),
     "alive": Case(alive, 1_000_000, once=True),
     "restart": Case(restart, 1_000),
+    "crashes": Case(crashes, 1_000),
     "logged": Case(logged, 1_000),
 }
 

@@ -221,6 +221,21 @@ async def crash_to_answer(system: ActorSystem) -> float:
     return time.perf_counter() - begun
 
 
+async def crashes(system: ActorSystem, size: int) -> Sample:
+    watch = Watch()
+    for start in range(0, size, RESTARTS):
+        supervisor = await system.spawn(Supervisor, [Child(Fragile, name="fragile")], intensity=RESTARTS)
+        for _ in range(min(RESTARTS, size - start)):
+            fragile = system.whereis("fragile")
+            assert fragile is not None
+            fragile.tell("crash")
+            while system.whereis("fragile") in (fragile, None):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        supervisor.stop()
+        await supervisor.ended()
+    return watch.rate(size)
+
+
 async def logged(system: ActorSystem, size: int) -> Sample:
     logging.disable(logging.NOTSET)
     return await restart(system, size)
@@ -252,6 +267,7 @@ CASES = {
     "memory": Case(partial(measured, memory), 100_000, once=True),
     "alive": Case(partial(measured, alive), 1_000_000, once=True),
     "restart": Case(partial(measured, restart), 3_000),
+    "crashes": Case(partial(measured, crashes), 3_000),
     "logged": Case(partial(measured, logged), 1_000),
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.simulation.puppets import KINDS, ON_THE_LOOP, Crash, Puppet, echo, end, pause
-from understudy.actors import Actor, ActorDied, ActorRef, Down, Joined, Left, Timer
+from understudy.actors import Actor, ActorDied, ActorRef, DeadLetter, Down, Joined, Left, Timer
 from understudy.simulation import Simulation
 from understudy.supervisors import Child, Supervisor
 
@@ -104,7 +104,7 @@ async def test_a_broadcast_reaches_each_member_once_or_is_a_dead_letter(simulati
     got: Counter[int] = Counter()
     dead: Counter[int] = Counter()
     sent: Counter[int] = Counter()
-    system.dead_letters.subscribe(lambda letter: dead.update([letter.message[1]]))
+    system.hooks.subscribe(DeadLetter, lambda letter: dead.update([letter.message[1]]))
 
     def heard(puppet: Any, message: Any) -> Any:
         match message:

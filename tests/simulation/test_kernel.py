@@ -12,6 +12,7 @@ from understudy.actors import (
     Actor,
     ActorDied,
     ActorRef,
+    DeadLetter,
     DeadlineExceeded,
     Down,
     Exit,
@@ -211,8 +212,8 @@ async def test_each_monitor_fires_once_and_the_name_is_free_by_then(simulation: 
 async def test_what_is_sent_is_handled_or_a_dead_letter(simulation: Simulation) -> None:
     random, system = simulation.random, simulation.system("accounts")
     sent, handled, dead = set[int](), list[int](), list[int]()
-    system.dead_letters.subscribe(
-        lambda letter: dead.append(letter.message[1]) if isinstance(letter.message, tuple) else None
+    system.hooks.subscribe(
+        DeadLetter, lambda letter: dead.append(letter.message[1]) if isinstance(letter.message, tuple) else None
     )
 
     def heard(puppet: Any, message: Any) -> Any:

@@ -151,7 +151,7 @@ class Troupe:
         self.notes: list[Notes] = []
         self.calls: dict[int, asyncio.Task[str]] = {}
         self.dead_letters: list[int] = []
-        system.dead_letters.subscribe(self._buried)
+        system.hooks.subscribe(DeadLetter, self._buried)
 
     def _buried(self, letter: DeadLetter) -> None:
         match letter.message:

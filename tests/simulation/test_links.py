@@ -319,7 +319,7 @@ class Play:
         await self.cluster.met()
 
     async def setup(self, node: Node) -> None:
-        node.system.dead_letters.subscribe(self.ledger.letter)
+        node.system.hooks.subscribe(DeadLetter, self.ledger.letter)
         await node.spawn(Sink, self.ledger, self.simulation, name="sink")
         others = [node.ref(f"sink@{name}") for name in self.names if name != node.name]
         for other in others:

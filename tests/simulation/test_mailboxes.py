@@ -12,6 +12,7 @@ from understudy.actors import (
     Actor,
     ActorDied,
     Bounded,
+    DeadLetter,
     Overloaded,
     ReceiveTimeout,
     ThreadActor,
@@ -67,7 +68,7 @@ async def test_a_bounded_mailbox_handles_answers_or_reports_every_message_in_ord
     random, system = simulation.random, simulation.system("bounded")
     heard: list[tuple[int, int]] = []
     letters: list[Any] = []
-    system.dead_letters.subscribe(lambda letter: letters.append(letter.message))
+    system.hooks.subscribe(DeadLetter, lambda letter: letters.append(letter.message))
 
     def react(_: Any, message: Any) -> Any:
         if isinstance(message, tuple):

@@ -64,7 +64,7 @@ async def test_what_is_sent_is_handled_once_or_a_dead_letter_or_a_failed_call(si
         if isinstance(letter.message, int):
             dead.append(letter.message)
 
-    system.dead_letters.subscribe(note)
+    system.hooks.subscribe(DeadLetter, note)
     by = random.choice(("round_robin", "least_busy", lambda message: message))
     kind = random.choice((Worker, Worker, Worker, Blocking))
     router = await system.spawn(
