@@ -7,7 +7,6 @@ handler's task, or of the thread that runs it, and is read there.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import FrameType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from understudy.actors.envelope import Envelope
 from understudy.actors.errands import suspended
 from understudy.actors.errors import ActorDied
+from understudy.actors.frames import all_frames
 from understudy.actors.message import message
 from understudy.actors.mortician import DEAD
 from understudy.actors.reasons import NoProc
@@ -105,7 +105,7 @@ def at_hand(cell: Cell[Any]) -> tuple[str, float] | None:
         standby = frame.f_locals["standby"]
         return named(standby.entry), standby.since
     if scheduler.runs() is cell:
-        place = placed(sys._current_frames().get(scheduler.thread))
+        place = placed(all_frames().get(scheduler.thread))
         if place is not None and place.cell is cell:
             return place.message, scheduler.now
     return None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from understudy.actors.cell import Cell
     from understudy.actors.scheduler import Scheduler
 
-SLICE = 0.005
+SLICE = 0.003
 """Seconds after which the loop gets control back, however much is ready."""
 
 CREDIT = 8

@@ -7,7 +7,7 @@
     call ──> hand-off, if the callee is idle; its turn now, if little waits before the request (on_the_spot.py)
 
 No thread per actor, no task per message, no `call_soon` per message: one callback of the loop runs many turns, until
-nothing is ready or about 5 ms are over; then the loop gets its turn (I/O, timers), and the callback is scheduled again.
+nothing is ready or about 3 ms are over; then the loop gets its turn (I/O, timers), and the callback is scheduled again.
 
 Each actor has a context of its own for context variables, made lazily: plain turns run in a shared scratch context,
 and the first actor that changes it keeps it; the scheduler then takes a fresh one. Signals never run inside an actor's
@@ -52,6 +52,9 @@ TURN = 64
 
 STRIDE = TURN
 """Messages between two looks at the clock, while handlers are fast; 1 once they are slow. No turn outlasts a stride."""
+
+FIRST_STRIDE = 8
+"""The first one of a tick at most: nobody knows yet how slow the handlers are that wait now."""
 
 SLOW = SLICE / 8
 """Seconds for a stride, from which on its handlers are slow."""
@@ -204,7 +207,7 @@ class Scheduler:
         ready, intake = self.ready, self.intake
         here = self._seat
         scratch, base = self._scratch, self._base
-        stride, read_at = self._stride, self.now
+        stride, read_at = min(self._stride, FIRST_STRIDE), self.now
         self._inside = True
         while True:
             numbers = iter(range(1, stride + 1))

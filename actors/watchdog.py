@@ -25,6 +25,7 @@ from time import monotonic
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
+from understudy.actors.frames import all_frames
 from understudy.actors.info import Place, named, placed
 from understudy.actors.limiter import Limiter
 from understudy.actors.message import message
@@ -255,7 +256,7 @@ class Watchdog:
                     return
                 self._news.wait(min(LONGEST, *(watch.threshold for watch in self._watches)) / 2)
                 watches = list(self._watches)
-            frames = sys._current_frames()
+            frames = all_frames()
             now = monotonic()
             over = [watch for watch in watches if not _looked(watch, frames, now)]
             del frames  # they hold everybody's variables

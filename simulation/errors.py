@@ -8,6 +8,8 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+from understudy.actors.frames import all_frames
+
 HERE = str(Path(__file__).parent)
 PACKAGE = str(Path(HERE).parent)
 STANDARD = sysconfig.get_paths()["stdlib"]
@@ -66,7 +68,7 @@ def where(coroutine: Any) -> str:
 def where_thread(ident: int) -> str:
     """Where a parked thread waits."""
     frames: list[FrameType] = []
-    frame = sys._current_frames().get(ident)
+    frame = all_frames().get(ident)
     while frame is not None:
         frames.insert(0, frame)
         frame = frame.f_back

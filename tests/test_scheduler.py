@@ -16,7 +16,7 @@ from tests.players import Does, Echo, Recorder, inside
 from tests.virtual import VirtualLoop, virtually
 from understudy.actors import Actor, ActorDied, ActorRef, ActorSystem, Cell, Refused
 from understudy.actors.on_the_spot import SLICE
-from understudy.actors.scheduler import STRIDE, TURN
+from understudy.actors.scheduler import FIRST_STRIDE, STRIDE, TURN
 
 SLOW = 0.001
 """Seconds that a flooded actor works for each message, in virtual time."""
@@ -80,7 +80,7 @@ async def passes(flooded: ActorRef[Any], count: int) -> list[int]:
 
 @pytest.mark.parametrize("kind", [Flooded, AsyncFlooded])
 def test_a_flood_of_slow_handlers_leaves_the_loop_its_turns(kind: type[Flooded]) -> None:
-    """Once it is known that they are slow: a slice of the time, and the loop has its turn. Until then a stride goes by."""
+    """A slice of the time, and the loop has its turn; or a first, short stride, until it is known how slow they are."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -89,13 +89,13 @@ def test_a_flood_of_slow_handlers_leaves_the_loop_its_turns(kind: type[Flooded])
             for n in range(5000):
                 flooded.tell(n)
             first, *others = await passes(flooded, 20)
-            assert first <= STRIDE + MESSAGES_A_SLICE
-            assert others == [MESSAGES_A_SLICE] * 19
+            assert first <= FIRST_STRIDE + MESSAGES_A_SLICE
+            assert all(MESSAGES_A_SLICE <= count <= MESSAGES_A_SLICE + 1 for count in others), others
             for _ in range(10):
                 due = loop.time() + 0.01
                 await asyncio.sleep(0.01)
                 # It may be due just after a slice has begun; and then another one is before it in the loop's own queue.
-                assert loop.time() - due <= 2 * SLICE + 1e-9
+                assert loop.time() - due <= 2 * (SLICE + SLOW) + 1e-9 < 0.01
             flooded.kill()
 
     virtually(main())

@@ -1,11 +1,13 @@
 """The watchdog says which handler stands where, and only when one does. Real time: what it watches is the machine's."""
 
 import asyncio
+import gc
 import logging
 import math
 import sys
 import threading
 import time
+import weakref
 from functools import partial
 from typing import Any
 
@@ -16,6 +18,7 @@ from tests.players import Echo, inside
 from tests.virtual import virtually
 from understudy.actors import Actor, ActorSystem, HighWater, SlowHandler, ThreadActor
 from understudy.actors import watchdog as watchdogs
+from understudy.actors.frames import all_frames
 from understudy.actors.watchdog import Watch, watchdog
 
 SHORT = 0.02
@@ -245,7 +248,7 @@ def test_a_system_whose_loop_is_closed_under_it_is_forgotten() -> None:
 
 
 def look(watch: Watch, now: float) -> bool:
-    return watch.look(sys._current_frames(), now)
+    return watch.look(all_frames(), now)
 
 
 @pytest.mark.seeds(1)
@@ -388,3 +391,30 @@ async def test_a_threshold_without_end_is_none() -> None:
         ear = Ear(other, Blocks)
         (await other.spawn(Blocks, ear.told)).tell("hold")
         assert (await ear.over())[-1].over
+
+
+def test_looking_at_all_threads_never_makes_the_collector_run() -> None:
+    """The collector would run a callback in the midst of it: see `frames.py`."""
+    callbacks: list[str] = []
+
+    class Noted(list[Any]):
+        pass
+
+    def note(_: object) -> None:
+        callbacks.append(sys._getframe(1).f_code.co_name)
+
+    before = gc.get_threshold()
+    keep = []
+    try:
+        for _ in range(200):
+            item = Noted()
+            item.append(item)
+            keep.append(weakref.ref(item, note))
+            del item
+            gc.set_threshold(1, 1, 1)
+            all_frames()
+            gc.set_threshold(*before)
+    finally:
+        gc.set_threshold(*before)
+    assert "all_frames" not in callbacks
+    assert gc.isenabled()
