@@ -68,11 +68,11 @@ class ActorSystem(Introspection):
         """
         checked_name(name, "a system's")
         _checked_settings(incarnation, world, threads, slow_after, slow_thread_after)
-        current_system.set(self)
         self.name = name
         self.incarnation = incarnation
         self.world = world if world is not None else World()
         self.loop = _running_loop()
+        current_system.set(self)
         self.groups = Groups(self)
         # A simulated loop brings a scheduler of its own, under whose seed the actors take turns.
         self.scheduler: Scheduler = getattr(self.loop, "scheduler_class", Scheduler)(self, self.loop)

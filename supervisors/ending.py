@@ -16,22 +16,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from understudy.actors import Cell, ExitReason, Shutdown
+from understudy.supervisors.pace import Pace
 from understudy.supervisors.place import Place
 
 logger = logging.getLogger("understudy.supervisors")
 
 
-async def end(places: Sequence[Place], supervisor: Cell[Any]) -> tuple[ExitReason, ...]:
+async def end(places: Sequence[Place], supervisor: Cell[Any], pace: Pace) -> tuple[ExitReason, ...]:
     """End the children of these places, all at once, and wait for them. Returns how they ended, in the same order."""
     clock = supervisor.scheduler.loop.time
     begun = clock()
     for place in places:
+        await pace.keep()
         if place.child.patience == "brutal_kill":
             place.handle.kill()
         else:
             place.handle._exit(supervisor, Shutdown())
     # While one is waited for, the others end as well: in order of their times, each is killed when its own is up.
     for place in sorted(places, key=_seconds) if len(places) > 1 else places:
+        await pace.keep()
         ref, patience = place.handle, place.child.patience
         if patience == "brutal_kill":
             await _last_of(ref)

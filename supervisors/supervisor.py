@@ -38,6 +38,7 @@ from understudy.actors import (
 from understudy.supervisors.backoff import Backoff
 from understudy.supervisors.ending import end
 from understudy.supervisors.events import GaveUp, HeldDown, LeftDown
+from understudy.supervisors.pace import Pace
 from understudy.supervisors.place import Place
 from understudy.supervisors.policy import AutoShutdown, Policy, Strategy
 from understudy.supervisors.spec import Child, Ignore, ShutdownSpec
@@ -189,31 +190,36 @@ class Supervisor(Actor):
 
     # --- carrying out ---
 
-    def _happens(self, event: Event) -> Any:
-        """Tell the tree, and do what it says. Returns the answer to whoever asked; or, as soon as something takes time, that."""
+    def _happens(self, event: Event, pace: Pace | None = None) -> Any:
+        """Tell the tree, and do what it says. Returns the answer to whoever asked; or, as soon as something takes time, that.
+
+        `pace`: that of all that it is part of.
+        """
         decide, clock = self._tree.decide, self.system.loop.time
+        pace = pace or Pace(clock)
         while True:
             action = decide(event, clock())
             if isinstance(event, Started) and event.again:
                 self._tell_of(event.place)
             if isinstance(action, Start):
-                outcome = self._start(action)
+                outcome = self._start(action) if not pace.is_over() else _Slow(self._start_later(action, pace))
                 if isinstance(outcome, _Slow):
                     return outcome
                 event = outcome
             elif action is None:
                 return None
             elif isinstance(action, StopOne):
-                return _Slow(self._stop_one(action.place))
+                return _Slow(self._stop_one(action.place, pace))
             elif isinstance(action, StopAll):
-                return _Slow(self._stop_all(action.places))
+                return _Slow(self._stop_all(action.places, pace))
             else:
                 return self._conclude(action)
 
     async def _see_through(self, step: Any) -> Any:
         """Wait for what takes time, and go on until nothing does."""
+        pace = Pace(self.system.loop.time)
         while isinstance(step, _Slow):
-            step = self._happens(await step)
+            step = self._happens(await step, pace)
         return step
 
     def _start(self, start: Start) -> Outcome | _Slow:
@@ -228,6 +234,11 @@ class Supervisor(Actor):
             return _Slow(self._start_slowly(start, _Slow(started)))
         return Started(start.place, started, start.again)
 
+    async def _start_later(self, start: Start, pace: Pace) -> Outcome:
+        await pace.keep()
+        outcome = self._start(start)
+        return await outcome if isinstance(outcome, _Slow) else outcome
+
     async def _start_slowly(self, start: Start, starting: _Slow) -> Outcome:
         try:
             return Started(start.place, await starting, start.again)
@@ -240,12 +251,12 @@ class Supervisor(Actor):
             return Ignored(place)
         return NotStarted(place, error, error.reason if isinstance(error, StartFailed) else Failure.of(error))
 
-    async def _stop_one(self, place: Place) -> Stopped:
-        (reason,) = await end((place,), self._cell)
+    async def _stop_one(self, place: Place, pace: Pace) -> Stopped:
+        (reason,) = await end((place,), self._cell, pace)
         return Stopped(place, reason)
 
-    async def _stop_all(self, places: tuple[Place, ...]) -> AllStopped:
-        return AllStopped(places, await end(places, self._cell))
+    async def _stop_all(self, places: tuple[Place, ...], pace: Pace) -> AllStopped:
+        return AllStopped(places, await end(places, self._cell, pace))
 
     def _tell_of(self, place: Place) -> None:
         """Say that a child was started again: to whoever listens, and to whoever asks for `info` of it."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 from understudy.actors import Exit, ExitReason, Shutdown
@@ -55,6 +56,9 @@ from understudy.supervisors.steps import (
     StopOne,
     Stopped,
 )
+
+NAMED = 20
+"""Children that a refusal names, at most."""
 
 Purpose: TypeAlias = Literal["begin", "add", "revive", "restart", "stop"]
 
@@ -166,9 +170,12 @@ class Tree:
             self._purpose = "restart"
             self._plan.clear()
             return Start(place, True)
-        group = list(self.places.values())
-        if strategy == "rest_for_one":
-            group = group[group.index(place) :]
+        group: list[Place] = []
+        for one in reversed(self.places.values()):
+            group.append(one)
+            if strategy == "rest_for_one" and one is place:
+                break  # nobody before it is even looked at
+        group.reverse()
         stops = [StopOne(one) for one in reversed(group) if one.state == "running"]
         coming = [one for one in group if one.child.restart != "temporary"]  # those are ended, and that is all
         for one in coming:
@@ -296,7 +303,10 @@ class Tree:
             return None
 
     def _unknown(self, child: object) -> Refuse:
-        return Refuse(f"no child {child!r}; there are: {', '.join(map(repr, self.places)) or 'none'}")
+        known = [repr(id_) for id_ in islice(self.places, NAMED)]
+        if len(self.places) > NAMED:
+            known.append(f"and {len(self.places) - NAMED} more")
+        return Refuse(f"no child {child!r}; there are: {', '.join(known) or 'none'}")
 
     def _which(self, event: WhichChildren, now: float) -> Action | None:
         return Answer([place.info for place in self.places.values()])

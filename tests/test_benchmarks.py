@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import __main__ as command
-from benchmarks import collector, latency, scale
+from benchmarks import collector, latency, scale, supervision
 from benchmarks.cases import MEASURES
 from benchmarks.programs import with_pykka, with_understudy
 from benchmarks.sides import ROOT, SIDES, Side
@@ -73,3 +73,25 @@ def test_each_way_to_set_the_collector_runs(way: str) -> None:
     before = gc.get_threshold()
     assert collector.apart(way, 0.0001)["full"] > 0
     assert gc.get_threshold() == before
+
+
+TINY = supervision.Plan(20, 0.05, 0.05, 1, (1, 2), 2, (10, 20))
+
+
+@pytest.mark.parametrize("load", supervision.LOADS)
+def test_each_load_of_crashes_runs(load: str) -> None:
+    found = supervision.measured("load", load, TINY)
+    assert found["crashes"] == found["reported"] + found["suppressed"] >= found["between"] > 0
+    assert found["bytes"] > found["records"] > 0
+
+
+def test_the_benchmark_of_supervision_prints_tables_and_writes_its_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "figures.json"
+    monkeypatch.setattr(supervision, "QUICK", TINY)
+    monkeypatch.setattr(supervision, "apart", supervision.measured)  # a process for each takes seconds
+    done = CliRunner().invoke(supervision.main, ["--quick", "--json", str(out)], catch_exceptions=False)
+    for line in ("| dynamic ", "| rest_for_one, the last child ", "| restart, one_for_all "):
+        assert line in done.output
+    assert set(json.loads(out.read_text())) == set(supervision.PARTS)

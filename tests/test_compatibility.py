@@ -274,6 +274,14 @@ def test_a_blocking_stop_on_the_loop_raises_with_the_remedy() -> None:
     asyncio.run(main())
 
 
+def test_a_system_that_was_refused_is_at_nobodys_hand() -> None:
+    with pytest.raises(RuntimeError, match="loop"):
+        ActorSystem()
+    counter = Counter.start()
+    assert counter.is_alive()
+    counter.stop()
+
+
 def test_the_compatibility_system_ends_its_actors_in_reverse_and_begins_anew_when_needed() -> None:
     ended: list[object] = []
     for number in range(3):

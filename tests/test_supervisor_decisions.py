@@ -238,6 +238,14 @@ def test_what_an_operator_cannot_do_is_refused_with_the_state_that_is_in_the_way
     assert actors.happens(CountChildren()) == Answer(counts)
 
 
+def test_a_refusal_names_twenty_children_at_most() -> None:
+    actors = stage(*(worker(f"c{number}") for number in range(10_000)))
+    action = actors.happens(TerminateChild("nobody"))
+    assert isinstance(action, Refuse)
+    assert action.why.startswith("no child 'nobody'; there are: 'c0', 'c1', ")
+    assert action.why.endswith(", 'c19', and 9980 more")
+
+
 def test_a_request_to_start_that_fails_leaves_nothing_behind() -> None:
     actors = stage(worker("a"))
     actors.happens(TerminateChild("a"))
