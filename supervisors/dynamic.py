@@ -34,6 +34,10 @@ class DynamicSupervisor(Supervisor):
     _dynamic: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
+        if cls.children is not Supervisor.children:
+            raise TypeError(
+                f"{cls.__name__}.children: a DynamicSupervisor starts with none; StartChild and StartAnother add them"
+            )
         super().__init_subclass__(**options)
         if cls.template is not None:
             cls._policy(cls).admits(cls.template, f"{cls.__name__}.template is a")

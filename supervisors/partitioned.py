@@ -33,6 +33,17 @@ class PartitionedSupervisor(Supervisor):
     `intensity`, `period`: of partitions that end, as a Supervisor's.
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        if cls.children is not Supervisor.children:
+            raise TypeError(
+                f"{cls.__name__}.children: those of a PartitionedSupervisor are its partitions, of one spec"
+            )
+        super().__init_subclass__(**options)
+        if cls.strategy != "one_for_one":
+            raise ValueError(
+                f"PartitionedSupervisor.strategy is one_for_one, not {cls.strategy}: no partition depends on another"
+            )
+
     def __init__(
         self, partition: Child, *, partitions: int = 8, intensity: int | None = None, period: float | None = None
     ) -> None:

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from understudy.supervisors.backoff import Backoff
-from understudy.supervisors.checks import checked_choice, checked_count, checked_flag, checked_seconds
+from understudy.supervisors.checks import (
+    checked_arguments,
+    checked_choice,
+    checked_count,
+    checked_flag,
+    checked_seconds,
+)
 from understudy.supervisors.spec import Child
 
 Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one"]
@@ -68,7 +74,7 @@ class Policy:
         return child
 
     def check_all(self, children: object, says: str) -> tuple[Child, ...]:
-        """All children of a supervisor, checked: each by `admits`, no id twice, and not too many."""
+        """All children of a supervisor, checked: each by `admits`, no argument missing, no id twice, and not too many."""
         if not isinstance(children, Iterable) or isinstance(children, str):
             raise TypeError(f"{says} Child(...), not {children!r}")
         checked = tuple(self.admits(child, says) for child in children)
@@ -77,6 +83,7 @@ class Policy:
             if child.id in known:
                 raise ValueError(f"two children have the id {child.id!r}: give one another id")
             known.add(child.id)
+            checked_arguments(child.cls, child.args, child.kwargs, all_there=True)
         if self.max_children is not None and len(checked) > self.max_children:
             raise ValueError(f"Supervisor.max_children is {self.max_children}, and there are {len(checked)} children")
         return checked

@@ -58,8 +58,8 @@ class OsProcess(Actor):
         grace: float = 4.0,
     ) -> None:
         super().__init__()
-        if isinstance(argv, str) or not argv:
-            raise ValueError(f"argv is a list of a program and its arguments, not {argv!r}")
+        if not _is_command(argv):
+            raise TypeError(f"OsProcess.argv is a list of texts, a program and its arguments, not {argv!r}")
         self.stop_timeout = grace + 2 * LAST_WORDS
         self._argv = tuple(argv)
         self.label = label if label is not None else Path(self._argv[0]).name
@@ -217,6 +217,15 @@ class _Program(asyncio.SubprocessProtocol):
             self._heard(self._line)
         if not self._closed.done():
             self._closed.set_result(None)
+
+
+def _is_command(argv: object) -> bool:
+    return (
+        isinstance(argv, Sequence)
+        and not isinstance(argv, str | bytes)
+        and len(argv) > 0
+        and all(isinstance(word, str | os.PathLike) for word in argv)
+    )
 
 
 def _ending(code: int) -> str:

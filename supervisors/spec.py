@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from understudy.actors import Actor, ExitReason, Normal, Shutdown, checked_name
 from understudy.supervisors.backoff import Backoff
-from understudy.supervisors.checks import checked_choice, checked_flag, checked_seconds
+from understudy.supervisors.checks import checked_arguments, checked_choice, checked_flag, checked_seconds
 
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
 ShutdownSpec: TypeAlias = float | Literal["brutal_kill", "infinity"]
@@ -35,6 +35,7 @@ class Ignore(Exception):
 class Child:
     """One child: `cls(*args, **kwargs)`. Fields that cannot be meant are refused with TypeError or ValueError.
 
+    So are arguments that `cls` does not take; those it lacks may still come with `StartAnother`.
     `id` is the child's name within its supervisor; by default its registered `name`, or its class's.
     `shutdown`: seconds from the request to end until the kill, "brutal_kill" (at once) or "infinity" (never).
     `start_timeout`: seconds; math.inf: as long as it takes.
@@ -60,8 +61,11 @@ class Child:
             raise TypeError(f"Child.args is a tuple of arguments, not {self.args!r}")
         if not (isinstance(self.kwargs, Mapping) and all(isinstance(key, str) for key in self.kwargs)):
             raise TypeError(f"Child.kwargs maps names to arguments, not {self.kwargs!r}")
+        checked_arguments(self.cls, self.args, self.kwargs, all_there=False)
         if self.name is not None:
-            checked_name(self.name)
+            if not isinstance(self.name, str):
+                raise TypeError(f"Child.name is a text or None, not {self.name!r}")
+            checked_name(self.name, "Child.name: an actor's")
         if not isinstance(self.id, str):
             raise TypeError(f"Child.id is a text, not {self.id!r}")
         checked_choice("Child.restart", self.restart, get_args(Restart))

@@ -149,7 +149,7 @@ class GiveUp(NamedTuple):
 
 
 class ShutDown(NamedTuple):
-    """A significant child has ended: end the supervisor."""
+    """A significant child has ended, or is held down: end the supervisor."""
 
     place: Place
     reason: Shutdown

@@ -17,6 +17,7 @@ What takes time here is awaited, so that requests wait meanwhile; an exit from i
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from dataclasses import fields
@@ -110,6 +111,16 @@ class Supervisor(Actor):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls._policy(cls)
+        how: Any = cls.children
+        if not callable(how) or inspect.iscoroutinefunction(how) or inspect.isasyncgenfunction(how):
+            raise TypeError(
+                f"{cls.__name__}.children is a plain method that returns a list of Child(...): "
+                "say `def children(self)`, or spawn(Supervisor, [...])"
+            )
+        if cls.trap_exit is not True:
+            raise ValueError(
+                f"{cls.__name__}.trap_exit is True: that is how a supervisor learns of its children's ends"
+            )
 
     def __init__(
         self,
@@ -284,14 +295,12 @@ class Supervisor(Actor):
                 self._emit(GaveUp, place)
                 return Stop(reason)
             case ShutDown(place, reason):
+                if place.state == "held":
+                    self._say_held(place)
                 logger.info("%r ends: %s", self.actor_ref, reason)
                 return Stop(reason)
             case Hold(place):
-                logger.error(
-                    "%r holds %r down after %s attempts to restart it (%s)",
-                    self.actor_ref, place.id, place.restarts, place.last_exit,
-                )  # fmt: skip
-                self._emit(HeldDown, place, place.restarts)
+                self._say_held(place)
             case LeaveDown(place):
                 logger.warning(
                     "%r does not restart the supervisor %r, which gave up: it is transient, and %r is no abnormal end",
@@ -301,6 +310,13 @@ class Supervisor(Actor):
             case Abort(error):
                 raise error
         return None
+
+    def _say_held(self, place: Place) -> None:
+        logger.error(
+            "%r holds %r down after %s attempts to restart it (%s)",
+            self.actor_ref, place.id, place.restarts, place.last_exit,
+        )  # fmt: skip
+        self._emit(HeldDown, place, place.restarts)
 
     def _retry(self, retry: Retry) -> None:
         place = retry.place

@@ -13,7 +13,7 @@ of the supervisor. Time is an argument, a child's handle may be anything: equal 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal, TypeAlias
@@ -147,6 +147,8 @@ class Tree:
             return GiveUp(place, too_many(place.id, place.last_exit))
         place.state = "held"
         self.intensity.restarts.clear()  # the others begin anew, as after a supervisor that gave up
+        if place.child.significant and self._is_over():
+            return ShutDown(place, Shutdown(f"auto shutdown, after {place.id!r} was held down: {place.last_exit}"))
         return Hold(place)
 
     def _wait(self, place: Place) -> Action:
@@ -248,6 +250,10 @@ class Tree:
         template = self.template
         if template is None:
             return Refuse("there is no template to start another child of: StartChild takes a whole Child(...)")
+        if not isinstance(event.args, tuple | list):  # pyright: ignore[reportUnnecessaryIsInstance]
+            return Refuse(f"StartAnother.args is a tuple of arguments, not {event.args!r}")
+        if not isinstance(event.kwargs, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            return Refuse(f"StartAnother.kwargs maps names to arguments, not {event.kwargs!r}")
         try:
             child = replace(template, args=(*template.args, *event.args), kwargs={**template.kwargs, **event.kwargs})
         except (TypeError, ValueError) as error:
@@ -264,7 +270,8 @@ class Tree:
         name = child.id
         if self.policy.dynamic:
             self._number += 1
-            name = f"{child.id}-{self._number}"
+            while (name := f"{child.id}-{self._number}") in self.places:
+                self._number += 1
         place = self.places[name] = Place(name, child, self.policy.backoff)
         return self._follow("add", Start(place, False))
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import tempfile
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -29,7 +30,20 @@ class Slow(Actor):
         await asyncio.sleep(self.seconds)
 
 
-def ending(children: list[Child], patience: float) -> tuple[bool, float]:
+class Deaf(Actor):
+    """Does not heed its cancellation for a minute."""
+
+    stop_timeout = None
+
+    async def on_stop(self, reason: Any) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 60.0
+        while loop.time() < end:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(1.0)
+
+
+def ending(children: list[Child], patience: float, spent: float = 0.0) -> tuple[bool, float]:
     """Whether all ended in time, and when it was over."""
 
     async def main() -> tuple[bool, float]:
@@ -37,7 +51,7 @@ def ending(children: list[Child], patience: float) -> tuple[bool, float]:
         await system.spawn(Supervisor, children)
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        in_time = await end(system, patience)
+        in_time = await end(system, patience, spent)
         return in_time, loop.time() - begun
 
     return virtually(main())
@@ -64,6 +78,32 @@ def test_what_is_left_at_the_deadline_is_killed_and_only_who_is_to_blame_is_name
 def test_a_child_that_exceeds_its_own_shutdown_time_costs_the_others_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     children = [Child(Slow, id="a", args=(1.0,)), Child(Slow, id="b", args=(100.0,), shutdown=5.0)]
     assert ending(children, 25.0) == (True, 6.0)
+
+
+def test_what_a_start_has_taken_of_the_time_is_not_given_twice() -> None:
+    children = [Child(Slow, name="slow", args=(100.0,), shutdown="infinity")]
+    assert ending(children, 25.0, spent=20.0) == (False, 5.0)
+    assert ending(children, 25.0, spent=30.0) == (False, 0.0)
+
+
+def test_an_end_that_leaves_something_running_is_none_in_order(capfd: pytest.CaptureFixture[str]) -> None:
+    in_time, seconds = ending([Child(Deaf, name="deaf", shutdown=1.0)], 25.0)
+    assert not in_time
+    assert seconds == pytest.approx(1.0 + KILL_TIMEOUT, abs=0.1)
+    assert (
+        capfd.readouterr().err
+        == "Error: <Deaf 'deaf' at shop:2> was given up, and still runs: ended with the process\n"
+    )
+
+
+class Needy(Supervisor):
+    def __init__(self, tills: int) -> None:
+        super().__init__()
+
+
+def test_a_root_that_takes_arguments_is_refused_with_a_way_to_give_them() -> None:
+    with pytest.raises(Unfit, match=r"'tills': name a function that returns \[Child\(Needy, args="):
+        asyncio.run(declared("shop:main", Needy))
 
 
 @pytest.mark.parametrize("found", [Supervisor(), Actor, Child(Actor), lambda: 5, lambda: None, {}, "main"])

@@ -1,5 +1,6 @@
 """Declaring supervision: what cannot be meant is refused where it is declared, and the field is named."""
 
+import functools
 import math
 from typing import Any
 
@@ -7,7 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.actors import Actor, ExitReason, Failure, Killed, NoConnection, NoProc, Normal, Shutdown
+from understudy.actors import (
+    Actor,
+    ActorSystem,
+    ExitReason,
+    Failure,
+    Killed,
+    NoConnection,
+    NoProc,
+    Normal,
+    Shutdown,
+    StartFailed,
+    ThreadActor,
+)
 from understudy.supervisors import (
     Backoff,
     Child,
@@ -15,6 +28,7 @@ from understudy.supervisors import (
     OsProcess,
     PartitionedSupervisor,
     Router,
+    StartAnother,
     Supervisor,
 )
 from understudy.supervisors.intensity import Intensity
@@ -30,6 +44,21 @@ class Nobody(Actor):
     pass
 
 
+class Named(Actor):
+    def __init__(self, name: str, /, age: int = 0, *, short: bool = False) -> None:
+        super().__init__()
+
+
+class NamedThread(ThreadActor):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+
+
+class Anything(Actor):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
@@ -39,9 +68,9 @@ class Nobody(Actor):
         ({"args": "abc"}, "Child.args is a tuple"),
         ({"kwargs": 5}, "Child.kwargs maps names"),
         ({"kwargs": {1: 2}}, "Child.kwargs maps names"),
-        ({"name": ""}, "name"),
-        ({"name": "x" * 256}, "name"),
-        ({"name": 5}, "name"),
+        ({"name": ""}, "Child.name: .* a text of 1 to 255"),
+        ({"name": "x" * 256}, "Child.name: .* a text of 1 to 255"),
+        ({"name": 5}, "Child.name is a text or None, not 5"),
         ({"id": 5}, "Child.id is a text"),
         ({"restart": "sometimes"}, "Child.restart is one of permanent, transient, temporary, not 'sometimes'"),
         ({"restart": ["permanent"]}, "Child.restart"),
@@ -65,6 +94,76 @@ def test_a_spec_that_cannot_be_meant_is_refused_when_declared(wrong: dict[str, A
         Child(**{"cls": Nobody, **wrong})
 
 
+@pytest.mark.parametrize(
+    ("cls", "args", "kwargs", "says"),
+    [
+        (Nobody, (1,), {}, "Child.args does not fit Nobody, which takes no arguments: too many positional arguments"),
+        (Nobody, (), {"x": 1}, "Child.kwargs does not fit Nobody, which takes no arguments: .*unexpected.*'x'"),
+        (Named, (1, 2, 3), {}, "Child.args does not fit Named, which takes name, age, short: too many"),
+        (Named, ("n",), {"sort": True}, "Child.kwargs does not fit Named, .*'sort'"),
+        (Named, ("n", 1), {"age": 2}, "Child.kwargs does not fit Named, .*multiple values for argument 'age'"),
+        (NamedThread, ("n", 1), {}, "Child.args does not fit NamedThread, which takes name: too many"),
+        (Supervisor, (), {"strateg": "one_for_all"}, "Child.kwargs does not fit Supervisor, .*'strateg'"),
+        (
+            DynamicSupervisor,
+            (),
+            {"strategy": "one_for_all"},
+            "Child.kwargs does not fit DynamicSupervisor, .*'strategy'",
+        ),
+        (OsProcess, ("sleep", "3"), {}, "Child.args does not fit OsProcess, which takes argv, .*: too many"),
+    ],
+)
+def test_arguments_that_a_childs_class_does_not_take_are_refused_when_declared(
+    cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any], says: str
+) -> None:
+    for _ in "once", "and when it is remembered":
+        with pytest.raises(TypeError, match=says):
+            Child(cls, args, kwargs)
+
+
+def test_arguments_that_may_be_meant_are_accepted_when_declared() -> None:
+    meant: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
+        (Named, (), {}),  # the rest may come with StartAnother
+        (Named, ("n", 1), {"short": True}),
+        (Named, ("n",), {"age": 1}),
+        (NamedThread, ("n",), {}),
+        (NamedThread, (), {"name": "n"}),
+        (Anything, (1, 2, 3), {"x": 4}),
+        (Supervisor, ([Child(Nobody)],), {"strategy": "one_for_all"}),
+        (OsProcess, (["sleep", "3"],), {"grace": 1.0}),
+    ]
+    for cls, args, kwargs in meant:
+        Child(cls, args, kwargs)
+
+
+def test_an_init_that_is_wrapped_is_taken_for_what_its_wrapper_takes() -> None:
+    def injected(init: Any) -> Any:
+        @functools.wraps(init)
+        def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
+            init(self, "injected", *args)
+
+        return wrapper
+
+    class Wrapped(Actor):
+        @injected
+        def __init__(self, store: str) -> None:
+            super().__init__()
+
+    Policy().check_all([Child(Wrapped), Child(Wrapped, kwargs={"more": 1}, id="more")], "a list of")
+
+
+def test_an_argument_that_is_missing_is_found_before_any_child_is_started() -> None:
+    says = "Child.args does not fit Named, which takes name, age, short: missing a required.*'name'"
+    with pytest.raises(TypeError, match=says):
+        Policy().check_all([Child(Nobody), Child(Named, kwargs={"age": 1})], "a list of")
+
+
+async def test_a_template_may_lack_what_comes_with_each_of_its_children() -> None:
+    async with ActorSystem() as system:
+        people = await system.spawn(DynamicSupervisor, Child(Named, kwargs={"short": True}))
+        assert await people.call(StartAnother(("ann",), {"age": 3}))
+
+
 WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"strategy": "one_for_luck"}, "Supervisor.strategy is one of one_for_one, one_for_all, rest_for_one"),
     ({"strategy": None}, "Supervisor.strategy"),
@@ -85,6 +184,43 @@ WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"degraded": True, "strategy": "one_for_all"}, "Supervisor.degraded goes with one_for_one"),
     ({"backoff": 1.0}, "Supervisor.backoff is a Backoff"),
 ]
+
+
+async def _later(self: Any) -> list[Child]:
+    return []
+
+
+async def _one_by_one(self: Any) -> Any:
+    yield Child(Nobody)
+
+
+@pytest.mark.parametrize(
+    ("base", "wrong", "says"),
+    [
+        (Supervisor, {"children": [Child(Nobody)]}, r"Odd.children is a plain method .*say `def children\(self\)`"),
+        (Supervisor, {"children": property(lambda _: [])}, "Odd.children is a plain method"),
+        (Supervisor, {"children": _later}, "Odd.children is a plain method"),
+        (Supervisor, {"children": _one_by_one}, "Odd.children is a plain method"),
+        (Supervisor, {"trap_exit": False}, "Odd.trap_exit is True"),
+        (DynamicSupervisor, {"children": lambda _: []}, "Odd.children: a DynamicSupervisor starts with none"),
+        (DynamicSupervisor, {"children": [Child(Nobody)]}, "Odd.children: a DynamicSupervisor starts with none"),
+        (PartitionedSupervisor, {"children": lambda _: []}, "Odd.children: .* are its partitions"),
+        (PartitionedSupervisor, {"strategy": "one_for_all"}, "PartitionedSupervisor.strategy is one_for_one"),
+        (PartitionedSupervisor, {"strategy": "rest_for_one"}, "PartitionedSupervisor.strategy is one_for_one"),
+    ],
+)
+def test_a_class_that_would_not_be_the_supervisor_it_says_is_refused_where_it_is_declared(
+    base: type[Any], wrong: dict[str, Any], says: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=says):
+        type("Odd", (base,), wrong)
+
+
+@pytest.mark.parametrize("argv", ["sleep 3", b"sleep", [], [1], ["sleep", 3], 5, None, {"sleep": 3}])
+async def test_what_is_no_program_with_its_arguments_is_refused(argv: Any) -> None:
+    async with ActorSystem() as system:
+        with pytest.raises(StartFailed, match=r"OsProcess.argv is a list of texts, a program and its arguments, not"):
+            await system.spawn(Supervisor, [Child(OsProcess, args=(argv,))])
 
 
 @pytest.mark.parametrize(("wrong", "says"), WRONG_FIELDS)

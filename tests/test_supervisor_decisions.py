@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.supervised import Nobody, Stage, stage, worker, workers
-from understudy.actors import Normal, Shutdown
+from tests.supervised import Stage, stage, worker, workers
+from understudy.actors import Actor, Normal, Shutdown
 from understudy.supervisors import (
     Backoff,
     Child,
@@ -33,6 +33,14 @@ from understudy.supervisors.steps import (
     ShutDown,
 )
 from understudy.supervisors.tree import Tree
+
+
+class Anybody(Actor):
+    """May be started with anything."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
 
 # --- OTP's rules, one by one (the marks are those of the runs on a real Erlang in the research) ---
 
@@ -207,12 +215,35 @@ def test_a_dynamic_supervisor_forgets_whom_it_does_not_restart_and_ends_all_at_o
 
 
 def test_another_of_a_template_has_its_arguments_after_the_templates_own() -> None:
-    tree = Tree(Policy(dynamic=True), Child(Nobody, args=(1,), kwargs={"x": 1, "y": 2}, id="w"))
+    tree = Tree(Policy(dynamic=True), Child(Anybody, args=(1,), kwargs={"x": 1, "y": 2}, id="w"))
     actors = Stage(tree)
     actors.happens(StartAnother((2, 3), {"x": 4}))
     child = tree.places["w-1"].child
     assert (child.args, child.kwargs) == ((1, 2, 3), {"x": 4, "y": 2})
     assert isinstance(Stage(Tree(Policy(dynamic=True))).happens(StartAnother()), Refuse)
+
+
+@pytest.mark.parametrize(
+    ("another", "says"),
+    [
+        (StartAnother(3), "StartAnother.args is a tuple of arguments, not 3"),  # type: ignore[arg-type]
+        (StartAnother("ann"), "StartAnother.args is a tuple of arguments, not 'ann'"),  # type: ignore[arg-type]
+        (StartAnother((), 3), "StartAnother.kwargs maps names to arguments, not 3"),  # type: ignore[arg-type]
+        (StartAnother((), {"x": 1}), "Child.kwargs does not fit Nobody, which takes no arguments"),
+    ],
+)
+def test_another_that_cannot_be_meant_is_refused(another: StartAnother, says: str) -> None:
+    actors = Stage(Tree(Policy(dynamic=True), worker("w")))
+    refusal = actors.happens(another)
+    assert isinstance(refusal, Refuse)
+    assert says in refusal.why
+    assert actors.states() == {}
+
+
+def test_a_numbered_id_is_never_one_that_is_taken() -> None:
+    actors = stage(worker("w-1"), worker("w-2"), dynamic=True)
+    actors.happens(StartChild(worker("w")))
+    assert list(actors.states()) == ["w-1", "w-2", "w-3"]
 
 
 def test_what_an_operator_cannot_do_is_refused_with_the_state_that_is_in_the_way() -> None:
@@ -329,6 +360,16 @@ def test_a_degraded_supervisor_holds_one_down_and_goes_on_with_the_others() -> N
     assert actors.states() == {"bad": "held", "good": "running"}
     assert isinstance(actors.happens(RestartChild("bad")), Answer)
     assert actors.states() == {"bad": "running", "good": "running"}
+
+
+@pytest.mark.parametrize("auto_shutdown", ["any_significant", "all_significant"])
+def test_a_significant_child_that_is_held_down_has_ended(auto_shutdown: str) -> None:
+    children = [worker("bad", restart="transient", significant=True), worker("good")]
+    actors = stage(*children, auto_shutdown=auto_shutdown, intensity=0, degraded=True)
+    assert isinstance(actors.end("good"), Hold), "which was not significant"
+    end = actors.end("bad")
+    assert isinstance(end, ShutDown)
+    assert str(end.reason.detail).startswith("auto shutdown, after 'bad' was held down")
 
 
 def test_a_full_supervisor_takes_no_more_and_has_room_again_when_one_is_gone() -> None:

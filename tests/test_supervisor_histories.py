@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.supervised import ABNORMAL, REASONS, Stage, worker
-from understudy.actors import Exit
+from understudy.actors import Exit, Normal
 from understudy.supervisors import (
     Backoff,
     Child,
@@ -23,6 +23,7 @@ from understudy.supervisors.steps import (
     GiveUp,
     Hold,
     Retry,
+    ShutDown,
 )
 from understudy.supervisors.tree import Tree
 
@@ -163,7 +164,8 @@ def test_it_gives_up_exactly_when_more_attempts_than_its_intensity_fell_into_one
     kinds = {place: child for child in specs for place in (child.id,)}
     for what, name, _, done, action, now in history:
         child = kinds.get(name) or kinds.get((name or "").rpartition("-")[0]) or worker("new")
-        too_many = isinstance(action, GiveUp | Hold)
+        held = isinstance(action, Hold) or (isinstance(action, ShutDown) and action.place.state == "held")
+        too_many = held or isinstance(action, GiveUp)
         # What counts: an end of one that comes back, and each new attempt after one that failed. With a backoff the next
         # attempt is counted as soon as the last one has failed, else when it is made.
         if policy["backoff"] is None:
@@ -179,9 +181,31 @@ def test_it_gives_up_exactly_when_more_attempts_than_its_intensity_fell_into_one
             assert too_many == (len(attempts) > policy["intensity"])
         else:
             assert not too_many
-        if isinstance(action, Hold):
+        if held:
             attempts = []
     assert list(actors.tree.intensity.restarts) == attempts
+
+
+@settings(deadline=None)
+@given(st.permutations([*NAMES, "other"]), st.lists(st.booleans(), min_size=6, max_size=6), st.booleans())
+def test_the_last_significant_child_that_ends_or_is_held_down_ends_its_supervisor_in_whatever_order(
+    order: list[str], crashes: list[bool], dynamic: bool
+) -> None:
+    specs = [worker(name, restart="transient", significant=name != "other") for name in sorted(order)]
+    policy = Policy(dynamic=dynamic, auto_shutdown="all_significant", degraded=True, intensity=0)
+    actors = Stage(Tree(policy))
+    actors.happens(Begin(()))
+    for child in specs:
+        actors.happens(StartChild(child))
+    ids = {place.child.id: place.id for place in actors.tree.places.values()}
+    left = set(NAMES)
+    for name, crash in zip(order, crashes):
+        left.discard(name)
+        action = actors.end(ids[name], ABNORMAL if crash else Normal())
+        if not left:
+            assert isinstance(action, ShutDown)
+            return
+        assert isinstance(action, Hold) if crash else action is None
 
 
 @settings(deadline=None)

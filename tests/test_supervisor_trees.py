@@ -5,6 +5,7 @@ import gc
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -245,6 +246,41 @@ def test_a_supervisor_obeys_its_parents_shutdown_while_a_child_hangs_in_its_star
     virtually(main())
 
 
+@pytest.mark.parametrize("when", ["at first", "again"])
+def test_a_start_that_does_not_heed_its_cancellation_delays_the_parents_shutdown_by_five_seconds(when: str) -> None:
+    async def main() -> None:
+        hangs, go_on = asyncio.Event(), asyncio.Event()
+        is_deaf = when == "at first"
+
+        class Deaf(Echo):
+            async def on_start(self) -> None:
+                if is_deaf:
+                    hangs.set()
+                    while not go_on.is_set():
+                        with suppress(asyncio.CancelledError):
+                            await go_on.wait()
+
+        async with ActorSystem() as system:
+            below = Child(Supervisor, ([Child(Deaf, name="deaf", start_timeout=1000.0)],), id="below")
+            starting = asyncio.ensure_future(system.spawn(Supervisor, [below]))
+            if when == "again":
+                await starting
+                is_deaf = True
+                deaf = system.whereis("deaf")
+                assert deaf is not None
+                deaf.kill()
+            await hangs.wait()
+            await system.shutdown(deadline=100.0)
+            assert asyncio.get_running_loop().time() == pytest.approx(5.0, abs=0.1)
+            assert system.whereis("deaf") is None
+            go_on.set()
+            if when == "at first":
+                with pytest.raises(StartFailed):
+                    await starting
+
+    virtually(main())
+
+
 def test_a_start_that_is_called_off_ends_those_that_had_started_in_their_time() -> None:
     class Endless(Actor):
         stop_timeout = None
@@ -404,6 +440,22 @@ async def test_a_degraded_supervisor_holds_a_failing_child_down_and_says_so() ->
         assert (await supervisor.call(CountChildren())).held == 1
         await supervisor.call(RestartChild("a"))
         assert await states(supervisor) == {"a": "running", "b": "running"}
+
+
+async def test_a_degraded_supervisor_whose_last_significant_child_is_held_down_says_so_and_ends() -> None:
+    async with ActorSystem() as system:
+        held: list[HeldDown] = []
+        system.hooks.subscribe(HeldDown, held.append)
+        children = [Child(Part, ([], "a"), name="a", restart="transient", significant=True), *parts([], "b")]
+        supervisor = await system.spawn(
+            Supervisor, children, intensity=0, degraded=True, auto_shutdown="all_significant"
+        )
+        await crash(system.whereis("a"))
+        reason = await supervisor.ended()
+        assert isinstance(reason, Shutdown)
+        assert reason.detail.startswith("auto shutdown, after 'a' was held down: ")
+        assert [(event.supervisor, event.id) for event in held] == [(supervisor, "a")]
+        assert system.whereis("b") is None
 
 
 async def test_a_supervisor_that_gives_up_says_so_and_a_transient_one_stays_down_with_a_warning(caplog: Any) -> None:

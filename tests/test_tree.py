@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,11 @@ from rich.console import Console
 
 from tests.helpers import eventually
 from tests.system.demo import is_running
+from tests.virtual import virtually
 from understudy.actors import Actor, ActorSystem
 from understudy.control import Control, folder, processes
 from understudy.supervisors import Child, OsProcess, Supervisor, TerminateChild
-from understudy.tree import FOLDED, Process, Row, draw, look
+from understudy.tree import FOLDED, PATIENCE, Process, Row, draw, look
 
 
 class Clerk(Actor):
@@ -137,6 +139,26 @@ async def test_a_supervisor_that_does_not_answer_is_silent_and_its_children_are_
         stuck.kill()
 
 
+def test_however_many_do_not_answer_a_look_takes_the_time_of_one() -> None:
+    async def main() -> tuple[list[str], float]:
+        system = ActorSystem(slow_after=None, slow_thread_after=None)
+        inner = Child(Odd, name="inner")
+        names = ["outer", "inner", *(f"odd{number}" for number in range(10))]
+        await system.spawn(Odd, [inner, *(Child(Odd, name=name) for name in names[2:])], name="outer")
+        for name in names:
+            system.ref(name).tell("stick")
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        rows = await look(system)
+        seconds = loop.time() - begun
+        for actor in reversed(system.actors()):
+            actor.kill()
+        await system.shutdown()
+        return [found(rows, name)["state"] for name in names], seconds
+
+    assert virtually(main()) == (["silent"] * 12, PATIENCE)
+
+
 async def test_a_process_has_its_number() -> None:
     async with ActorSystem() as system:
         await system.spawn(Supervisor, [Child(OsProcess, id="cat", args=(["cat"],))])
@@ -198,6 +220,30 @@ async def test_the_window_of_a_process_that_was_killed_is_removed() -> None:
         assert [each.name for each in folder().iterdir()] == ["0.sock"]
         assert await processes() == ([], [])
         assert list(folder().iterdir()) == []
+
+
+async def test_what_others_put_into_the_folder_is_left_alone() -> None:
+    stranger = folder() / "bus.sock"
+    stranger.touch()
+    assert await processes() == ([], [])
+    assert stranger.exists()
+
+
+@pytest.mark.parametrize(
+    ("runtime", "says"),
+    [
+        ("/proc/nope", "/proc/nope/understudy cannot be made: .*; set XDG_RUNTIME_DIR to a folder of your own"),
+        ("/tmp/" + "long/" * 30, "long/understudy is too long a path for a socket: set XDG_RUNTIME_DIR to a shorter one"),
+    ],
+)  # fmt: skip
+async def test_a_folder_that_cannot_be_is_named_with_a_remedy_and_the_process_runs_without_a_window(
+    runtime: str, says: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+    async with ActorSystem() as system, Control("shop:main", system):
+        assert re.search(says, caplog.text)
+    with pytest.raises(OSError, match=says):
+        await processes()
 
 
 async def test_a_folder_that_others_can_write_is_refused_and_the_process_runs_without_a_window(

@@ -2,8 +2,8 @@
 
     find shop:main ──> start its children in order ──> "ready" ──> wait ──> end them in reverse ──> exit status
         │ 3, 4              │ 5                                  │ 6           │ 7
-        └ nothing there,    └ a child did not start              │             └ something did not end in time: killed, named
-          or no tree                                             └ the root gave up, or died
+        └ nothing there,    └ a child, or the root,              │             └ something did not end in time: killed, named
+          or no tree          did not start                      └ the root gave up, or died
 
 Each phase of the end has its time: the tree `shutdown_timeout`, what was killed then KILL_TIMEOUT, Python itself as much.
 """
@@ -13,7 +13,9 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading  # noqa: TID251 - the last deadline must hold while a handler holds the event loop
+import time  # noqa: TID251 - and so must its time: a loop that is held up may not know how late it is
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -33,6 +35,12 @@ SHUTDOWN_TIMEOUT = 25.0
 
 KILL_TIMEOUT = 2.0
 """Seconds that what was killed then has to let go, and after that Python itself. Whatever is left ends with the process."""
+
+STARTS_SHARE = 0.5
+"""Of the time that the tree has to end, what a start that is called off may take; the rest is for those that had started."""
+
+LOOKS_EVERY = 0.05
+"""Seconds between two looks at what was given up."""
 
 
 def start(target: str, *, shutdown_timeout: float, configure: Callable[[], None], interruptible: bool = True) -> int:
@@ -75,26 +83,30 @@ class _Application:
         stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         async with Control(self._target, system, "starting") as control:
             with Requests(stop, signals=self._signals, hurry=last.begin):
-                status = await self._live(system, stop, control)
-                control.phase = "stopping"
-                self._manager.tell("STOPPING=1")
-                last.begin()
-                ended = await end(system, self._patience)
+                try:
+                    status = await self._live(system, stop, control, last)
+                finally:
+                    control.phase = "stopping"
+                    self._manager.tell("STOPPING=1")
+                    last.begin()
+                    ended = await end(system, self._patience, last.spent())
         return status or (Status.ENDED if ended else Status.OVERDUE)
 
-    async def _live(self, system: ActorSystem, stop: asyncio.Future[str], control: Control) -> Status:
+    async def _live(
+        self, system: ActorSystem, stop: asyncio.Future[str], control: Control, last: "LastDeadline"
+    ) -> Status:
         opening = asyncio.create_task(self._open(system))
         await asyncio.wait((opening, stop), return_when=asyncio.FIRST_COMPLETED)
         if not opening.done():
             logger.info("%s: stopping before everything has started", stop.result())
             opening.cancel()
-            await asyncio.wait((opening,), timeout=self._patience)
+            await asyncio.wait((opening,), timeout=max(0.0, self._patience - last.spent()) * STARTS_SHARE)
             return Status.ENDED
         root = opening.result()
         if isinstance(root, Status):
             return root
         control.phase = "running"
-        say(f"ready {self._target} process {os.getpid()}")
+        _announce(f"ready {self._target} process {os.getpid()}")
         self._manager.tell("READY=1")
         ending = asyncio.create_task(root.ended())
         await asyncio.wait((ending, stop), return_when=asyncio.FIRST_COMPLETED)
@@ -125,15 +137,45 @@ class _Application:
             while isinstance(cause := inner.__cause__, StartFailed | NameTaken):
                 inner = cause
             complain(f"{self._target}: {inner}")
-            return Status.NO_TREE if isinstance(error.__cause__, TypeError | ValueError) else Status.NOT_STARTED
+            return Status.NO_TREE if _refused(error.__cause__) else Status.NOT_STARTED
 
 
-async def end(system: ActorSystem, patience: float) -> bool:
-    """Shut the system down, the last started first; after `patience` seconds kill what is left, and name it. False: so it was."""
+def _announce(line: str) -> None:
+    """Say it on standard output. If nobody reads that any more, it is said to nobody, as is all that follows."""
+    try:
+        say(line)
+    except OSError as error:
+        logger.warning("standard output has no reader: %s", error)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # what is still in the buffer, too: Python would fail at its end
+        os.close(nowhere)
+
+
+def _refused(error: BaseException | None) -> bool:
+    """Whether a root did not start since a supervisor refused its specs, and not because of what the user's own code raised."""
+    if not isinstance(error, TypeError | ValueError):
+        return False
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("understudy.supervisors.")
+
+
+async def end(system: ActorSystem, patience: float, spent: float = 0.0) -> bool:
+    """Shut the system down, the last started first; False if something did not end in its time: then it is named.
+
+    What is left after `patience` seconds, of which some may be `spent`, is killed. What its parent gave up before, and still
+    runs, has as long as the killed to let go.
+    """
     ending = asyncio.ensure_future(system.shutdown(float("inf")))
-    await asyncio.wait((ending,), timeout=patience)
+    await asyncio.wait((ending,), timeout=max(0.0, patience - spent))
     if ending.done():
-        return True
+        due = system.loop.time() + KILL_TIMEOUT
+        while (left := system.abandoned()) and system.loop.time() < due:  # noqa: ASYNC110 - no event tells that
+            await asyncio.sleep(LOOKS_EVERY)
+        for stubborn in left:
+            complain(f"{stubborn!r} was given up, and still runs: ended with the process")
+        return not left
     for actor in culprits(system):
         complain(f"{actor} did not end within {patience} s: killed")
     for actor in reversed(system.actors()):
@@ -169,24 +211,32 @@ class LastDeadline:
     def __init__(self, system: ActorSystem, patience: float) -> None:
         self._system = system
         self._after = patience + 2 * KILL_TIMEOUT
-        self._begun = False
+        self._begun: float | None = None
         self._gate = threading.Lock()
         self._gate.acquire()
         threading.Thread(target=self._watch, name="last deadline", daemon=True).start()
 
     def begin(self) -> None:
         """The process is to end from now on. Only the first time counts."""
-        if not self._begun:
-            self._begun = True
+        if self._begun is None:
+            self._begun = time.monotonic()
             self._gate.release()
+
+    def spent(self) -> float:
+        """Seconds since the process was to end; 0 before."""
+        return time.monotonic() - self._begun if self._begun is not None else 0.0
 
     def _watch(self) -> None:
         with self._gate:
             threading.Event().wait(self._after)
-        threads = [one.name for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()]
-        left = [*culprits(self._system), *(f"thread {name}" for name in threads)]
-        complain(f"{', '.join(left) or 'Python itself'} did not end within {self._after} s: ended with the process")
-        os._exit(Status.OVERDUE)
+        try:
+            threads = [
+                one.name for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()
+            ]
+            left = [*culprits(self._system), *(f"thread {name}" for name in threads)]
+            complain(f"{', '.join(left) or 'Python itself'} did not end within {self._after} s: ended with the process")
+        finally:  # whatever a look at a process in such a state may raise
+            os._exit(Status.OVERDUE)
 
 
 class ServiceManager:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from ipaddress import ip_address
 from pathlib import Path
@@ -80,7 +81,7 @@ def start_command(
     """Run your own application: a Supervisor class, a list of Child(...), or a function that returns either.
 
     Exit status: 0 ended in order, 2 command line, 3 not found, 4 no tree, 5 did not start, 6 gave up, 7 not ended in time,
-    130 and 143 ended at once by a second signal.
+    130 and 143 ended at once by a signal.
     """
     level = logging.getLevelNamesMapping()[log_level.upper()]
 
@@ -167,7 +168,17 @@ def node_command(name: str, state: Path, verbose: bool, **options: Any) -> None:
 
 def main() -> None:
     """Run the command line; never returns."""
+    _open_standard_streams()
     cli()
+
+
+def _open_standard_streams() -> None:
+    """Where the caller has closed one (`>&-`), nothing is read or said; else the next file or socket would take its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in this order each gets its own number
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open(mode)  # noqa: SIM115 - for the rest of the process
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def _log(node: str, verbose: bool) -> None:

@@ -22,6 +22,9 @@ logger = logging.getLogger("understudy.app")
 ANSWERS_WITHIN = 5.0
 """Seconds that a process has to say what it is doing; one whose event loop is held up cannot."""
 
+LONGEST = 103
+"""Bytes that a socket's path may have: those of macOS, which has the fewest."""
+
 
 class Control:
     """Opened with `async with`, once in a process. `phase`: what that is doing; it may be set at any time."""
@@ -36,7 +39,7 @@ class Control:
 
     async def __aenter__(self) -> Self:
         try:
-            self._path = folder() / f"{os.getpid()}.sock"
+            self._path = _window(folder(), os.getpid())
             self._path.unlink(missing_ok=True)  # of an earlier process with our number
             self._server = await asyncio.start_unix_server(self._show, self._path)
         except OSError as error:
@@ -66,10 +69,20 @@ class Control:
 
 
 def folder() -> Path:
-    """Where the windows of this user's processes are; made if it is not there. OSError: it is not the user's alone."""
+    """Where the windows of this user's processes are; made if it is not there.
+
+    OSError, with what to do about it: it cannot be made, is not the user's alone, or has too long a path.
+    """
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     place = Path(runtime, "understudy") if runtime else Path(tempfile.gettempdir(), f"understudy-{os.getuid()}")
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if len(os.fsencode(_window(place, 2**22))) > LONGEST:
+        raise OSError(f"{place} is too long a path for a socket: set XDG_RUNTIME_DIR to a shorter one")
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"the folder {place} cannot be made: {error.strerror}; set XDG_RUNTIME_DIR to a folder of your own"
+        ) from error
     found = place.lstat()
     if found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise PermissionError(
@@ -78,9 +91,14 @@ def folder() -> Path:
     return place
 
 
+def _window(place: Path, pid: int) -> Path:
+    return place / f"{pid}.sock"
+
+
 async def processes() -> tuple[list[Process], list[int]]:
     """What every process of this user says of itself, and the numbers of those that do not answer."""
-    windows = sorted(folder().glob("*.sock"), key=lambda window: int(window.stem))
+    found = (window for window in folder().glob("*.sock") if window.stem.isdecimal())  # else it is none of ours
+    windows = sorted(found, key=lambda window: int(window.stem))
     views = await asyncio.gather(*map(_seen_through, windows))
     silent = [int(window.stem) for window, view in zip(windows, views) if view is None and window.exists()]
     return [view for view in views if view is not None], silent

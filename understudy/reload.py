@@ -88,7 +88,8 @@ class _Reloader:
             if not ended.done():
                 logger.error("the application did not end: killed")
                 process.kill()
-            return await ended
+            status = await ended
+            return status if status >= 0 else 128 - status  # by a signal, while nothing of ours could catch that yet
         finally:
             guard.dismiss()
 

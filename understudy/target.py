@@ -88,19 +88,31 @@ def _users_own(trace: TracebackType | None) -> TracebackType | None:
 
 async def declared(target: str, found: object) -> Declared:
     """The Supervisor class or the children that `found` is, or returns. Raises Unfit."""
-    if inspect.isroutine(found):
+    if callable(found) and not isinstance(found, type):
         try:
             found = found()
             if inspect.isawaitable(found):
                 found = await found
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the user's, and shown
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is the user's, and shown
             raise _raised(f"{target}() failed", error, Status.NO_TREE) from None
         target = f"what {target}() returned"
     if isinstance(found, type) and issubclass(found, Supervisor):
+        if missing := _wants_arguments(found):
+            hint = f"name a function that returns [Child({found.__name__}, args=(...))]"
+            raise Unfit(Status.NO_TREE, f"{target} takes arguments, {missing}: {hint}")
         return found
     if isinstance(found, list | tuple) and found and all(isinstance(each, Child) for each in found):
         return found
     raise Unfit(Status.NO_TREE, f"{target} is {_described(found)}; {WANTED}")
+
+
+def _wants_arguments(kind: type[Supervisor]) -> str:
+    """What is missing where it is called without arguments; empty: nothing."""
+    try:
+        inspect.signature(kind).bind()
+    except TypeError as error:
+        return str(error)
+    return ""
 
 
 def _described(found: object) -> str:

@@ -3,11 +3,12 @@
     look(system) ──> rows, plain data ──> JSON ──> draw(processes) ──> the terminal
 
 A supervisor is asked for its children (`WhichChildren`), so that one which is stopped, or waits to be started again, has its
-place too. All others are seen from outside, while they go on.
+place too. All are asked at the same time: however many do not answer, a look takes PATIENCE. All others are seen from outside,
+while they go on.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypedDict
 
 from rich.console import Console
@@ -58,7 +59,9 @@ class Process(TypedDict):
 
 async def look(system: ActorSystem) -> list[Row]:
     """The top-level actors of `system`, each with all below it."""
-    return await _Look(system).rows(actor for actor in system.actors() if _parent(system, actor) is None)
+    view = _Look(system)
+    await view.ask()
+    return await view.rows(actor for actor in system.actors() if _parent(system, actor) is None)
 
 
 class _Look:
@@ -67,31 +70,56 @@ class _Look:
     def __init__(self, system: ActorSystem) -> None:
         self._system = system
         self._seen = 0
+        self._asked: dict[ActorRef[Any], asyncio.Task[Any]] = {}
+
+    async def ask(self) -> None:
+        """Ask whoever has something to say, all at once. It is over when each has answered, or had its time."""
+        for actor in self._system.actors():
+            await self._breathe()
+            if (question := self._question(actor)) is not None:
+                self._asked[actor] = asyncio.create_task(_answer(actor, question()))
+        if self._asked:
+            await asyncio.wait(self._asked.values())
+
+    def _question(self, actor: ActorRef[Any]) -> Callable[[], Any] | None:
+        kind = actor.kind if isinstance(actor, Cell) else object
+        question = (
+            WhichChildren if issubclass(kind, Supervisor) else ProcessStatus if issubclass(kind, OsProcess) else None
+        )
+        if question is None:
+            return None
+        try:
+            return question if _state(self._system.info(actor)) == "running" else None
+        except ActorDied:
+            return None
+
+    async def _breathe(self) -> None:
+        self._seen += 1
+        if self._seen % TURN == 0:
+            await asyncio.sleep(0)
 
     async def rows(self, actors: Iterable[ActorRef[Any]]) -> list[Row]:
         return [row for actor in actors if (row := await self._row(actor, None)) is not None]
 
     async def _row(self, actor: ActorRef[Any], place: ChildInfo | None) -> Row | None:
         """An actor, and the place that its supervisor says it has; None: it has ended meanwhile."""
-        self._seen += 1
-        if self._seen % TURN == 0:
-            await asyncio.sleep(0)
+        await self._breathe()
         try:
             info = self._system.info(actor)
         except ActorDied:
             return None if place is None else _vacant(place, "ending")
-        kind = actor.kind if isinstance(actor, Cell) else object
-        state = info.state if info.state in ("starting", "suspended", "ending") else "running"
+        state = _state(info)
         places: list[ChildInfo] | None = None
         pid = None
-        if issubclass(kind, Supervisor) and state == "running":
-            places = await _answer(actor, WhichChildren())
-            if places is None:
+        if state == "running" and (asked := self._asked.get(actor)) is not None:
+            answer = asked.result()
+            if isinstance(answer, dict):
+                pid = answer.get("pid")
+            elif answer is not None:
+                places = answer
+                state = "degraded" if any(each.state == "held" for each in answer) else state
+            elif isinstance(actor, Cell) and issubclass(actor.kind, Supervisor):
                 state = "silent"
-            elif any(each.state == "held" for each in places):
-                state = "degraded"
-        elif issubclass(kind, OsProcess) and state == "running":
-            pid = (await _answer(actor, ProcessStatus()) or {}).get("pid")
         return Row(
             id=place.id if place is not None else info.name or _short(info.cls),
             cls=_short(info.cls),
@@ -111,6 +139,10 @@ class _Look:
         known = {place.ref for place in places}
         others = await self.rows(child for child in info.children if child not in known)
         return [*(row for row in rows if row is not None), *others]
+
+
+def _state(info: Info) -> str:
+    return info.state if info.state in ("starting", "suspended", "ending") else "running"
 
 
 async def _answer(actor: ActorRef[Any], question: Any) -> Any:

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import textwrap
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,7 @@ def test_children_start_in_order_it_is_ready_and_a_signal_ends_them_in_reverse(
         "def main(): return [Child(Clerk, name='only')]",
         "async def main(): return (Child(Clerk, name='only'),)",
         "class Root(Supervisor):\n    def children(self): return [Child(Clerk, name='only')]\ndef main(): return Root",
+        "class Call:\n    def __call__(self): return [Child(Clerk, name='only')]\nmain = Call()",
     ],
 )
 def test_a_root_is_a_class_a_list_or_a_function_that_returns_either(shop: Path, main: str) -> None:
@@ -218,6 +220,14 @@ BROKEN = """
 
     def fails(): raise RuntimeError("no settings")
 
+    def exits(): raise SystemExit(3)
+
+    class Sour(Supervisor):
+        async def on_start(self): int("no number")
+
+    class Needy(Supervisor):
+        def __init__(self, tills): super().__init__()
+
     class Done(Actor):
         def on_start(self): self.stop()
 
@@ -243,6 +253,9 @@ BROKEN = """
         ("app:number", 4, r"^Error: app:number is 5;"),
         ("app:made", 4, r"^Error: app:made is a list with <class 'shop.Shop'> in it;"),
         ("app:fails", 4, r"^Error: app:fails\(\) failed: RuntimeError: no settings$"),
+        ("app:exits", 4, r"^Error: app:exits\(\) failed: SystemExit: 3$"),
+        ("app:Needy", 4, r"^Error: app:Needy takes arguments, .*: name a function that returns \[Child\(Needy"),
+        ("app:Sour", 5, r"^Error: app:Sour: <Sour at app:1> did not start: ValueError: invalid literal"),
         ("app:Twins", 4, r"^Error: app:Twins: .*two children .*'Clerk'"),
         ("app:poor", 5, r"^Error: app:poor: <Poor at app:\d+> did not start: ValueError: no money \(at \S+app.py:5 in Poor"),
         ("app:crasher", 6, r"^Error: app:crasher ended: shutdown: too many restarts, the last one of 'crasher': KeyError: 'boom'"),
@@ -254,7 +267,7 @@ def test_the_exit_status_and_the_last_line_say_why(shop: Path, target: str, stat
     with start(shop, target) as terminal:
         assert terminal.exit_status(ENDS_WITHIN) == status
         assert re.search(last, terminal.lines[-1]), terminal.text
-        if status == 5:
+        if target == "app:poor":
             assert words(terminal, "ends") == ["clerk"], "what had started is ended in order"
 
 
@@ -359,6 +372,98 @@ def test_the_second_signal_ends_it_at_once_and_its_processes_with_it(
         gone(below)
 
 
+FULL = """
+    import sys
+    from shop import *
+
+    class Filler(Actor):
+        def on_start(self):
+            os.set_blocking(2, False)
+            try:
+                while True:
+                    os.write(2, b"x")
+            except BlockingIOError:
+                os.set_blocking(2, True)
+
+    full = [Child(Filler)]
+
+    class Last(Actor):
+        def on_stop(self, reason):
+            say("to nobody")
+            print("ended in order", file=sys.stderr)
+
+    last = [Child(Last)]
+"""
+
+
+@pytest.mark.parametrize(("signals", "status"), [(1, 7), (2, 143)])
+def test_it_ends_though_nobody_reads_what_it_says_on_standard_error(shop: Path, signals: int, status: int) -> None:
+    write(shop, FULL)
+    arguments = [str(UNDERSTUDY), "start", "app:full", "--shutdown-timeout", "0" if signals == 1 else "60"]
+    with subprocess.Popen(arguments, cwd=shop, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(b"ready app:full")
+            process.terminate()
+            while signals == 2 and process.poll() is None:  # two that come together are one
+                process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.1)
+            assert process.wait(ENDS_WITHIN) == status
+        finally:
+            process.kill()
+
+
+def test_it_runs_and_ends_in_order_though_nobody_reads_its_standard_output(shop: Path) -> None:
+    write(shop, FULL)
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = [str(UNDERSTUDY), "start", "app:last"]
+    with subprocess.Popen(arguments, cwd=shop, stdout=writer, stderr=subprocess.PIPE, text=True) as process:
+        os.close(writer)
+        try:
+            assert process.stderr is not None
+            assert "standard output has no reader" in process.stderr.readline()
+            process.terminate()
+            assert "ended in order" in process.stderr.read()
+            assert process.wait(ENDS_WITHIN) == 0
+        finally:
+            process.kill()
+
+
+def test_an_error_that_nobody_foresaw_ends_the_tree_in_order(shop: Path) -> None:
+    write(
+        shop,
+        """
+        from understudy import application
+        from shop import *
+        def fails(line): raise RuntimeError("unforeseen")
+        application.say = fails
+        """,
+    )
+    with start(shop, "app:Shop") as terminal:
+        assert terminal.exit_status(ENDS_WITHIN) == 1
+        assert words(terminal, "ends") == ["third", "second", "first"]
+        assert terminal.lines[-1] == "RuntimeError: unforeseen"
+
+
+def test_standard_streams_that_are_closed_are_read_and_written_by_nobody(shop: Path) -> None:
+    write(
+        shop,
+        """
+        from shop import *
+        class Curious(Actor):
+            def on_start(self): say("streams", *(os.readlink(f"/proc/self/fd/{number}") for number in (0, 2)))
+        main = [Child(Curious)]
+        """,
+    )
+    with Terminal("sh", "-c", f"exec {UNDERSTUDY} start app:main <&- 2>&-", cwd=shop) as terminal:
+        ready(terminal, "app:main")
+        assert words(terminal, "streams") == ["/dev/null /dev/null"]
+        terminal.process.terminate()
+        assert terminal.exit_status(ENDS_WITHIN) == 0
+
+
 # --- processes of its own ---
 
 PROCESSES = """
@@ -442,6 +547,14 @@ def test_a_syntax_error_or_a_crash_is_shown_and_the_next_save_starts_it_again(sh
         write(shop, VERSION.format(number=2))
         ready(terminal, "app:main", seen)
         assert "version 2" in terminal.lines[seen:]
+
+
+def test_a_signal_while_it_is_imported_is_an_exit_status_as_a_shell_says_it(shop: Path) -> None:
+    write(shop, "from shop import say\nimport threading\nsay('imports')\nthreading.Event().wait()\n")
+    with start(shop, "app:main", "--reload") as terminal:
+        terminal.wait_for("^imports")
+        terminal.process.terminate()
+        assert terminal.exit_status(ENDS_WITHIN) == 128 + signal.SIGTERM
 
 
 def test_ctrl_c_in_the_terminal_reaches_the_whole_group_and_ends_it_in_order_once(shop: Path) -> None:
