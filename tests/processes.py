@@ -35,7 +35,10 @@ class Process:
 
     def kill(self) -> None:
         """kill -9."""
-        self._process.send_signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
 
     async def ended(self, timeout: float = 30.0) -> int:
         """Close its standard input, wait for its end, and return its exit status. `output` is what it printed last."""
@@ -49,10 +52,10 @@ class Process:
 
 
 @asynccontextmanager
-async def running(module: str, *arguments: str) -> AsyncIterator[Process]:
-    """`python -m module arguments...`, killed at the end if it still runs."""
+async def running(module: str, *arguments: str, through: tuple[str, ...] = ()) -> AsyncIterator[Process]:
+    """`python -m module arguments...`, killed at the end if it still runs. `through`: a command that becomes it."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, *arguments),
+        *(*through, sys.executable, "-m", module, *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,

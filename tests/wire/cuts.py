@@ -1,0 +1,43 @@
+"""A proxy cuts the connection every 50 ms under load: nothing is lost, doubled or reordered.
+
+Player "here" ── DEALER ──▶ cutter ──▶ ROUTER of Player "there"
+                 ◀── acknowledgements ──┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.processes import running
+from tests.wire.cast import Cast
+
+EVERY = 0.05
+PADDING = 80
+"""Makes an item of about 100 bytes."""
+
+
+async def cut_under_load(folder: Path, messages: int, within: float) -> dict[str, Any]:
+    """Send so many messages through it; what came of them, how many cuts there were, and messages a second."""
+    async with running("tests.wire.cutter", str(EVERY)) as cutter, Cast(folder) as cast:
+        there = await cast.enter("there", behind=await cutter.line())
+        here = await cast.enter("here")
+        await here.ask("up", "there")
+        loop = asyncio.get_running_loop()
+        await cutter.say(there.door)
+        begun = loop.time()
+        stream = await cast.stream(here, there, PADDING, messages, actor="counter")
+        account = await stream.sent(within)
+        balanced = await stream.settled()
+        took = loop.time() - begun
+        assert balanced.came == balanced.sent == messages, balanced
+        assert await cutter.ended() == 0
+        return {
+            "messages": messages,
+            "lost_doubled_or_reordered": 0,
+            **json.loads(cutter.output),
+            "outbox_full": account.waited,
+            "messages_per_second": round(messages / took),
+        }

@@ -1,0 +1,308 @@
+"""A node in a process of its own that does what a test asks of it: `python -m tests.wire.player '{"name": "a", ...}'`.
+
+standard input    [1, "stream", ["b", 1000, 80]]       request, method of Player, arguments; any number at a time
+standard output   [1, {...}, null]                     request, what it returned, or null and the error
+first line        {"address": ..., "incarnation": ...} once the node has joined
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from tests.processes import orders
+from tests.wire.ledger import Account, Book, Echo, Numbered, Ponder, Sink, Whoever, noted_at_the_door
+from understudy.actors import (
+    Actor,
+    ActorDied,
+    ActorRef,
+    DeadLetter,
+    Down,
+    Overloaded,
+    message,
+)
+from understudy.transport import Node, NodeLost, NodeUp, ZeroMqNetwork
+
+TURN = 200
+"""Messages of a stream that are told before the loop has its turn."""
+
+
+@message("wire.block")
+class Block:
+    """Hold the loop for so many seconds."""
+
+    seconds: float
+
+
+class Blocker(Actor):
+    def on_receive(self, message: Any) -> None:
+        assert isinstance(message, Block)
+        time.sleep(message.seconds)
+
+
+class News:
+    """Who is up, and when who was lost, and why; on the clock that all processes of a machine share."""
+
+    def __init__(self) -> None:
+        self.up: set[str] = set()
+        self.lost: dict[str, tuple[float, str]] = {}
+        self.moved = asyncio.Event()
+
+
+class Reporter(Actor):
+    def __init__(self, news: News) -> None:
+        super().__init__()
+        self.news = news
+
+    def on_receive(self, message: Any) -> None:
+        match message:
+            case NodeUp(member):
+                self.news.up.add(member.node)
+                self.news.lost.pop(member.node, None)
+            case NodeLost(node, _, reason):
+                self.news.up.discard(node)
+                self.news.lost[node] = (time.monotonic(), reason)
+            case _:
+                self.unhandled(message)
+        self.news.moved.set()
+
+
+class Attendant(Actor):
+    """Monitors somebody and counts how often it is told of the end."""
+
+    def __init__(self, watched: ActorRef[Any], told: list[str]) -> None:
+        super().__init__()
+        self.watched = watched
+        self.told = told
+
+    def on_start(self) -> None:
+        self.monitor(self.watched)
+
+    def on_receive(self, message: Any) -> None:
+        assert isinstance(message, Down)
+        self.told.append(type(message.reason).__name__)
+
+
+class Behind(ZeroMqNetwork):
+    """A network whose node is reached at another address than it listens at: at that of a proxy in front of it."""
+
+    def __init__(self, front: str) -> None:
+        super().__init__()
+        self.front = front
+        self.door = ""
+
+    def bind(self, address: str, *rest: Any, **more: Any) -> str:
+        self.door = super().bind(address, *rest, **more)
+        return self.front
+
+
+class Warnings(logging.Handler):
+    """What is logged as a warning or worse, kept instead of printed."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[tuple[float, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append((time.monotonic(), record.getMessage()))
+
+
+class Player:
+    """What can be asked of it: its public methods."""
+
+    def __init__(self, node: Node, book: Book, warnings: Warnings) -> None:
+        self._node = node
+        self._book = book
+        self._warnings = warnings
+        self._news = News()
+        self._accounts: dict[int, Account] = {}
+        self._flows: dict[int, asyncio.Task[None]] = {}
+        self._calls: list[asyncio.Task[str]] = []
+        self._told: list[str] = []
+
+    async def begin(self) -> None:
+        """Spawn whom the others talk to, and listen to the news."""
+        node = self._node
+        node.system.hooks.subscribe(DeadLetter, self._letter)
+        await node.spawn(noted_at_the_door(self._book, node.incarnation), self._book, node.incarnation, name="sink")
+        await node.spawn(Sink, self._book, node.incarnation, name="counter")
+        await node.spawn(Blocker, name="blocker")
+        node.subscribe(await node.spawn(Reporter, self._news))
+
+    # --- streams ---
+
+    async def stream(self, number: int, to: str, count: int | None, size: int) -> int:
+        """Begin to send `count` messages of `size` bytes beside their heads, or until told to stop, to the present life of
+        `to`, such as "sink@b"; returns that life."""
+        whoever: ActorRef[Any] = await self._node.ref(to).call(Whoever())
+        account = self._accounts[number] = Account(whoever.address.incarnation)
+        flow = self._flow(number, whoever, account, math.inf if count is None else count, bytes(size))
+        self._flows[number] = asyncio.create_task(flow)
+        return account.life
+
+    async def sent(self, number: int) -> dict[str, Any]:
+        """Wait until all of a stream was sent, or its receiver's node is gone; returns its account."""
+        await self._flows[number]
+        return self._accounts[number].as_json()
+
+    async def stop(self, number: int) -> dict[str, Any]:
+        """Send no more; returns its account."""
+        self._accounts[number].over = True
+        return await self.sent(number)
+
+    async def account(self, number: int) -> dict[str, Any]:
+        """The account of a stream as it is now."""
+        return self._accounts[number].as_json()
+
+    async def _flow(self, stream: int, to: ActorRef[Any], account: Account, count: float, padding: bytes) -> None:
+        life = account.life
+        while account.sent < count and not account.over and to.is_alive():
+            for _ in range(TURN):
+                item = Numbered(stream, life, account.sent, padding)
+                try:
+                    to.tell(item)
+                except Overloaded:
+                    account.waited += 1
+                    if not await self._offered(to, item):
+                        return
+                account.sent += 1
+                if account.sent >= count:
+                    return
+            await asyncio.sleep(0)
+
+    async def _offered(self, to: ActorRef[Any], item: Numbered) -> bool:
+        """Whether there was room in the end; not if its node died first: then nothing was sent."""
+        try:
+            await to.offer(item)
+        except ActorDied:
+            return False
+        return True
+
+    def _letter(self, letter: DeadLetter) -> None:
+        if isinstance(letter.message, Numbered):
+            self._accounts[letter.message.stream].letter(letter)
+
+    # --- open calls, and monitors ---
+
+    async def attend(self, to: str, calls: int) -> None:
+        """Monitor whoever has that name now, and leave so many calls open that are never answered."""
+        whoever: ActorRef[Any] = await self._node.ref(to).call(Whoever())
+        await self._node.spawn(Attendant, whoever, self._told)
+        self._calls += [asyncio.create_task(self._ponder(whoever)) for _ in range(calls)]
+
+    async def attended(self) -> dict[str, list[str]]:
+        """How those calls ended, and what the monitors said; since the last time."""
+        ends = [await call for call in self._calls]
+        told = list(self._told)
+        self._calls.clear()
+        self._told.clear()
+        return {"calls": ends, "monitors": told}
+
+    async def _ponder(self, to: ActorRef[Any]) -> str:
+        try:
+            await to.call(Ponder(), timeout=3600.0)
+        except Exception as error:  # noqa: BLE001 - its name is the figure
+            return type(error).__name__
+        return "an answer"
+
+    # --- how quick, how well ---
+
+    async def latency(self, to: str, calls: int, pause: float) -> list[float]:
+        """How many seconds each of so many calls took, one after the other."""
+        whoever: ActorRef[Any] = await self._node.ref(to).call(Whoever())
+        took: list[float] = []
+        for number in range(calls):
+            begun = time.perf_counter()
+            assert await whoever.call(Echo(number)) == number
+            took.append(time.perf_counter() - begun)
+            await asyncio.sleep(pause)
+        return took
+
+    async def call(self, to: str, timeout: float) -> str:
+        """What comes of one call: "ok", or the name of the error."""
+        try:
+            await self._node.ref(to).call(Echo(0), timeout)
+        except Exception as error:  # noqa: BLE001 - its name is the figure
+            return type(error).__name__
+        return "ok"
+
+    async def block(self, seconds: float) -> None:
+        """Hold the loop for so long, soon."""
+        self._node.ref("blocker").tell(Block(seconds))
+
+    # --- news ---
+
+    async def up(self, *nodes: str) -> None:
+        """Wait until all of them are there."""
+        await self._until(lambda: self._news.up >= set(nodes))
+
+    async def lost(self, node: str) -> tuple[float, str]:
+        """Wait until that node is gone: when this was told, and why."""
+        await self._until(lambda: node in self._news.lost)
+        return self._news.lost[node]
+
+    async def warnings(self) -> list[tuple[float, str]]:
+        """What was logged as a warning or worse so far, and when."""
+        return self._warnings.lines
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            self._news.moved.clear()
+            await self._news.moved.wait()
+
+
+async def main(given: str) -> None:
+    options = json.loads(given)
+    warnings = Warnings()
+    logging.getLogger().addHandler(warnings)
+    network = Behind(options["behind"]) if "behind" in options else ZeroMqNetwork()
+    book = Book(Path(options["book"]))
+    node = Node(options["name"], state=options["state"], network=network, **options.get("node", {}))
+    async with node:
+        player = Player(node, book, warnings)
+        await player.begin()
+        door = network.door if isinstance(network, Behind) else node.address
+        say({"address": node.address, "door": door, "incarnation": node.incarnation})
+        requests: set[asyncio.Task[None]] = set()
+        ending = asyncio.create_task(node.ended())
+        listening = asyncio.create_task(listen(player, requests))
+        await asyncio.wait([ending, listening], return_when=asyncio.FIRST_COMPLETED)
+        if ending.done():
+            say({"ended": ending.result()})
+        for task in (ending, listening, *requests):
+            task.cancel()
+        await asyncio.gather(ending, listening, *requests, return_exceptions=True)
+    book.close()
+
+
+async def listen(player: Player, requests: set[asyncio.Task[None]]) -> None:
+    """Do what is asked, until standard input ends."""
+    async for line in orders():
+        number, method, arguments = json.loads(line)
+        request = asyncio.create_task(do(player, number, method, arguments))
+        requests.add(request)
+        request.add_done_callback(requests.discard)
+
+
+async def do(player: Player, number: int, method: str, arguments: list[Any]) -> None:
+    try:
+        say([number, await getattr(player, method)(*arguments), None])
+    except Exception as error:  # noqa: BLE001 - whoever asked is told
+        say([number, None, f"{type(error).__name__}: {error}"])
+
+
+def say(what: object) -> None:
+    print(json.dumps(what), flush=True)
+
+
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[1]))
