@@ -13,14 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.helpers import eventually
 from tests.processes import Process, running
-from tests.wire.ledger import Account, Balance, Book, Entry, balance
+from tests.wire.ledger import STREAMS, Account, Balance, Book, Entry, balance
 
 PAGE = 4096
 
 
 class Gone(Exception):
-    """The player has ended; the text is why its node did, if it could say so."""
+    """The player's process has ended."""
 
 
 class Player:
@@ -32,8 +33,9 @@ class Player:
         self.door = ""
         self.life = 0
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Why its node ended, if that was not our doing."""
         self._process = process
-        self._book = book
+        self._book = Book(book)
         self._cast = cast
         self._requests = count(1)
         self._open: dict[int, asyncio.Future[Any]] = {}
@@ -48,8 +50,8 @@ class Player:
 
     async def ask(self, method: str, *arguments: Any, within: float = 30.0) -> Any:
         """What a method of the player program returns. Raises Gone, TimeoutError, AssertionError with its error."""
-        if self.ended.done():
-            raise Gone(self.ended.result())
+        if self._listening is None or self._listening.done():
+            raise Gone(self.name)
         number = next(self._requests)
         answer = self._open[number] = asyncio.get_running_loop().create_future()
         await self._process.say(json.dumps([number, method, arguments]))
@@ -61,8 +63,11 @@ class Player:
 
     def entry(self, stream: int) -> Entry:
         """What came here of a stream, also after its end."""
-        with contextlib.closing(Book(self._book)) as book:
-            return book.read(stream)
+        return self._book.read(stream)
+
+    def stale(self) -> int:
+        """Messages that came here and were meant for another life of the node."""
+        return sum(self._book.read(stream).stale for stream in range(STREAMS))
 
     @property
     def memory(self) -> int:
@@ -88,21 +93,31 @@ class Player:
         finally:
             self._process.signal(signal.SIGCONT)
 
+    async def sees(self, *others: Player) -> None:
+        """Wait until it knows of these lives of other nodes."""
+        for other in others:
+            await self.ask("up", other.name, other.life)
+
+    async def loses(self, other: Player, within: float) -> tuple[float, str]:
+        """Wait until it knows that this life of another node is over: when it was told, and why."""
+        when, why = await self.ask("lost", other.name, other.life, within=within)
+        return when, why
+
     async def leave(self) -> None:
         """Let it end in order."""
         assert await self._process.ended() == 0
 
     async def close(self) -> None:
+        self._book.close()
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
 
     async def _listen(self) -> None:
-        why = ""
         while line := await self._process.line(timeout=86_400.0):
             match json.loads(line):
                 case {"ended": str(why)}:
-                    pass
+                    self.ended.set_result(why)
                 case [number, result, error]:
                     answer = self._open.get(number)
                     if answer is None or answer.done():
@@ -113,10 +128,9 @@ class Player:
                         answer.set_exception(AssertionError(f"{self.name}: {error}"))
                 case other:
                     raise AssertionError(f"{self.name} says {other}")
-        self.ended.set_result(why)
         for answer in self._open.values():
             if not answer.done():
-                answer.set_exception(Gone(why))
+                answer.set_exception(Gone(self.name))
 
 
 class Cast:
@@ -177,6 +191,10 @@ class Stream:
     def entry(self) -> Entry:
         """What has come of it."""
         return self.to.entry(self.number)
+
+    async def flows(self, messages: int = 1_000, within: float = 20.0) -> None:
+        """Wait until so many of it came."""
+        await eventually(lambda: self.entry.came >= messages, within, f"{messages} messages came")
 
     async def sent(self, within: float) -> Account:
         """Wait until all of it was sent, or its receiver is gone."""

@@ -24,7 +24,7 @@ async def cut_under_load(folder: Path, messages: int, within: float) -> dict[str
     async with running("tests.wire.cutter", str(EVERY)) as cutter, Cast(folder) as cast:
         there = await cast.enter("there", behind=await cutter.line())
         here = await cast.enter("here")
-        await here.ask("up", "there")
+        await here.sees(there)
         loop = asyncio.get_running_loop()
         await cutter.say(there.door)
         begun = loop.time()

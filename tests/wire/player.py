@@ -50,11 +50,11 @@ class Blocker(Actor):
 
 
 class News:
-    """Who is up, and when who was lost, and why; on the clock that all processes of a machine share."""
+    """Which life of whom came up last, and when which was lost, and why; on the clock that all processes of a machine share."""
 
     def __init__(self) -> None:
-        self.up: set[str] = set()
-        self.lost: dict[str, tuple[float, str]] = {}
+        self.up: dict[str, int] = {}
+        self.lost: dict[tuple[str, int], tuple[float, str]] = {}
         self.moved = asyncio.Event()
 
 
@@ -66,11 +66,9 @@ class Reporter(Actor):
     def on_receive(self, message: Any) -> None:
         match message:
             case NodeUp(member):
-                self.news.up.add(member.node)
-                self.news.lost.pop(member.node, None)
-            case NodeLost(node, _, reason):
-                self.news.up.discard(node)
-                self.news.lost[node] = (time.monotonic(), reason)
+                self.news.up[member.node] = member.incarnation
+            case NodeLost(node, incarnation, reason):
+                self.news.lost[node, incarnation] = (time.monotonic(), reason)
             case _:
                 self.unhandled(message)
         self.news.moved.set()
@@ -241,14 +239,14 @@ class Player:
 
     # --- news ---
 
-    async def up(self, *nodes: str) -> None:
-        """Wait until all of them are there."""
-        await self._until(lambda: self._news.up >= set(nodes))
+    async def up(self, node: str, life: int) -> None:
+        """Wait until that life of a node is there."""
+        await self._until(lambda: self._news.up.get(node) == life)
 
-    async def lost(self, node: str) -> tuple[float, str]:
-        """Wait until that node is gone: when this was told, and why."""
-        await self._until(lambda: node in self._news.lost)
-        return self._news.lost[node]
+    async def lost(self, node: str, life: int) -> tuple[float, str]:
+        """Wait until that life of a node is gone: when this was told, and why."""
+        await self._until(lambda: (node, life) in self._news.lost)
+        return self._news.lost[node, life]
 
     async def warnings(self) -> list[tuple[float, str]]:
         """What was logged as a warning or worse so far, and when."""
@@ -272,16 +270,18 @@ async def main(given: str) -> None:
         await player.begin()
         door = network.door if isinstance(network, Behind) else node.address
         say({"address": node.address, "door": door, "incarnation": node.incarnation})
+        last_words = asyncio.create_task(mourn(node))
         requests: set[asyncio.Task[None]] = set()
-        ending = asyncio.create_task(node.ended())
-        listening = asyncio.create_task(listen(player, requests))
-        await asyncio.wait([ending, listening], return_when=asyncio.FIRST_COMPLETED)
-        if ending.done():
-            say({"ended": ending.result()})
-        for task in (ending, listening, *requests):
+        await listen(player, requests)
+        for task in (last_words, *requests):
             task.cancel()
-        await asyncio.gather(ending, listening, *requests, return_exceptions=True)
+        await asyncio.gather(last_words, *requests, return_exceptions=True)
     book.close()
+
+
+async def mourn(node: Node) -> None:
+    """Say why the node has ended, if it does."""
+    say({"ended": await node.ended()})
 
 
 async def listen(player: Player, requests: set[asyncio.Task[None]]) -> None:
