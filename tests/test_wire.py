@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.codec import Stranger, Wire, batch
 from understudy.actors import (
-    ActorRef,
     Failure,
     Killed,
     NoConnection,
@@ -29,8 +29,6 @@ from understudy.transport.schema import Item, Unreadable, unpacker
 from understudy.transport.wire import (
     ITEM_LIMIT,
     NESTING_LIMIT,
-    Decoder,
-    Encoder,
     TooLarge,
     own_decoder,
 )
@@ -62,44 +60,6 @@ class Checked:
 @message("test.ask")
 class Ask(Request[int]):
     pass
-
-
-class Stranger(ActorRef[Any]):
-    """A reference that is only its name here."""
-
-    __slots__ = ("parts",)
-
-    def __init__(self, *parts: Any) -> None:
-        self.parts = parts
-
-
-class Wire:
-    """An encoder and a decoder, with the batches between them."""
-
-    def __init__(self) -> None:
-        self.definitions: list[bytes] = []
-        self.encoder = Encoder(lambda ref: ref.parts, self.definitions.append)  # type: ignore[attr-defined]
-        self.decoder = Decoder(lambda parts: Stranger(*parts))
-
-    def pack(self, value: Any) -> bytes:
-        return self.encoder.item(TELL, 1, value)
-
-    def learn(self) -> None:
-        """Hand the definitions over, as a batch before the next."""
-        for item in self.decoder.items(batch(*self.definitions)):
-            self.decoder.define(item)
-        self.definitions.clear()
-
-    def carry(self, value: Any) -> Any:
-        """The value as it arrives."""
-        item = self.pack(value)
-        self.learn()
-        [arrived] = self.decoder.items(batch(item))
-        return self.decoder.value(arrived)
-
-
-def batch(*items: bytes) -> bytes:
-    return b"\xdd" + len(items).to_bytes(4, "big") + b"".join(items)
 
 
 PLAIN = st.recursive(
@@ -166,7 +126,7 @@ def test_a_class_is_defined_once_and_before_its_first_use() -> None:
     wire.pack(Point(1))
     wire.pack(Point(2))
     [definition] = wire.definitions
-    assert msgpack.unpackb(definition)[2:] == ["test.point", ["x", "y"]]
+    assert msgpack.unpackb(definition)[2:] == ["test.point", ["x", "y"], [], {}]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +184,7 @@ def test_an_unregistered_name_is_an_error_of_its_own_items_only() -> None:
     wire = Wire()
     good = wire.pack(Point(1, 2))
     wire.learn()
-    wire.decoder.define([DEFINE, 70_000, "test.of-another-version", ["a"]])
+    wire.define(70_000, "test.of-another-version", ["a"])
     items = wire.decoder.items(batch(good, msgpack.packb((TELL, 1, 70_000, 5)), good))
     assert [item[0] for item in items] == [TELL, TELL, TELL]
     assert wire.decoder.value(items[0]) == wire.decoder.value(items[2]) == Point(1, 2)
@@ -245,7 +205,7 @@ def test_an_unregistered_name_inside_a_message_spoils_only_that_message() -> Non
 
 def test_a_class_that_is_registered_later_is_understood_from_then_on() -> None:
     wire = Wire()
-    wire.decoder.define([DEFINE, 71_000, "test.late", ["a"]])
+    wire.define(71_000, "test.late", ["a"])
     with pytest.raises(Unreadable):
         wire.decoder.value([TELL, 1, 71_000, 5])
 

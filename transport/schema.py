@@ -3,6 +3,9 @@
     parts(TELL, 31, Say("hi", last=3))  ──▶  (TELL, 31, 7, "hi", 3)              in the order of this class's fields
     unpack([TELL, 31, 7, "hi", 3])      ──▶  Say("hi", last=3)                   in the order that the sender defined
 
+A definition says what the class and its fields are called, and what they once were. So a field is found by the name that sender and
+receiver share, whichever of the two calls it by an older one.
+
 Generated source is made of this process's own classes, never of what came over the wire. (Measured: 5.4 M packs/s and
 1.7 M unpacks/s this way, 1.5 M with MessagePack's hooks.)
 """
@@ -10,7 +13,7 @@ Generated source is made of this process's own classes, never of what came over 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from functools import lru_cache
 from itertools import count
@@ -20,7 +23,7 @@ from typing import Any, TypeAlias, Union, cast, get_args, get_origin, get_type_h
 import msgpack
 
 from understudy.actors import UnderstudyError
-from understudy.actors.message import registered_name
+from understudy.actors.message import NOTHING, registered_name, registration
 from understudy.transport.operations import DEFINE
 
 PLAIN = 0
@@ -44,11 +47,12 @@ class Schema:
     _codes = count(PLAIN + 1)
 
     def __init__(self, cls: type) -> None:
-        name = registered_name(cls)
+        known = registration(cls)
         names = field_names(cls)
         self.code = next(self._codes)
         self.parts = packer(self.code, names)
-        self.definition: bytes = msgpack.packb((DEFINE, self.code, name, names))
+        once = {before: names.index(now) for before, now in known.renamed.items() if now in names}
+        self.definition: bytes = msgpack.packb((DEFINE, self.code, known.name, names, known.formerly, once))
 
 
 _schemas: dict[type, Schema] = {}
@@ -72,9 +76,20 @@ def field_names(cls: type) -> list[str]:
     return [field.name for field in _sent(cls)]
 
 
-def unpacker(cls: type, sent: Sequence[str]) -> Callable[[Item], Any]:
-    """The function that makes a `cls` of an item whose fields come in the order `sent`. Generated once for all links."""
-    return _generated(cls, tuple(sent))
+def unpacker(cls: type, sent: Sequence[str], once: Mapping[str, int] = NOTHING) -> Callable[[Item], Any]:
+    """The function that makes a `cls` of an item whose fields come in the order `sent`. Generated once for all links.
+
+    `once`: what the sender's fields were called before, with their places. A field's own name counts first, then what it is
+    called at either end.
+    """
+    own = set(field_names(cls))
+    names = [name if name in own else "" for name in sent]
+    here = registration(cls).renamed if once or "" in names else NOTHING
+    aliases = [*once.items(), *((here[name], at) for at, name in enumerate(sent) if name in here)]
+    for name, at in aliases:
+        if name in own and name not in names and at < len(names) and not names[at]:
+            names[at] = name
+    return _generated(cls, tuple(names))
 
 
 @lru_cache(maxsize=1024)  # peers choose `sent`: what they can make us keep has a bound
