@@ -28,7 +28,7 @@ from understudy.transport import (
     NodeLost,
     NodeUp,
 )
-from understudy.transport.frames import HELLO, VERSION, Peer
+from understudy.transport.frames import HELLO, NEWEST, OLDEST, Peer
 from understudy.transport.wire import FRAME_LIMIT
 
 
@@ -226,7 +226,7 @@ async def test_noise_at_the_port_harms_nothing_and_an_oversized_frame_is_refused
         for frame in (b"", b"\x00", b"D" * 16, b"D" * 17, b"A" * 17, os.urandom(1_000), b"H" + os.urandom(50)):
             socket.send(frame)
         socket.send_multipart([b"two", b"parts"])
-        strange = [VERSION, 5, "x", 1, "tcp://127.0.0.1:1", "b", 1]
+        strange = [OLDEST, NEWEST, 5, "x", 1, "tcp://127.0.0.1:1", "b", 1]
         socket.send(bytes([HELLO]) + msgpack.packb(strange))
         assert (await asyncio.to_thread(socket.recv))[:1] == b"S"  # stale: no such incarnation of b
         socket.send(b"D" + bytes(7) + b"\x07" + bytes(8) + b"\xdd\x00\x00\x00\x00")
@@ -241,7 +241,7 @@ async def test_a_batch_of_nonsense_in_a_welcomed_session_is_reported_and_harms_n
     async with Node("b") as b:
         counter = await b.spawn(Counter, name="counter")
         socket = stranger(b.address)
-        hello = [VERSION, 7, "x", 1, "tcp://127.0.0.1:1", "b", b.incarnation]
+        hello = [OLDEST, NEWEST, 7, "x", 1, "tcp://127.0.0.1:1", "b", b.incarnation]
         socket.send(bytes([HELLO]) + msgpack.packb(hello))
         assert (await asyncio.to_thread(socket.recv))[:1] == b"W"
         head = b"D" + (7).to_bytes(8, "big")
@@ -286,7 +286,7 @@ async def test_a_stranger_who_uses_a_living_nodes_name_with_an_older_life_change
         link = a.links.to(Peer("b", b.incarnation))
         socket = stranger(a.address)
         for incarnation in (0, 1, b.incarnation - 1):
-            hello = [VERSION, incarnation + 9, "b", incarnation, "tcp://127.0.0.1:1", "a", a.incarnation]
+            hello = [OLDEST, NEWEST, incarnation + 9, "b", incarnation, "tcp://127.0.0.1:1", "a", a.incarnation]
             socket.send(bytes([HELLO]) + msgpack.packb(hello))
             await asyncio.to_thread(socket.recv)
         socket.close()

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from understudy.transport.frames import (
     COUNT,
-    VERSION,
+    NEWEST,
+    OLDEST,
     Ack,
     Bye,
     Data,
@@ -20,6 +21,7 @@ from understudy.transport.frames import (
     Peer,
     Ping,
     Pong,
+    Resume,
     Stale,
     Welcome,
     batch_of,
@@ -27,10 +29,19 @@ from understudy.transport.frames import (
     decode,
 )
 from understudy.transport.schema import Unreadable
-from understudy.transport.session import PATIENCE, PATIENCE_LIMIT, WINDOW, Inbound, Outbound, SessionError, refusal
+from understudy.transport.session import (
+    PATIENCE,
+    PATIENCE_LIMIT,
+    WINDOW,
+    Inbound,
+    Outbound,
+    SessionError,
+    common_version,
+    refusal,
+)
 
 A, B = Peer("a", 10), Peer("b", 20)
-HELLO = Hello(VERSION, 99, A, "tcp://127.0.0.1:1", B)
+HELLO = Hello(OLDEST, NEWEST, 99, A, "tcp://127.0.0.1:1", B)
 
 
 def batch(number: int) -> list[bytes]:
@@ -54,7 +65,7 @@ def transmit(out: Outbound, now: float = 0.0) -> list[bytes]:
 def opened(now: float = 0.0) -> Outbound:
     out = Outbound(HELLO)
     transmit(out, now)
-    out.welcomed(Welcome(99, 0), now)
+    out.welcomed(Welcome(99, 0, NEWEST), now)
     return out
 
 
@@ -79,6 +90,8 @@ class Wire:
         frame = decode(data)
         if isinstance(frame, Hello):
             self.inbound = self.inbound or Inbound(frame)
+            self.back.append(self.inbound.welcome())
+        elif isinstance(frame, Resume) and self.inbound is not None:
             self.back.append(self.inbound.welcome())
         elif isinstance(frame, Data) and self.inbound is not None:
             if self.inbound.accept(frame.sequence):
@@ -166,7 +179,7 @@ def test_nothing_is_sent_before_the_welcome() -> None:
     [hello] = transmit(out)
     assert decode(hello) == HELLO
     assert transmit(out) == []
-    out.welcomed(Welcome(99, 0), 0.1)
+    out.welcomed(Welcome(99, 0, NEWEST), 0.1)
     assert [decode(frame) for frame in transmit(out)] == [Data(99, 0, memoryview(COUNT.pack(0xDD, 1) + b"\x01"))]
 
 
@@ -196,17 +209,93 @@ def test_no_more_than_a_window_is_under_way() -> None:
     assert len(transmit(out)) == 4
 
 
-def test_without_progress_it_goes_back_to_the_first_unacknowledged_frame() -> None:
+def test_without_progress_it_asks_and_goes_back_to_the_first_frame_that_is_missing() -> None:
     out = opened()
-    for number in range(4):
+    for number in range(5):
         out.offer(batch(number))
     first = transmit(out, 1.0)
     out.acknowledged(Ack(99, 1), 1.05)
     out.tick(1.05 + PATIENCE - 0.001)
     assert out.pending() is None
     out.tick(1.05 + PATIENCE)
-    assert transmit(out, 2.0) == first[1:]
+    assert [decode(frame) for frame in transmit(out, 2.0)] == [Resume(99, 1)]
+    out.offer(batch(5))
+    assert transmit(out, 2.0) == []
+    out.welcomed(Welcome(99, 2, NEWEST), 2.1)
+    assert transmit(out, 2.1)[:3] == first[2:]
     assert out.resends == 3
+
+
+def test_a_peer_that_was_only_slow_is_sent_nothing_twice() -> None:
+    out = opened()
+    for number in range(4):
+        out.offer(batch(number))
+    transmit(out, 1.0)
+    out.tick(1.0 + PATIENCE)
+    transmit(out, 2.0)
+    out.offer(batch(4))
+    out.acknowledged(Ack(99, 2), 2.1)  # what it had all along; how far it is by now is still under way
+    assert len(transmit(out, 2.1)) == 1
+    out.welcomed(Welcome(99, 4, NEWEST), 2.2)
+    assert transmit(out, 2.2) == []
+    assert out.resends == 0
+
+
+def test_after_a_new_connection_it_asks_at_once_and_only_if_something_was_under_way() -> None:
+    out = opened()
+    out.connected(1.0)
+    assert out.pending() is None
+    out.offer(batch(0))
+    [frame] = transmit(out, 1.0)
+    out.connected(1.01)
+    assert [decode(asked) for asked in transmit(out, 1.01)] == [Resume(99, 0)]
+    out.welcomed(Welcome(99, 0, NEWEST), 1.02)
+    assert transmit(out, 1.02) == [frame]
+    out.welcomed(Welcome(99, 0, NEWEST), 1.03)  # repeated on its way
+    assert transmit(out, 1.03) == []
+
+
+def test_the_round_trip_is_measured_of_frames_that_were_sent_once() -> None:
+    out = opened()
+    assert out.rtt is None
+    for number in range(2):
+        out.offer(batch(number))
+    transmit(out, 1.0)
+    out.acknowledged(Ack(99, 2), 1.08)
+    assert out.rtt == pytest.approx(0.08)
+    out.offer(batch(2))
+    transmit(out, 2.0)
+    out.acknowledged(Ack(99, 3), 2.16)
+    assert out.rtt == pytest.approx(0.09)
+    out.offer(batch(3))
+    transmit(out, 3.0)
+    out.connected(3.5)
+    transmit(out, 3.5)
+    out.welcomed(Welcome(99, 3, NEWEST), 3.6)
+    transmit(out, 3.6)
+    out.acknowledged(Ack(99, 4), 3.61)
+    assert out.rtt == pytest.approx(0.09)
+
+
+def test_the_newest_version_that_both_speak_is_chosen_and_no_other_accepted() -> None:
+    assert common_version(HELLO._replace(oldest=OLDEST, newest=NEWEST + 7)) == NEWEST
+    assert common_version(HELLO._replace(oldest=0, newest=OLDEST)) == OLDEST
+    assert common_version(HELLO._replace(oldest=NEWEST + 1, newest=NEWEST + 2)) == 0
+    out = Outbound(HELLO)
+    transmit(out)
+    with pytest.raises(SessionError, match=f"got {NEWEST + 1}"):
+        out.welcomed(Welcome(99, 0, NEWEST + 1), 0.1)
+    assert out.state == "greeting"
+    out.welcomed(Inbound(HELLO).welcome(), 0.1)
+    assert (out.state, out.version) == ("open", NEWEST)
+
+
+def test_a_frame_further_ahead_than_any_peer_may_be_is_refused() -> None:
+    inbound = Inbound(HELLO)
+    assert not inbound.accept(WINDOW - 1)
+    with pytest.raises(SessionError, match=f"expected a frame below {WINDOW}, {WINDOW} ahead at most, got {WINDOW}"):
+        inbound.accept(WINDOW)
+    assert inbound.accept(0)
 
 
 def test_an_acknowledgement_of_what_was_never_sent_is_refused_with_both_numbers() -> None:
@@ -231,7 +320,7 @@ def test_duplicates_and_gaps_are_counted_and_not_delivered() -> None:
 @pytest.mark.parametrize(
     ("hello", "buried", "why"),
     [
-        (HELLO._replace(version=VERSION + 1), 0, "protocol version"),
+        (HELLO._replace(oldest=NEWEST + 1, newest=NEWEST + 2), 0, "expected protocol version"),
         (HELLO._replace(target=Peer("b", 19)), 0, r"to b \(incarnation 20\), got one to b \(incarnation 19\)"),
         (HELLO._replace(target=Peer("c", 20)), 0, "got one to c"),
         (HELLO._replace(sender=Peer("b", 5)), 0, "another name"),
@@ -253,7 +342,16 @@ def test_a_hello_of_a_living_node_is_accepted() -> None:
 
 @pytest.mark.parametrize(
     "frame",
-    [HELLO, Ping(2**63), Pong(3, B, "tcp://127.0.0.1:1"), Welcome(1, 2), Ack(3, 4), Bye(3, 4), Stale(5, A, "no")],
+    [
+        HELLO,
+        Resume(6, 7),
+        Ping(2**63),
+        Pong(3, B, "tcp://127.0.0.1:1"),
+        Welcome(1, 2, 3),
+        Ack(3, 4),
+        Bye(3, 4),
+        Stale(5, A, "no"),
+    ],
 )
 def test_frames_survive_their_encoding(frame: Hello | Ping | Pong | Welcome | Ack | Bye | Stale) -> None:
     assert decode(frame.encode()) == frame
@@ -270,7 +368,7 @@ def test_a_data_frame_carries_its_items_as_one_batch() -> None:
 @settings(max_examples=500)
 @given(
     st.binary(max_size=60)
-    | st.builds(lambda kind, rest: bytes([kind]) + rest, st.sampled_from(b"HDPWASBQ"), st.binary(max_size=60))
+    | st.builds(lambda kind, rest: bytes([kind]) + rest, st.sampled_from(b"HDRPWASBQ"), st.binary(max_size=60))
 )
 def test_random_bytes_are_unreadable_or_a_frame_and_nothing_else(data: bytes) -> None:
     with suppress(Unreadable):

@@ -1,17 +1,19 @@
 """A frame: what the network carries in one piece, and the first byte of which says what it is.
 
-    HELLO    version, session, from (node, incarnation, address), to (node, incarnation), guest
-                                                                                             dealer ─▶ router
+    HELLO    oldest and newest version spoken, session,
+             from (node, incarnation, address), to (node, incarnation), guest                dealer ─▶ router
     DATA     session, sequence, batch                                                        dealer ─▶ router
+    RESUME   session, first sequence unacknowledged: how far are you?                        dealer ─▶ router
     PING     nonce                                                                           dealer ─▶ router
-    WELCOME  session, next sequence expected                                                 router ─▶ dealer
+    WELCOME  session, next sequence expected, the version that both speak from now on        router ─▶ dealer
     ACK      session, next sequence expected                                                 router ─▶ dealer
     STALE    session, who answers (node, incarnation), why, whether you are gone for good    router ─▶ dealer
     BYE      session, next sequence expected: there will be no later acknowledgement         router ─▶ dealer
     PONG     nonce, who answers (node, incarnation), its address                             router ─▶ dealer
 
-DATA and ACK, and what looks like it, are fixed binary heads, since every batch has one; the others are MessagePack arrays after their first byte,
-so that later versions can add to their ends. Nothing is built from bytes before its size and shape are checked.
+DATA, RESUME, ACK and BYE are fixed binary heads, since every batch has one; the others are MessagePack arrays after their first
+byte, so that later versions can add to their ends. HELLO and STALE never change but in that way: any two versions read
+each other's. Nothing is built from bytes before its size and shape are checked.
 """
 
 from __future__ import annotations
@@ -25,13 +27,14 @@ import msgpack
 from understudy.transport.schema import Unreadable
 from understudy.transport.wire import FRAME_LIMIT
 
-VERSION = 1
-"""Of the protocol. Nodes of different versions refuse one another in HELLO, and say so."""
+OLDEST, NEWEST = 1, 1
+"""Versions of the protocol that this node speaks. The newest that both ends speak holds for a session; without one, HELLO
+is refused, and says so."""
 
-HELLO, DATA, PING, WELCOME, ACK, STALE, BYE, PONG = b"HDPWASBQ"
+HELLO, DATA, RESUME, PING, WELCOME, ACK, STALE, BYE, PONG = b"HDRPWASBQ"
 
 HEAD = Struct(">BQQ")
-"""Kind, session, sequence: the head of DATA, and all of ACK, BYE and WELCOME."""
+"""Kind, session, sequence: the head of DATA, and all of RESUME, ACK and BYE."""
 
 COUNT = Struct(">BI")
 """MessagePack's array of up to 2^32 items: the first bytes of a batch."""
@@ -51,9 +54,13 @@ class Peer(NamedTuple):
 
 
 class Hello(NamedTuple):
-    """`guest`: the sender is no member yet, so its name may be another's: it replaces nobody."""
+    """`oldest`, `newest`: the versions of the protocol that the sender speaks.
 
-    version: int
+    `guest`: the sender is no member yet, so its name may be another's: it replaces nobody.
+    """
+
+    oldest: int
+    newest: int
     session: int
     sender: Peer
     address: str
@@ -61,13 +68,23 @@ class Hello(NamedTuple):
     guest: bool = False
 
     def encode(self) -> bytes:
-        return _encode(HELLO, self.version, self.session, *self.sender, self.address, *self.target, self.guest)
+        return _encode(
+            HELLO, self.oldest, self.newest, self.session, *self.sender, self.address, *self.target, self.guest
+        )
 
 
 class Data(NamedTuple):
     session: int
     sequence: int
     batch: memoryview
+
+
+class Resume(NamedTuple):
+    session: int
+    base: int
+
+    def encode(self) -> bytes:
+        return HEAD.pack(RESUME, self.session, self.base)
 
 
 class Ping(NamedTuple):
@@ -78,11 +95,14 @@ class Ping(NamedTuple):
 
 
 class Welcome(NamedTuple):
+    """`version`: of the protocol, for this session from now on."""
+
     session: int
     next: int
+    version: int
 
     def encode(self) -> bytes:
-        return HEAD.pack(WELCOME, self.session, self.next)
+        return _encode(WELCOME, self.session, self.next, self.version)
 
 
 class Ack(NamedTuple):
@@ -122,7 +142,7 @@ class Pong(NamedTuple):
         return _encode(PONG, self.nonce, *self.answerer, self.address)
 
 
-Frame: TypeAlias = Hello | Data | Ping | Welcome | Ack | Stale | Bye | Pong
+Frame: TypeAlias = Hello | Data | Resume | Ping | Welcome | Ack | Stale | Bye | Pong
 
 
 def data_frame(session: int, sequence: int, items: list[bytes]) -> bytes:
@@ -145,12 +165,12 @@ def decode(frame: bytes) -> Frame:
             raise Unreadable(f"a data frame of {len(frame)} bytes is cut short")
         _, session, sequence = HEAD.unpack_from(frame)
         return Data(session, sequence, memoryview(frame)[HEAD.size :])
-    answer = _answers.get(kind)
-    if answer is not None:
+    head = _heads.get(kind)
+    if head is not None:
         if len(frame) != HEAD.size:
-            raise Unreadable(f"an acknowledgement has {HEAD.size} bytes, this one {len(frame)}")
+            raise Unreadable(f"a {chr(kind)!r} frame has {HEAD.size} bytes, this one {len(frame)}")
         _, session, sequence = HEAD.unpack(frame)
-        return answer(session, sequence)
+        return head(session, sequence)
     reader = _readers.get(kind)
     if reader is None:
         raise Unreadable(f"no frame begins with byte {kind}")
@@ -165,14 +185,20 @@ def decode(frame: bytes) -> Frame:
 
 
 def _hello(parts: Any) -> Hello:
-    version, session, node, incarnation, address, to_node, to_incarnation, *later = parts
+    oldest, newest, session, node, incarnation, address, to_node, to_incarnation, *later = parts
     sender, target = _peer(node, incarnation), _peer(to_node, to_incarnation)
-    return Hello(_number(version), _number(session), sender, _text(address), target, later[:1] == [True])
+    versions = _number(oldest), _number(newest)
+    return Hello(*versions, _number(session), sender, _text(address), target, later[:1] == [True])
 
 
 def _ping(parts: Any) -> Ping:
     nonce, *_ = parts
     return Ping(_number(nonce))
+
+
+def _welcome(parts: Any) -> Welcome:
+    session, following, version, *_ = parts
+    return Welcome(_number(session), _number(following), _number(version))
 
 
 def _stale(parts: Any) -> Stale:
@@ -205,5 +231,11 @@ def _encode(kind: int, *parts: Any) -> bytes:
     return bytes((kind,)) + msgpack.packb(parts)
 
 
-_answers: dict[int, Callable[[int, int], Frame]] = {ACK: Ack, WELCOME: Welcome, BYE: Bye}
-_readers: dict[int, Callable[[Any], Frame]] = {HELLO: _hello, PING: _ping, STALE: _stale, PONG: _pong}
+_heads: dict[int, Callable[[int, int], Frame]] = {RESUME: Resume, ACK: Ack, BYE: Bye}
+_readers: dict[int, Callable[[Any], Frame]] = {
+    HELLO: _hello,
+    PING: _ping,
+    WELCOME: _welcome,
+    STALE: _stale,
+    PONG: _pong,
+}

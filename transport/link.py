@@ -28,7 +28,7 @@ from understudy.actors import (
 )
 from understudy.actors.dead_letters import OVERLOADED
 from understudy.transport.delivery import Delivery
-from understudy.transport.frames import VERSION, Ack, Bye, Hello, Peer, Ping, Pong, Stale, Welcome, decode
+from understudy.transport.frames import NEWEST, OLDEST, Ack, Bye, Hello, Peer, Ping, Pong, Stale, Welcome, decode
 from understudy.transport.operations import (
     CANCEL,
     DEMONITOR,
@@ -72,7 +72,7 @@ class Link:
         self.full = False  # tell and call are to look why before they pack anything
         self.room = 0  # bytes that the present batch may still grow by; 0: none is begun
         self.items: list[bytes] = []
-        hello = Hello(VERSION, system.world.random.getrandbits(64), links.me, links.address, peer, links.guest)
+        hello = Hello(OLDEST, NEWEST, system.world.random.getrandbits(64), links.me, links.address, peer, links.guest)
         self.out = Outbound(hello)
         self._channel: Channel | None = None
         self._scheduled = False

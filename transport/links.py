@@ -28,12 +28,12 @@ from understudy.actors import (
     UnderstudyError,
 )
 from understudy.transport.exports import Exports
-from understudy.transport.frames import Data, Hello, Peer, Ping, Pong, Stale, decode
+from understudy.transport.frames import Data, Hello, Peer, Ping, Pong, Resume, Stale, decode
 from understudy.transport.link import Link
 from understudy.transport.network import Network, Path
 from understudy.transport.remote import RemoteNamedRef, RemoteRef
 from understudy.transport.schema import Unreadable
-from understudy.transport.session import Inbound, refusal
+from understudy.transport.session import Inbound, SessionError, refusal
 
 logger = logging.getLogger("understudy.transport")
 
@@ -269,18 +269,19 @@ class Links:
         """A frame came to the door."""
         try:
             frame = decode(data)
-        except Unreadable as error:
+            match frame:
+                case Data():
+                    self._data(path, frame)
+                case Hello():
+                    self._hello(path, frame)
+                case Resume():
+                    self._resume(path, frame)
+                case Ping():
+                    self.pulse(path, frame)
+                case _:
+                    raise Unreadable(f"a {type(frame).__name__} does not come this way")
+        except (Unreadable, SessionError) as error:
             self.report("a stranger", error)
-            return
-        match frame:
-            case Data():
-                self._data(path, frame)
-            case Hello():
-                self._hello(path, frame)
-            case Ping():
-                self.pulse(path, frame)
-            case _:
-                self.report("a stranger", Unreadable(f"a {type(frame).__name__} does not come this way"))
 
     def pong(self, path: Path, ping: Ping) -> None:
         """Answer a ping."""
@@ -306,17 +307,9 @@ class Links:
         logger.error("from %s: %s", who, str(error) or type(error).__name__)
 
     def _data(self, path: Path, frame: Data) -> None:
-        visitor = self._visitors.get(frame.session)
+        visitor = self._visitor(path, frame.session)
         if visitor is None:
-            if frame.session in self._severed:
-                stale = Stale(
-                    frame.session, self.me, "expected a living node, got one that is gone for good", gone=True
-                )
-            else:
-                stale = Stale(frame.session, self.me, "expected a session that was greeted, got an unknown one")
-            self.network.answer(path, stale.encode())
             return
-        visitor.path = path
         before = self._unacknowledged
         if visitor.inbound.accept(frame.sequence):
             visitor.link.delivery.deliver(frame.batch)
@@ -328,6 +321,24 @@ class Links:
             self.system.loop.call_soon(self._acknowledge)
         elif before == 0:
             self.system.loop.call_later(ACK_DELAY, self._acknowledge)
+
+    def _resume(self, path: Path, resume: Resume) -> None:
+        visitor = self._visitor(path, resume.session)
+        if visitor is not None:
+            self.network.answer(path, visitor.inbound.welcome().encode())
+
+    def _visitor(self, path: Path, session: int) -> Visitor | None:
+        """The visitor of that session, who is at `path` now. None if there is none, which it is told."""
+        visitor = self._visitors.get(session)
+        if visitor is not None:
+            visitor.path = path
+            return visitor
+        if session in self._severed:
+            stale = Stale(session, self.me, "expected a living node, got one that is gone for good", gone=True)
+        else:
+            stale = Stale(session, self.me, "expected a session that was greeted, got an unknown one")
+        self.network.answer(path, stale.encode())
+        return None
 
     def _acknowledge(self) -> None:
         owed, self._owed = self._owed, set()
