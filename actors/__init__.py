@@ -34,6 +34,7 @@ from understudy.actors.mailbox import Bounded, conflate
 from understudy.actors.members import ActorMemberMixin
 from understudy.actors.message import Request, message, registered_class, registered_name
 from understudy.actors.names import NamedRef, checked_name
+from understudy.actors.nodes import SPAWN_TIMEOUT, Nodes
 from understudy.actors.patience import ReceiveTimeout
 from understudy.actors.proxy import ActorProxy, CallableProxy, TypedProxy, assign, proxy_field, proxy_method
 from understudy.actors.pykka_ref import PykkaRef
@@ -52,6 +53,7 @@ from understudy.actors.world import World
 __all__ = [
     "DEFAULT_TIMEOUT",
     "REASONS",
+    "SPAWN_TIMEOUT",
     "Actor",
     "ActorDied",
     "ActorMemberMixin",
@@ -94,6 +96,7 @@ __all__ = [
     "NoConnection",
     "NoProc",
     "NodeDown",
+    "Nodes",
     "Normal",
     "NotRegistered",
     "Overloaded",

@@ -40,6 +40,7 @@ from understudy.actors.inbox import Inbox, Stopped
 from understudy.actors.limits import STASH_LIMIT, checked_hooks, checked_limits
 from understudy.actors.mailbox import Bounded
 from understudy.actors.names import checked_name
+from understudy.actors.nodes import SPAWN_TIMEOUT
 from understudy.actors.oneself import Oneself, cell_of
 from understudy.actors.pykka_ref import PykkaCell, PykkaRef
 from understudy.actors.reasons import ExitReason
@@ -232,6 +233,24 @@ class Actor(Oneself, PykkaActor):
             other.tied().watchers[token, cell] = None
 
         return await self.system.spawn_tied(cell, tie, cls, args, kwargs, name, start_timeout), token
+
+    async def spawn_on(
+        self,
+        node: str,
+        cls: type[B],
+        *args: Any,
+        name: str | None = None,
+        timeout: float = SPAWN_TIMEOUT,
+        **kwargs: Any,
+    ) -> ActorRef[B]:
+        """Start a child of this actor on another node, which has `cls` imported; `timeout` seconds at most.
+
+        As with `spawn` it is linked to this actor, and ended, whatever it traps, when this actor ends or is taken for dead there
+        with its node. That is done by its node: unlike a child here, it may outlast this actor by a moment. Raises as `spawn`
+        does, and NodeDown (at once, if no such node is up), NotRegistered for what may not cross or a class that is not there.
+        """
+        self._still_mine()
+        return await self.system.nodes.spawn_on(node, cls, args, kwargs, name=name, timeout=timeout, owner=self._cell)
 
     def monitor(self, ref: ActorRef[Any]) -> int:
         """Watch `ref`: exactly one `Down(token, ref, reason)` will come, at once if it is dead already. Returns the token."""

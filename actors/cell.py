@@ -55,6 +55,7 @@ from understudy.actors.waiting import answer, end
 
 if TYPE_CHECKING:
     from understudy.actors.actor import Actor
+    from understudy.actors.info import Info
     from understudy.actors.system import ActorSystem
 
 T = TypeVar("T")
@@ -275,6 +276,9 @@ class Cell(Ties[A]):
     @property
     def name(self) -> str | None:
         return self.bonds.name if self.bonds is not None else None
+
+    async def info(self, timeout: float = DEFAULT_TIMEOUT) -> Info:
+        return self.system.info(self)
 
     @property
     def actor_class(self) -> type[A]:

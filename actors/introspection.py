@@ -20,10 +20,11 @@ from understudy.actors.errors import ActorDied, Deadlock
 from understudy.actors.hooks import Hooks
 from understudy.actors.info import Info, info
 from understudy.actors.mortician import DEAD
+from understudy.actors.names import NamedRef
 from understudy.actors.reasons import NoProc
 from understudy.actors.ref import DEFAULT_TIMEOUT, ActorRef, meant
 from understudy.actors.replies import ForeignLoopReply, LoopReply
-from understudy.actors.tracing import LIMIT, Trace
+from understudy.actors.tracing import LIMIT, CellTrace, Trace
 from understudy.actors.waiting import answer
 
 if TYPE_CHECKING:
@@ -60,8 +61,14 @@ class Introspection:
         return list(dict.fromkeys(dead))
 
     def info(self, ref: ActorRef[Any]) -> Info:
-        """What an actor of this system is and does now. From any thread. Raises ActorDied if it is dead."""
-        return info(self._here(ref))
+        """What an actor of this system is and does now. From any thread. Raises ActorDied if it is dead.
+
+        Of one of another node, `await ref.info()` tells.
+        """
+        cell = self._here(ref)
+        if cell is None:
+            raise ValueError(f"{ref!r} lives on another node, which has to be asked: `await ref.info()`")
+        return info(cell)
 
     # --- its state ---
 
@@ -69,9 +76,10 @@ class Introspection:
         """What the actor's `on_get_state` returns: a dict of its public attributes, unless it says otherwise.
 
         Waits for the handler at hand. The attributes are the actor's own objects, but for lists, dicts, sets and deques, which
-        are copied: look, and do not touch. Raises ActorDied, DeadlineExceeded, or Deadlock if an actor asks for its own.
+        are copied: look, and do not touch. Of an actor of another node all is copied; NotRegistered if it may not cross.
+        Raises ActorDied, DeadlineExceeded, or Deadlock if an actor asks for its own.
         """
-        return await self._errand(ref, _get_state, timeout)
+        return await self._errand(ref, "get_state", _get_state, timeout)
 
     async def replace_state(
         self, ref: ActorRef[Any], function: Callable[[Any], Any], timeout: float = DEFAULT_TIMEOUT
@@ -79,7 +87,7 @@ class Introspection:
         """Give the actor the state that `function(state)` returns, and return that.
 
         `function` runs in the actor, between two messages. If it, or the actor's `on_replace_state`, raises, that arrives here
-        as a CallError, and the actor goes on with what it had.
+        as a CallError, and the actor goes on with what it had. ValueError for an actor of another node: functions do not cross.
         """
         if not takes(function) or inspect.iscoroutinefunction(function):
             raise TypeError(f"replace_state takes a plain function from a state to the next one, not {function!r}")
@@ -91,7 +99,11 @@ class Introspection:
             actor.on_replace_state(state)
             return state
 
-        return await self._errand(ref, replace, timeout)
+        if self._here(ref) is None:
+            raise ValueError(
+                f"{ref!r} lives on another node, and a function does not cross the wire: send the actor a message"
+            )
+        return await self._errand(ref, "replace_state", replace, timeout)
 
     # --- holding it ---
 
@@ -101,11 +113,11 @@ class Introspection:
         It lives on for everybody else: messages wait, calls wait for their deadline, exit signals and kills act. Suspending
         it twice is suspending it once.
         """
-        await self._errand(ref, errands.suspend, timeout)
+        await self._errand(ref, "suspend", errands.suspend, timeout)
 
     async def resume(self, ref: ActorRef[Any], timeout: float = DEFAULT_TIMEOUT) -> None:
         """Let a suspended actor go on with what waits. Does nothing to one that is not suspended."""
-        await self._errand(ref, errands.resume, timeout)
+        await self._errand(ref, "resume", errands.resume, timeout)
 
     # --- following it ---
 
@@ -113,25 +125,32 @@ class Introspection:
         """Follow what the actor receives, answers, starts and links, from now on: `async with system.trace(ref) as trace`.
 
         `limit`: events that wait to be read; beyond that the oldest are dropped and counted. Raises ActorDied if it is dead.
+        That of an actor of another node begins with the `async with`, which raises that.
         """
         cell = self._here(ref)
+        if cell is None:
+            return ref._trace(limit)
         if cell.reason is not None:
             raise ActorDied(cell.reason, repr(cell))
-        return Trace(cell, limit)
+        return CellTrace(cell, limit)
 
     # --- for these ---
 
-    def _here(self, ref: ActorRef[Any]) -> Cell[Any]:
+    def _here(self, ref: ActorRef[Any]) -> Cell[Any] | None:
+        """The actor, if it is one of this system; None for one of another node."""
         actor = meant(ref)
         if isinstance(actor, Cell):
             if actor.scheduler is self.scheduler:
                 return actor
-        elif actor is ref and getattr(ref, "system", None) is self:  # a name that nobody has
-            raise ActorDied(NoProc(), repr(ref))
-        raise ValueError(f"{ref!r} lives in another system or on another node: ask that one")
+            raise actor._foreign()
+        if isinstance(actor, NamedRef):  # a name that nobody has
+            raise ActorDied(NoProc(), repr(ref)) if actor.system is self else actor._foreign()
+        return None
 
-    async def _errand(self, ref: ActorRef[Any], deed: errands.Deed, timeout: float) -> Any:
+    async def _errand(self, ref: ActorRef[Any], what: str, deed: errands.Deed, timeout: float) -> Any:
         cell = self._here(ref)
+        if cell is None:
+            return await ref._inspect(what, timeout)
         scheduler, loop = self.scheduler, asyncio.get_running_loop()
         if cell.task is not None and asyncio.current_task() is cell.task:
             raise Deadlock(f"{cell!r} waits for itself: this is done between two messages, and it is handling one.")

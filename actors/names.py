@@ -16,6 +16,7 @@ from understudy.actors.ref import DEFAULT_TIMEOUT, A, ActorRef, Watcher, describ
 
 if TYPE_CHECKING:
     from understudy.actors.actor import Actor
+    from understudy.actors.info import Info
     from understudy.actors.signals import Order
     from understudy.actors.system import ActorSystem
 
@@ -91,6 +92,9 @@ class NamedRef(ActorRef[A]):
     @property
     def name(self) -> str:
         return self._name
+
+    async def info(self, timeout: float = DEFAULT_TIMEOUT) -> Info:
+        return await (await self._soon()).info(timeout)
 
     def __repr__(self) -> str:
         return described("actor", self._name, self.system.name)

@@ -20,8 +20,10 @@ from understudy.actors.reasons import ExitReason, NoProc, Shutdown
 if TYPE_CHECKING:
     from understudy.actors.actor import Actor
     from understudy.actors.answer import Answer
+    from understudy.actors.info import Info
     from understudy.actors.proxy import ActorProxy, TypedProxy
     from understudy.actors.signals import Order
+    from understudy.actors.tracing import Trace
 
 A = TypeVar("A", bound="Actor", covariant=True)
 R = TypeVar("R")
@@ -159,6 +161,10 @@ class ActorRef(Generic[A]):
         """The registered name, if it has one."""
         raise NotImplementedError
 
+    async def info(self, timeout: float = DEFAULT_TIMEOUT) -> Info:
+        """What the actor is and does now, wherever it lives. Raises ActorDied if it is dead, and what `call` raises."""
+        raise NotImplementedError
+
     # --- as a value ---
 
     def __copy__(self) -> Self:
@@ -174,6 +180,18 @@ class ActorRef(Generic[A]):
         raise TypeError(
             f"{self!r} cannot be pickled: send the reference itself, in a message; or keep its name, and ask `system.ref(name)`"
         )
+
+    # --- for operators, of an actor that is not of this process ---
+
+    async def _inspect(self, what: str, timeout: float) -> Any:
+        """Have its own node do what an operator asks, by the name of the method: "info", "get_state", "suspend", "resume"."""
+        raise self._foreign()
+
+    def _trace(self, limit: int) -> Trace:
+        raise self._foreign()
+
+    def _foreign(self) -> ValueError:
+        return ValueError(f"{self!r} lives in another system of this process: ask that one")
 
     # --- for proxies ---
 

@@ -32,6 +32,7 @@ from understudy.actors.hooks import Hooks, Spawned
 from understudy.actors.introspection import Introspection
 from understudy.actors.mortician import ALIVE, CANCEL_GRACE
 from understudy.actors.names import NamedRef, checked_name
+from understudy.actors.nodes import Alone, Nodes
 from understudy.actors.pool import THREADS, Pool
 from understudy.actors.reasons import ExitReason, Failure, Killed, Shutdown
 from understudy.actors.ref import ActorRef
@@ -74,6 +75,8 @@ class ActorSystem(Introspection):
         self.loop = _running_loop()
         current_system.set(self)
         self.groups = Groups(self)
+        self.nodes: Nodes = Alone(name)
+        """The other nodes; see `nodes.py`."""
         # A simulated loop brings a scheduler of its own, under whose seed the actors take turns.
         self.scheduler: Scheduler = getattr(self.loop, "scheduler_class", Scheduler)(self, self.loop)
         self.hooks = Hooks(self.scheduler)
@@ -278,9 +281,12 @@ class ActorSystem(Introspection):
 
     # --- names ---
 
-    def ref(self, name: str) -> NamedRef[Any]:
-        """A reference by name that survives restarts: it is resolved at each use."""
-        return NamedRef(self, checked_name(name))
+    def ref(self, name: str) -> ActorRef[Any]:
+        """A reference by name that survives restarts: it is resolved at each use. "engine@engine-1": that name on that node."""
+        local, at, node = name.rpartition("@") if isinstance(name, str) else ("", "", "")  # pyright: ignore[reportUnnecessaryIsInstance]
+        if at and node != self.name:
+            return self.nodes.ref(node, checked_name(local))
+        return NamedRef(self, checked_name(local if at else name))
 
     def whereis(self, name: str) -> ActorRef[Any] | None:
         """The living actor of that name."""

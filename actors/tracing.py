@@ -44,20 +44,14 @@ class TraceEvent:
 
 
 class Trace:
-    """The events of one actor, from now until it is closed or the actor ends. Read by one task, on whichever loop."""
+    """The events of one actor until it is closed or the actor ends. Read by one task."""
 
-    def __init__(self, cell: Cell[Any], limit: int = LIMIT) -> None:
+    def __init__(self, limit: int) -> None:
         if not is_count(limit):
             raise ValueError(f"a trace keeps a number of events from 1 up, not {limit!r}")
         self.dropped = 0
-        self._cell = cell
+        """Events that nobody came to read in time."""
         self._limit = limit
-        self._events: deque[TraceEvent] = deque()
-        self._over = False
-        self._reader: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
-        self._wrapper = self._wrap  # one object, by which it is found again
-        self._subscriptions: list[Callable[[], None]] = []
-        cell.on_loop(self._begin)
 
     async def __aenter__(self) -> Self:
         return self
@@ -67,6 +61,27 @@ class Trace:
 
     def __aiter__(self) -> Self:
         return self
+
+    async def __anext__(self) -> TraceEvent:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End it: what was not read yet can still be read. From any thread."""
+        raise NotImplementedError
+
+
+class CellTrace(Trace):
+    """That of an actor of this process, from now on. Read on whichever loop."""
+
+    def __init__(self, cell: Cell[Any], limit: int = LIMIT) -> None:
+        super().__init__(limit)
+        self._cell = cell
+        self._events: deque[TraceEvent] = deque()
+        self._over = False
+        self._reader: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
+        self._wrapper = self._wrap  # one object, by which it is found again
+        self._subscriptions: list[Callable[[], None]] = []
+        cell.on_loop(self._begin)
 
     async def __anext__(self) -> TraceEvent:
         loop = asyncio.get_running_loop()
@@ -81,9 +96,13 @@ class Trace:
                 await news
 
     def close(self) -> None:
-        """End it: what was not read yet can still be read. From any thread."""
         self._finish()
         self._cell.on_loop(self._end)
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be read."""
+        return len(self._events)
 
     # --- on the actor's loop ---
 

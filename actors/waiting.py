@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from asyncio import _get_running_loop
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from understudy.actors.deadlines import Allowance, waiting_time
 from understudy.actors.errors import DeadlineExceeded, Refused
 from understudy.actors.reasons import ExitReason
 from understudy.actors.ref import ActorRef
+
+if TYPE_CHECKING:
+    from understudy.actors.cell import Cell
 
 
 async def answer(
@@ -43,7 +46,7 @@ async def end(ref: ActorRef[Any], token: int, timeout: float | None) -> ExitReas
     if timeout is not None:
         timeout = waiting_time(timeout)
     loop = asyncio.get_running_loop()
-    vigil = _Vigil(loop)
+    vigil = Vigil(loop)
     ref._monitor(token, vigil)
     timer = loop.call_later(timeout, vigil.over, None) if timeout is not None else None
     reason: ExitReason | None = None
@@ -59,7 +62,16 @@ async def end(ref: ActorRef[Any], token: int, timeout: float | None) -> ExitReas
     return reason
 
 
-class _Vigil:
+async def last_of(killed: Cell[Any]) -> None:
+    """Wait until nobody of its family is left: a kill is over for the world before its children have ended."""
+    await killed.ended()
+    while killed.bonds is not None and killed.bonds.children:
+        child = next(reversed(killed.bonds.children))
+        await child.ended()
+        await last_of(child)
+
+
+class Vigil:
     """The watcher behind `ended()`: sets a future of whichever loop waits; None when the time is up."""
 
     __slots__ = ("_loop", "future")

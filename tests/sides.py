@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from understudy.actors import Actor, ActorRef, ActorSystem, Down, Exit, NoConnection, Refused, Request, World, message
+from understudy.transport.abroad import Abroad
 from understudy.transport.link import Link
 from understudy.transport.links import Links
 from understudy.transport.network import Channel, Network, Path
+from understudy.transport.steward import STEWARD, Steward
 from understudy.transport.zeromq import ZeroMqNetwork
 
 
@@ -147,6 +149,7 @@ async def sides(*names: str, network: Callable[[], Network] = ZeroMqNetwork) -> 
         for other in made:
             if other is not side:
                 side.meets(other)
+        side.system.nodes = Abroad(side.links, await side.system.spawn(Steward, name=STEWARD))
     try:
         yield made
     finally:

@@ -22,6 +22,7 @@ from understudy.transport.table import (
     TableUnusable,
     Versions,
 )
+from understudy.transport.traceback import RemoteTraceback
 from understudy.transport.wire import TooLarge
 from understudy.transport.zeromq import ZeroMqNetwork
 
@@ -44,6 +45,7 @@ __all__ = [
     "RemoteNamedRef",
     "RemoteRef",
     "RemoteTable",
+    "RemoteTraceback",
     "Snapshot",
     "SqliteTable",
     "Suspicion",

@@ -23,6 +23,7 @@ from understudy.actors import (
     Deadlock,
     Envelope,
     ExitReason,
+    Failure,
     NodeDown,
     NoProc,
     NotRegistered,
@@ -38,6 +39,8 @@ from understudy.transport import operations
 from understudy.transport.operations import DOWN, FAIL, LINKED, REPLY, TELL
 from understudy.transport.remote import RemoteNamedRef
 from understudy.transport.schema import Item, Unreadable
+from understudy.transport.steward import sender_of
+from understudy.transport.traceback import caused
 from understudy.transport.wire import Decoder
 
 if TYPE_CHECKING:
@@ -156,10 +159,11 @@ class Delivery:
                 waiting.fail(NotRegistered(f"the reply cannot be read here: {error}"))
 
     def _fail(self, item: Item) -> None:
-        _, request, kind, text, reason, *_ = item
+        _, request, kind, text, reason, *more = item
         waiting = self._link.answered(request)
         if waiting is not None:
-            waiting.fail(_error(kind, text, reason))
+            failure = reason if isinstance(reason, Failure) else more[0] if more else None
+            waiting.fail(caused(_error(kind, text, reason), self._link.peer.node, failure))
 
     def _cancel(self, item: Item) -> None:
         answer = self._answers.pop(item[1], None)
@@ -230,7 +234,7 @@ class Delivery:
         _, target, sender, reason, *_ = item
         actor = self._exports.find(target)
         if actor is not None:
-            actor._exit(sender, reason)
+            actor._exit(sender_of(sender, actor), reason)
 
     def _kill(self, item: Item) -> None:
         actor = self._exports.find(item[1])
@@ -304,7 +308,7 @@ class Answer:
         clean = (
             text[:TEXT_LIMIT].encode(errors="backslashreplace").decode()
         )  # what happened must pass, whatever it says
-        return self._link.encoder.pack((FAIL, self._request, kind, clean, reason))
+        return self._link.encoder.pack((FAIL, self._request, kind, clean, reason, _raised(error)))
 
 
 class Watch:
@@ -335,6 +339,13 @@ _ERRORS: dict[str, type[Exception]] = {
     "NotRegistered": NotRegistered,
 }
 """The errors that a call may end in, by the name they travel under. A subclass travels as the one of these that it is."""
+
+
+def _raised(error: Exception) -> Failure | None:
+    """What else is to be known of an error than its text: the failure behind it, or its own class and trace if that is a user's."""
+    if error.__cause__ is not None:
+        return Failure.of(error.__cause__)
+    return Failure.of(error) if type(error) is not _ERRORS.get(type(error).__name__) else None
 
 
 def _error(kind: Any, text: Any, reason: Any) -> Exception:

@@ -70,8 +70,8 @@ class Visitor:
 class Links:
     """Used on the loop's thread only.
 
-    `greeted` is told of every life of a node that said HELLO, or answered for an older one; `condemned` of one that said
-    that to it we are gone for good.
+    `presented` is told of every life that a node's name leads to; `greeted` of every one that said HELLO, or answered for
+    an older one; `condemned` of one that said that to it we are gone for good.
     """
 
     def __init__(self, system: ActorSystem, network: Network) -> None:
@@ -83,6 +83,7 @@ class Links:
         self.guest = False
         """True until this node is a member, if it speaks to others before: its name may still be refused."""
         self.unreadable = 0
+        self.presented: Callable[[Peer], None] = _nobody
         self.greeted: Callable[[Peer], None] = _nobody
         self.condemned: Callable[[Peer], None] = _nobody
         self.pulse: Callable[[Path, Ping], None] = self.pong
@@ -128,6 +129,7 @@ class Links:
         if link.lost is None and (latest is None or latest.peer.incarnation < peer.incarnation):
             self.missed(Peer(peer.node, peer.incarnation - 1), NoConnection(f"{peer.node} was started again"))
             self._by_name[peer.node] = link
+            self.presented(peer)
         return link
 
     def towards(self, node: str) -> Link:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from understudy.actors import (
+    SPAWN_TIMEOUT,
     Actor,
     ActorRef,
     ActorSystem,
@@ -29,6 +30,8 @@ from understudy.actors import (
     NoConnection,
     message,
 )
+from understudy.actors.nodes import Alone
+from understudy.transport.abroad import Abroad
 from understudy.transport.frames import NAME_LIMIT, Peer, Ping
 from understudy.transport.links import CannotReach, Links
 from understudy.transport.membership import Membership
@@ -37,6 +40,7 @@ from understudy.transport.network import Network
 from understudy.transport.network import Path as NetworkPath
 from understudy.transport.served import TABLE, RemoteTable, TableServer
 from understudy.transport.sqlite import SqliteTable
+from understudy.transport.steward import STEWARD, Steward
 from understudy.transport.suspicion import Rules
 from understudy.transport.table import Member, MembershipTable
 from understudy.transport.zeromq import ZeroMqNetwork
@@ -153,10 +157,27 @@ class Node:
         """Start a top-level actor here; see `ActorSystem.spawn`."""
         return await self.system.spawn(cls, *args, name=name, **kwargs)
 
+    async def spawn_on(
+        self,
+        node: str,
+        cls: type[A],
+        *args: Any,
+        name: str | None = None,
+        timeout: float = SPAWN_TIMEOUT,
+        **kwargs: Any,
+    ) -> ActorRef[A]:
+        """Start a top-level actor on that node, which has `cls` imported. It outlives this node; `self.spawn_on` of an actor
+        starts a child. `timeout`: seconds for all of it.
+
+        Raises StartFailed (its reason and trace are those of over there), NameTaken, NodeDown (at once, if no such node is up),
+        NotRegistered and TooLarge for what may not cross, NotRegistered for a class that is not there. Nothing is left behind
+        then, there neither.
+        """
+        return await self.system.nodes.spawn_on(node, cls, args, kwargs, name=name, timeout=timeout)
+
     def ref(self, name: str) -> ActorRef[Any]:
         """Whoever has the name when it is used: "room/lobby" here, "engine@engine-1" on another node."""
-        local, _, node = name.rpartition("@")
-        return self.links.named(node, local) if local and node else self.system.ref(name)
+        return self.system.ref(name)
 
     def members(self) -> list[Member]:
         """The members as last read from the table, this node among them, and the last life of those that are gone."""
@@ -189,6 +210,8 @@ class Node:
             stack.push_async_callback(
                 links.close, PARTING / 4
             )  # what it said to its peers was waited for before it left
+            stack.push_async_callback(self._dismiss_steward)
+            self._system.nodes = Abroad(links, await self._system.spawn(Steward, name=STEWARD))
             links.listen(self._listen)
             seed = await self._meet(links)
             table = await self._table(links, seed, stack)
@@ -240,6 +263,13 @@ class Node:
         ended = _started(self._ended)
         if not ended.done():
             ended.set_result(why)
+
+    async def _dismiss_steward(self) -> None:
+        """Of a system that goes on without the node."""
+        self.system.nodes = Alone(self.name)
+        steward = self.system.whereis(STEWARD)
+        if steward is not None:
+            await steward.stop()
 
     async def _meet(self, links: Links) -> Peer | None:
         """The node that serves the table, if it is another one's."""

@@ -3,7 +3,7 @@
     TELL         target, code, fields...                                              the hot one: a bare message
     SEND         request, remaining, flags, sender, trace, target, code, fields...    the whole envelope
     REPLY        request, code, fields...                                             the answer to a request
-    FAIL         request, kind, text, reason                                          it ended in an error
+    FAIL         request, kind, text, reason, failure                                 it ended in an error (failure: or None)
     CANCEL       request                                                              nobody waits for it any more
     STOP         request, target                                                      `stop()`; answered with a bool
     MONITOR      token, target                   DEMONITOR    token

@@ -17,7 +17,9 @@ from understudy.actors import (
     Address,
     DeadlineExceeded,
     ExitReason,
+    Info,
     Shutdown,
+    Trace,
     UnderstudyError,
     Watcher,
 )
@@ -28,7 +30,9 @@ from understudy.actors.reasons import checked_reason
 from understudy.actors.ref import DEFAULT_TIMEOUT, A, described
 from understudy.actors.replies import ForeignLoopReply, LoopReply, ThreadReply
 from understudy.actors.waiting import answer, end
+from understudy.transport.following import RemoteTrace
 from understudy.transport.operations import EXIT, KILL, STOP, TELL
+from understudy.transport.steward import STEWARD, Show
 from understudy.transport.wire import Encoder, explained
 
 if TYPE_CHECKING:
@@ -155,6 +159,10 @@ class RemoteRef(ActorRef[A]):
     def name(self) -> str | None:
         return None
 
+    async def info(self, timeout: float = DEFAULT_TIMEOUT) -> Info:
+        info: Info = await self._inspect("info", timeout)
+        return info
+
     def __repr__(self) -> str:
         if type(self.target) is str:
             return described("actor", self.target, self.link.peer.node)
@@ -165,6 +173,17 @@ class RemoteRef(ActorRef[A]):
 
     def __hash__(self) -> int:
         return hash((self.target, self._link_to.peer))
+
+    # --- for operators ---
+
+    async def _inspect(self, what: str, timeout: float) -> Any:
+        link = self.link
+        if link.lost is not None:
+            raise link.death(self)
+        return await RemoteRef[Any](link, STEWARD).call(Show(self, what, timeout), timeout)
+
+    def _trace(self, limit: int) -> Trace:
+        return RemoteTrace(self, limit)
 
     # --- signals ---
 

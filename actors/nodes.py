@@ -1,0 +1,86 @@
+"""Other nodes, as a system knows them: whose actors it can speak to, and where it can have actors started.
+
+    system.nodes ── Alone, a system that is no node: it says so
+                 └─ what `Node` puts in its place (the transport wing)
+
+The kernel, and supervisors above it, ask no more of other machines than this.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+
+from understudy.actors.errors import NodeDown
+from understudy.actors.reasons import NoConnection
+
+if TYPE_CHECKING:
+    from understudy.actors.actor import Actor
+    from understudy.actors.cell import Cell
+    from understudy.actors.ref import ActorRef
+
+A = TypeVar("A", bound="Actor")
+
+SPAWN_TIMEOUT = 30.0
+"""Seconds that a start on another node may take, the way there and back included, unless told otherwise."""
+
+
+class Nodes(Protocol):
+    """On the system's own loop."""
+
+    def ref(self, node: str, name: str) -> ActorRef[Any]:
+        """Whoever has that name on that node at the time."""
+        ...
+
+    def is_up(self, node: str) -> bool:
+        """Whether a life of that node is known which is not over."""
+        ...
+
+    async def up(self, node: str) -> None:
+        """Wait until one is."""
+        ...
+
+    async def spawn_on(
+        self,
+        node: str,
+        cls: type[A],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        name: str | None,
+        timeout: float,
+        owner: Cell[Any] | None = None,
+        restarts: int = 0,
+    ) -> ActorRef[A]:
+        """Start an actor there: the child of `owner`, an actor here, or a top-level one of that node.
+
+        `restarts`: how often it was started before, for `info`. Raises StartFailed, NameTaken, NodeDown, NotRegistered,
+        TooLarge, Overloaded; nothing is left behind then, there neither.
+        """
+        ...
+
+
+class Alone:
+    """No other node: the system was not started by a `Node`."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def ref(self, node: str, name: str) -> NoReturn:
+        """There is none."""
+        raise self._no_node(f"{name}@{node}")
+
+    def is_up(self, node: str) -> bool:
+        """There is none."""
+        raise self._no_node(node)
+
+    async def up(self, node: str) -> NoReturn:
+        """There is none."""
+        raise self._no_node(node)
+
+    async def spawn_on(self, node: str, *_: Any, **__: Any) -> NoReturn:
+        """There is none."""
+        raise self._no_node(node)
+
+    def _no_node(self, what: str) -> NodeDown:
+        why = f"the system {self._name!r} is no node: `async with Node({self._name!r}) as node` makes one that reaches others"
+        return NodeDown(NoConnection(why), what)

@@ -1,0 +1,158 @@
+"""What a node's own actors can have done on other nodes: `system.nodes`, filled in. The other side is the steward there.
+
+spawn_on ── Spawn ──▶ steward of that node        is up?  ── links: a life of it is known that is not over
+   ▲ reference ◀──┘     ▲
+   └─ Kept, or Forsaken ┘                          exactly one of the two follows each Spawn, whatever happens here
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from understudy.actors import (
+    Actor,
+    ActorRef,
+    Cell,
+    Failure,
+    NameTaken,
+    NodeDown,
+    NotRegistered,
+    Shutdown,
+    StartFailed,
+)
+from understudy.actors.deadlines import waiting_time
+from understudy.actors.mortician import ALIVE
+from understudy.actors.names import checked_name
+from understudy.actors.replies import LoopReply
+from understudy.transport.classes import named
+from understudy.transport.frames import Peer
+from understudy.transport.operations import TELL
+from understudy.transport.remote import RemoteRef
+from understudy.transport.steward import STEWARD, Forsaken, Kept, NotStarted, Spawn
+from understudy.transport.traceback import caused
+
+if TYPE_CHECKING:
+    from understudy.transport.link import Link
+    from understudy.transport.links import Links
+
+A = TypeVar("A", bound=Actor)
+
+
+class Abroad:
+    """`steward` is that of this node. On the loop only."""
+
+    def __init__(self, links: Links, steward: ActorRef[Any]) -> None:
+        self._links = links
+        self._system = links.system
+        self._steward = steward
+        self._numbers = count(1)
+        self._awaited: dict[str, list[asyncio.Future[None]]] = {}
+        links.presented = self._came_up
+
+    def ref(self, node: str, name: str) -> ActorRef[Any]:
+        """See `Nodes`."""
+        return self._links.named(node, name)
+
+    def is_up(self, node: str) -> bool:
+        """See `Nodes`."""
+        return node == self._system.name or self._links.towards(node).lost is None
+
+    async def up(self, node: str) -> None:
+        """See `Nodes`."""
+        while not self.is_up(node):
+            waiting = self._awaited.setdefault(node, [])
+            future: asyncio.Future[None] = self._system.loop.create_future()
+            waiting.append(future)
+            try:
+                await future
+            finally:
+                waiting.remove(future)
+
+    def _came_up(self, peer: Peer) -> None:
+        for future in self._awaited.get(peer.node, ()):
+            if not future.done():
+                future.set_result(None)
+
+    async def spawn_on(
+        self,
+        node: str,
+        cls: type[A],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        name: str | None,
+        timeout: float,
+        owner: Cell[Any] | None = None,
+        restarts: int = 0,
+    ) -> ActorRef[A]:
+        """See `Nodes`."""
+        seconds = _checked(node, cls, name, timeout)
+        system = self._system
+        if not system.scheduler.here():
+            raise RuntimeError(f"spawn_on belongs on the loop of the node {system.name!r}")
+        if node == system.name:
+            if owner is None:
+                return await system.spawn(cls, *args, name=name, start_timeout=seconds, **kwargs)
+            return await system.spawn_child(owner, cls, args, kwargs, name, seconds)
+        link = self._links.towards(node)
+        if link.lost is not None:
+            raise NodeDown(link.lost, f"the node {node!r}")
+        order = Spawn(next(self._numbers), self._steward, owner, named(cls), args, kwargs, name, timeout, restarts)
+        future: asyncio.Future[Any] = system.loop.create_future()
+        link.request(RemoteRef[Any](link, STEWARD), order, LoopReply(future), seconds)
+        kept = False
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await future
+            kept = not isinstance(answer, RemoteRef) or self._keep(link, order, answer, owner)
+        except TimeoutError:
+            late = Failure("TimeoutError", f"no answer came within {timeout} s; should it start after all, it is ended")
+            raise StartFailed(f"{cls.__name__} on {node}", late) from None
+        finally:
+            if not kept:
+                _say(link, Forsaken(order.number, self._steward))
+        if isinstance(answer, RemoteRef):
+            return cast("ActorRef[A]", answer)
+        raise _error(answer, node)
+
+    def _keep(self, link: Link, order: Spawn, ref: RemoteRef[Any], owner: Cell[Any] | None) -> bool:
+        """Take what has come. From here to the return of `spawn_on` nothing is awaited: whoever is cancelled has not got it."""
+        if link.lost is not None:
+            raise NodeDown(link.lost, f"the node {link.peer.node!r}")
+        if owner is not None:
+            if owner.stage != ALIVE:
+                raise StartFailed(repr(ref), Shutdown(f"its parent {owner!r} ended meanwhile"))
+            owner.tied().links.add(ref)
+            link.tie(owner, ref)
+        _say(link, Kept(order.number, self._steward))
+        return True
+
+
+def _say(link: Link, message: Kept | Forsaken) -> None:
+    """Tell its steward, however full the outbox is: this must pass."""
+    if link.lost is None:
+        link.push(link.encoder.item(TELL, STEWARD, message))
+
+
+def _checked(node: str, cls: type[Actor], name: str | None, timeout: float) -> float | None:
+    if not isinstance(node, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"spawn_on takes the name of a node first, not {node!r}")
+    if not (isinstance(cls, type) and issubclass(cls, Actor)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"spawn_on takes a subclass of Actor, not {cls!r}")
+    if name is not None:
+        checked_name(name)
+    return waiting_time(timeout)
+
+
+def _error(answer: Any, node: str) -> Exception:
+    match answer:
+        case NotStarted("taken", text, _):
+            return NameTaken(f"on {node}: {text}")
+        case NotStarted("unknown", text, _):
+            return NotRegistered(f"{node}: {text}")
+        case NotStarted(_, who, reason):
+            return caused(StartFailed(who, reason), node, reason)
+        case _:
+            return StartFailed(f"an actor on {node}", Failure("TypeError", f"its steward answered {answer!r}"))
