@@ -37,7 +37,7 @@ from understudy.actors.refusals import told
 from understudy.actors.signals import StopRequest
 from understudy.transport import operations
 from understudy.transport.operations import DOWN, FAIL, LINKED, REPLY, TELL
-from understudy.transport.remote import RemoteNamedRef
+from understudy.transport.remote import RemoteNamedRef, RemoteRef
 from understudy.transport.schema import Item, Unreadable
 from understudy.transport.steward import sender_of
 from understudy.transport.traceback import caused
@@ -135,7 +135,13 @@ class Delivery:
                 else:
                     answer.fail(ActorDied(NoProc(), repr(self._link.links.here(target))))
                 return
-            deadline = None if remaining is None else self._link.loop.time() + remaining
+            deadline = None if remaining is None else self._link.loop.time() + _seconds(remaining)
+            if (
+                not (sender is None or isinstance(sender, ActorRef))
+                or type(trace) is not bytes
+                or type(flags) is not int
+            ):
+                raise Unreadable(f"a request has a sender, a trace and flags, not {str((sender, trace, flags))[:100]}")
             actor.tell(
                 Envelope(
                     message, answer, sender=sender, request_id=request, deadline=deadline, trace=trace, flags=flags
@@ -195,11 +201,11 @@ class Delivery:
             watch.ref._demonitor(watch.local, watch)
 
     def _down(self, item: Item) -> None:
-        self._link.down(item[1], item[2])
+        self._link.down(item[1], _reason(item[2]))
 
     def _link_up(self, item: Item) -> None:
         _, target, sender, *_ = item
-        actor = self._exports.find(target)
+        sender, actor = _there(sender), self._exports.find(target)
         if actor is None:
             self._link.signal(operations.LINKED_EXIT, sender.target, self._link.links.here(target), NoProc())
             return
@@ -214,12 +220,14 @@ class Delivery:
         here = self._exports.find(target)
         if here is not None:
             self._link.tie(
-                here, there, self._link.untie(here, RemoteNamedRef(self._link.links, self._link.peer.node, name))
+                here,
+                _there(there),
+                self._link.untie(here, RemoteNamedRef(self._link.links, self._link.peer.node, name)),
             )
 
     def _unlink(self, item: Item) -> None:
         _, target, sender, *_ = item
-        actor = self._exports.find(target)
+        sender, actor = _there(sender), self._exports.find(target)
         if actor is not None:
             self._link.untie(actor, sender)
             actor._unlink(sender)
@@ -228,13 +236,13 @@ class Delivery:
         _, target, sender, reason, *_ = item
         actor = self._exports.find(target)
         if actor is not None:
-            actor._linked_exit(self._link.untie(actor, sender), reason)
+            actor._linked_exit(self._link.untie(actor, _there(sender)), _reason(reason))
 
     def _exit(self, item: Item) -> None:
         _, target, sender, reason, *_ = item
         actor = self._exports.find(target)
         if actor is not None:
-            actor._exit(sender_of(sender, actor), reason)
+            actor._exit(None if sender is None else sender_of(_ref(sender), actor), _reason(reason))
 
     def _kill(self, item: Item) -> None:
         actor = self._exports.find(item[1])
@@ -255,14 +263,27 @@ class Delivery:
             case _:
                 raise Unreadable(why)
 
-    def _report(self, error: Exception, item: Item | None = None) -> None:
-        if item is not None and item and item[0] == TELL:
+    def _report(self, error: Exception, item: Any = None) -> None:
+        """Whatever the item is, an array or not: nothing of it may raise here."""
+        if type(item) is not list or not item:
+            item = None
+        if isinstance(error, KeyError):
+            error = Unreadable(
+                f"operation or code {error} is not known here: does {self._link.peer} speak a later version?"
+            )
+        elif item is None and not isinstance(error, Unreadable):
+            error = Unreadable("an item is an array that begins with its operation")
+        if item is not None and item[0] == TELL:
             self._dead_letter(item[1] if len(item) > 1 else None, item[2:], UNREADABLE)
         self._link.links.report(self._link.peer, error)
 
     def _dead_letter(self, target: Any, message: Any, reason: str) -> None:
-        link = self._link
-        link.system.dead_letters.add(DeadLetter(link.links.here(target), message, reason))
+        links = self._link.links
+        try:
+            ref = links.here(target)
+        except (TypeError, ValueError):  # neither an id nor a name
+            ref = links.here(0)
+        links.system.dead_letters.add(DeadLetter(ref, message, reason))
 
 
 class Answer:
@@ -353,3 +374,29 @@ def _error(kind: Any, text: Any, reason: Any) -> Exception:
     if cls is ActorDied or cls is NodeDown:
         return cls(reason if isinstance(reason, ExitReason) else Shutdown(), str(text))
     return cls(str(text)) if cls is not None else CallError(f"{kind}: {text}")
+
+
+def _seconds(remaining: Any) -> float:
+    """What is left of a deadline, if it is a number of seconds."""
+    if type(remaining) not in (float, int) or remaining != remaining:
+        raise Unreadable(f"what is left of a deadline is a number of seconds, not {str(remaining)[:40]!r}")
+    return float(remaining)
+
+
+def _reason(value: Any) -> ExitReason:
+    if not isinstance(value, ExitReason):
+        raise Unreadable(f"an exit reason was expected, not {str(value)[:100]!r}")
+    return value
+
+
+def _ref(value: Any) -> ActorRef[Any]:
+    if not isinstance(value, ActorRef):
+        raise Unreadable(f"a reference was expected, not {str(value)[:100]!r}")
+    return value
+
+
+def _there(value: Any) -> RemoteRef[Any]:
+    """A reference to an actor of another node, if it is one."""
+    if not isinstance(value, RemoteRef):
+        raise Unreadable(f"a reference to an actor of another node was expected, not {str(value)[:100]!r}")
+    return value
