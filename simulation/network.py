@@ -193,9 +193,16 @@ class Interface:
         line = self.paths.get(path)
         return line is not None and line.back.carry(frame)
 
-    def connect(self, address: str, heard: Callable[[bytes], None], writable: Callable[[], None]) -> VirtualChannel:
+    def connect(
+        self,
+        address: str,
+        heard: Callable[[bytes], None],
+        writable: Callable[[], None],
+        *,
+        connected: Callable[[], None] | None = None,
+    ) -> VirtualChannel:
         _, port = parse_address(address)
-        channel = VirtualChannel(self, port, heard, writable)
+        channel = VirtualChannel(self, port, heard, writable, connected)
         self._channels[channel] = None
         channel.dial()
         return channel
@@ -242,12 +249,18 @@ class VirtualChannel:
     """The `Channel` to whoever listens at a port: connects, and connects again whenever the line breaks."""
 
     def __init__(
-        self, interface: Interface, port: int, heard: Callable[[bytes], None], writable: Callable[[], None]
+        self,
+        interface: Interface,
+        port: int,
+        heard: Callable[[bytes], None],
+        writable: Callable[[], None],
+        connected: Callable[[], None] | None,
     ) -> None:
         self.interface = interface
         self.heard = heard
         self._port = port
         self._writable = writable
+        self._connected = connected
         self._line: Line | None = None
         self._wanted = False
         self._closed = False
@@ -295,6 +308,8 @@ class VirtualChannel:
             self._retry = min(2 * self._retry, RETRY_LIMIT)
         else:
             self._line = Line(self, door)
+            if self._connected is not None:
+                self._connected()
             self.room()
 
 

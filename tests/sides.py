@@ -191,12 +191,19 @@ class Faulty:
     def answer(self, path: Path, frame: bytes) -> bool:
         return self.deaf or self.inner.answer(path, frame)
 
-    def connect(self, address: str, heard: Callable[[bytes], None], writable: Callable[[], None]) -> Channel:
+    def connect(
+        self,
+        address: str,
+        heard: Callable[[bytes], None],
+        writable: Callable[[], None],
+        *,
+        connected: Callable[[], None] | None = None,
+    ) -> Channel:
         def sometimes(frame: bytes) -> None:
             for _ in range(self.fate(frame)):
                 heard(frame)
 
-        return self.inner.connect(address, sometimes, writable)
+        return self.inner.connect(address, sometimes, writable, connected=connected)
 
     async def listens(self, address: str) -> bool:
         return await self.inner.listens(address)

@@ -44,7 +44,6 @@ from understudy.actors.replies import LoopReply
 from understudy.transport import RemoteRef, TooLarge
 from understudy.transport.frames import Peer
 from understudy.transport.link import OUTBOX_LIMIT
-from understudy.transport.operations import SEND
 
 
 @message("link.note")
@@ -114,11 +113,7 @@ async def test_trace_and_flags_cross_as_they_are_and_a_call_hands_on_the_trace_o
             counter.tell(Envelope(PassOn(marked, Total(), call=True), LoopReply(answer), trace=trace))
             assert await answer == [trace, 0, counter]
         link, answer = marked.link, asyncio.get_running_loop().create_future()
-        number = link._requests + 1
-        item = link.encoder.item(
-            b"t", "marked", Total(), (SEND, number, None, 0b1010, counter)
-        )  # nothing sets flags yet
-        link._ask(number, marked, LoopReply(answer), item)
+        link.calls.ask(marked, Total(), LoopReply(answer), None, counter, b"t", 0b1010)  # nothing sets flags yet
         assert await answer == [b"t", 0b1010, counter]
 
 
@@ -255,7 +250,7 @@ async def test_a_request_that_waited_too_long_is_dropped_unprocessed() -> None:
         loop = asyncio.get_running_loop()
         answers = [loop.create_future(), loop.create_future()]
         for answer, remaining in zip(answers, (5.0, 0.0)):
-            a.meets(b).request(sleeper, Wait(), LoopReply(answer), remaining)
+            a.meets(b).calls.ask(sleeper, Wait(), LoopReply(answer), remaining)
         await eventually(lambda: len(b.meets(a).delivery._answers) == 2)
         made.actor.awake.set()  # type: ignore[attr-defined]
         assert await answers[0] == "slept"

@@ -101,7 +101,7 @@ class Abroad:
             raise NodeDown(link.lost, f"the node {node!r}")
         order = Spawn(next(self._numbers), self._steward, owner, named(cls), args, kwargs, name, timeout, restarts)
         future: asyncio.Future[Any] = system.loop.create_future()
-        link.request(RemoteRef[Any](link, STEWARD), order, LoopReply(future), seconds)
+        link.calls.ask(RemoteRef[Any](link, STEWARD), order, LoopReply(future), seconds)
         kept = False
         try:
             async with asyncio.timeout(seconds):

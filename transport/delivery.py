@@ -157,7 +157,7 @@ class Delivery:
         return answer
 
     def _reply(self, item: Item) -> None:
-        waiting = self._link.answered(item[1])
+        waiting = self._link.calls.answered(item[1])
         if waiting is not None:
             try:
                 waiting.set(self._decoder.value(item))
@@ -166,7 +166,7 @@ class Delivery:
 
     def _fail(self, item: Item) -> None:
         _, request, kind, text, reason, *more = item
-        waiting = self._link.answered(request)
+        waiting = self._link.calls.answered(request)
         if waiting is not None:
             failure = reason if isinstance(reason, Failure) else more[0] if more else None
             waiting.fail(caused(_error(kind, text, reason), self._link.peer.node, failure))
@@ -201,7 +201,7 @@ class Delivery:
             watch.ref._demonitor(watch.local, watch)
 
     def _down(self, item: Item) -> None:
-        self._link.down(item[1], _reason(item[2]))
+        self._link.bonds.down(item[1], _reason(item[2]))
 
     def _link_up(self, item: Item) -> None:
         _, target, sender, *_ = item
@@ -211,7 +211,7 @@ class Delivery:
             return
         if type(target) is str:
             self._link.signal(LINKED, sender.target, target, actor)
-        self._link.tie(actor, sender)
+        self._link.bonds.tie(actor, sender)
         actor._link(sender)
 
     def _linked(self, item: Item) -> None:
@@ -219,24 +219,24 @@ class Delivery:
         _, target, name, there, *_ = item
         here = self._exports.find(target)
         if here is not None:
-            self._link.tie(
+            self._link.bonds.tie(
                 here,
                 _there(there),
-                self._link.untie(here, RemoteNamedRef(self._link.links, self._link.peer.node, name)),
+                self._link.bonds.untie(here, RemoteNamedRef(self._link.links, self._link.peer.node, name)),
             )
 
     def _unlink(self, item: Item) -> None:
         _, target, sender, *_ = item
         sender, actor = _there(sender), self._exports.find(target)
         if actor is not None:
-            self._link.untie(actor, sender)
+            self._link.bonds.untie(actor, sender)
             actor._unlink(sender)
 
     def _linked_exit(self, item: Item) -> None:
         _, target, sender, reason, *_ = item
         actor = self._exports.find(target)
         if actor is not None:
-            actor._linked_exit(self._link.untie(actor, _there(sender)), _reason(reason))
+            actor._linked_exit(self._link.bonds.untie(actor, _there(sender)), _reason(reason))
 
     def _exit(self, item: Item) -> None:
         _, target, sender, reason, *_ = item
@@ -257,7 +257,7 @@ class Delivery:
             case [operations.SEND, int(request), *_] if request:
                 self._answer(request).fail(NotRegistered(why))
             case [operations.REPLY, int(request), *_]:
-                waiting = self._link.answered(request)
+                waiting = self._link.calls.answered(request)
                 if waiting is not None:
                     waiting.fail(NotRegistered(f"the reply cannot be read here: {why}"))
             case _:

@@ -1,10 +1,7 @@
-"""The links of one node, and what is heard at its door.
+"""The links of one node: which lives of other nodes there are, and which are over. Its door hears what they say.
 
-    HELLO of a life we know nothing against ──▶ WELCOME, and a Link to it
-    HELLO to somebody else, or from the dead ──▶ STALE
-    DATA of a welcomed session               ──▶ its Link, and an ACK soon
-    DATA of any other                        ──▶ STALE
-    PING                                     ──▶ through the run queue of the actors, then PONG
+    a member, an address, a HELLO ──▶ a Link to that life
+    dead, gone, started again     ──▶ the Link is lost, and nothing of that life is heard again
 
 A newer incarnation that says HELLO buries the older one at once: a node's name has one living owner.
 """
@@ -14,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from understudy.actors import (
@@ -27,28 +23,19 @@ from understudy.actors import (
     NotRegistered,
     UnderstudyError,
 )
+from understudy.transport.burial import Burial
+from understudy.transport.door import Door
 from understudy.transport.exports import Exports
-from understudy.transport.frames import Data, Hello, Peer, Ping, Pong, Resume, Stale, decode
+from understudy.transport.frames import Hello, Peer, Ping, Pong, Stale, decode
 from understudy.transport.link import Link
-from understudy.transport.network import Network, Path
+from understudy.transport.network import Network
 from understudy.transport.remote import RemoteNamedRef, RemoteRef
 from understudy.transport.schema import Unreadable
-from understudy.transport.session import Inbound, SessionError, refusal
 
 logger = logging.getLogger("understudy.transport")
 
-ACK_DELAY = 0.01
-"""Seconds that an acknowledgement waits for more to acknowledge. Each costs both processes a wake-up: acknowledging every
-tick made an unloaded call a third slower (355 us against 236 us in the same minute)."""
-
-ACK_FRAMES = 16
-"""Frames after which it does not wait. A sender may be session.WINDOW frames ahead."""
-
 FAREWELL = 0.05
 """Seconds between BYE and the end of the connections: ZeroMQ throws away what a peer has not read by then."""
-
-SEVERED_LIMIT = 256
-"""Sessions of nodes that are gone which are remembered, so that a zombie is told what it is."""
 
 MEET_INTERVAL = 0.2
 """Seconds between two attempts to meet a node by its address alone."""
@@ -56,15 +43,6 @@ MEET_INTERVAL = 0.2
 
 class CannotReach(UnderstudyError):
     """Nobody answers at that address, or not the one who was expected."""
-
-
-@dataclass(slots=True)
-class Visitor:
-    """A welcomed session. `path` is where it was last heard from: answers go there."""
-
-    inbound: Inbound
-    link: Link
-    path: Path
 
 
 class Links:
@@ -86,21 +64,18 @@ class Links:
         self.presented: Callable[[Peer], None] = _nobody
         self.greeted: Callable[[Peer], None] = _nobody
         self.condemned: Callable[[Peer], None] = _nobody
-        self.pulse: Callable[[Path, Ping], None] = self.pong
         self._leaving = False
         self._gone = self._nowhere(self.me, NoProc())
         self._links: dict[Peer, Link] = {}
         self._by_name: dict[str, Link] = {}
         self._buried: dict[str, int] = {}
         self._missed: dict[str, int] = {}
-        self._severed: dict[int, None] = {}  # the last sessions of the buried, so that they can be told
-        self._visitors: dict[int, Visitor] = {}
-        self._owed: set[int] = set()
-        self._unacknowledged = 0
+        self._burials: list[Burial] = []
+        self.door = Door(self)
 
     def listen(self, address: str) -> str:
         """Open the door; returns the address in full. Raises BadAddress, CannotListen."""
-        self.address = self.network.bind(address, self.heard)
+        self.address = self.network.bind(address, self.door.heard)
         return self.address
 
     # --- to others ---
@@ -143,10 +118,12 @@ class Links:
         for link in [
             link for at, link in self._links.items() if at.node == peer.node and at.incarnation <= peer.incarnation
         ]:
-            self._severed.update(dict.fromkeys(self._sessions_of(link)))
+            self.door.sever(link)
             self._drop(link, reason)
-        while len(self._severed) > SEVERED_LIMIT:
-            del self._severed[next(iter(self._severed))]
+
+    def last_buried(self, node: str) -> int:
+        """The highest incarnation of that name which is gone for good; 0 if there is none."""
+        return self._buried.get(node, 0)
 
     def missed(self, peer: Peer, reason: ExitReason) -> None:
         """That life was over before this node could meet it: addresses of it that somebody sent here wait no longer.
@@ -221,11 +198,11 @@ class Links:
     async def close(self, patience: float) -> None:
         """Drain, say BYE, and close all links and the door."""
         await self.drain(patience)
-        for visitor in self._visitors.values():
-            self.network.answer(visitor.path, visitor.inbound.bye().encode())
-        if self._visitors:
+        if self.door.farewell():
             await asyncio.sleep(FAREWELL)
         self.cut(NoConnection("this node has stopped"))
+        for burial in self._burials:
+            burial.finish()
         self.network.close()
 
     # --- references ---
@@ -267,36 +244,21 @@ class Links:
 
     # --- what is heard ---
 
-    def heard(self, path: Path, data: bytes) -> None:
-        """A frame came to the door."""
-        try:
-            frame = decode(data)
-            match frame:
-                case Data():
-                    self._data(path, frame)
-                case Hello():
-                    self._hello(path, frame)
-                case Resume():
-                    self._resume(path, frame)
-                case Ping():
-                    self.pulse(path, frame)
-                case _:
-                    raise Unreadable(f"a {type(frame).__name__} does not come this way")
-        except (Unreadable, SessionError) as error:
-            self.report("a stranger", error)
+    def greet(self, hello: Hello) -> Link:
+        """The link to whoever said that HELLO, to which there is no objection."""
+        if hello.guest:
+            return self.to(hello.sender, hello.address)
+        self._succeed(hello.sender)
+        return self.present(hello.sender, hello.address)
 
-    def pong(self, path: Path, ping: Ping) -> None:
-        """Answer a ping."""
-        self.network.answer(path, Pong(ping.nonce, self.me, self.address).encode())
-
-    def refused(self, link: Link, stale: Stale) -> None:
-        """A peer, or whoever has its address now, would not have what a link sent."""
+    def refused(self, link: Link, stale: Stale, *, ours: bool) -> None:
+        """A peer, or whoever has its address now, would not have what a link sent. `ours`: it was of that link's session."""
         answerer = stale.answerer
         if answerer.node == link.peer.node and answerer.incarnation > link.peer.incarnation:
             self._succeed(answerer)
             if link.address is not None:
                 self.present(answerer, link.address)
-        elif answerer == link.peer and stale.session == link.out.session:
+        elif answerer == link.peer and ours:
             if not self._leaving:
                 self.report(link.peer, UnderstudyError(f"it refuses this node: {stale.detail}"))
             self._drop(link, NoConnection(f"{link.peer} refuses this node: {stale.detail}"))
@@ -307,64 +269,6 @@ class Links:
         """Something unreadable came: an event, never an end."""
         self.unreadable += 1
         logger.error("from %s: %s", who, str(error) or type(error).__name__)
-
-    def _data(self, path: Path, frame: Data) -> None:
-        visitor = self._visitor(path, frame.session)
-        if visitor is None:
-            return
-        before = self._unacknowledged
-        if visitor.inbound.accept(frame.sequence):
-            visitor.link.delivery.deliver(frame.batch)
-            self._unacknowledged += 1
-        else:
-            self._unacknowledged += ACK_FRAMES  # the sender does not know how far we are: tell it at once
-        self._owed.add(frame.session)
-        if before < ACK_FRAMES <= self._unacknowledged:
-            self.system.loop.call_soon(self._acknowledge)
-        elif before == 0:
-            self.system.loop.call_later(ACK_DELAY, self._acknowledge)
-
-    def _resume(self, path: Path, resume: Resume) -> None:
-        visitor = self._visitor(path, resume.session)
-        if visitor is not None:
-            self.network.answer(path, visitor.inbound.welcome().encode())
-
-    def _visitor(self, path: Path, session: int) -> Visitor | None:
-        """The visitor of that session, who is at `path` now. None if there is none, which it is told."""
-        visitor = self._visitors.get(session)
-        if visitor is not None:
-            visitor.path = path
-            return visitor
-        if session in self._severed:
-            stale = Stale(session, self.me, "expected a living node, got one that is gone for good", gone=True)
-        else:
-            stale = Stale(session, self.me, "expected a session that was greeted, got an unknown one")
-        self.network.answer(path, stale.encode())
-        return None
-
-    def _acknowledge(self) -> None:
-        owed, self._owed = self._owed, set()
-        self._unacknowledged = 0
-        for session in owed:
-            visitor = self._visitors.get(session)
-            if visitor is not None:
-                self.network.answer(visitor.path, visitor.inbound.ack().encode())
-
-    def _hello(self, path: Path, hello: Hello) -> None:
-        stale = refusal(hello, self.me, self._buried.get(hello.sender.node, 0))
-        if stale is not None:
-            self.network.answer(path, stale.encode())
-            return
-        visitor = self._visitors.get(hello.session)
-        if visitor is None:
-            if hello.guest:
-                link = self.to(hello.sender, hello.address)
-            else:
-                self._succeed(hello.sender)
-                link = self.present(hello.sender, hello.address)
-            visitor = self._visitors[hello.session] = Visitor(Inbound(hello), link, path)
-        visitor.path = path
-        self.network.answer(path, visitor.inbound.welcome().encode())
 
     def _succeed(self, living: Peer) -> None:
         """A node lives in this incarnation: any older one is over, whether or not a table can say so."""
@@ -377,12 +281,9 @@ class Links:
         self._links.pop(link.peer, None)
         if self._by_name.get(link.peer.node) is link:
             del self._by_name[link.peer.node]
-        for session in self._sessions_of(link):
-            del self._visitors[session]
+        self.door.forget(link)
         link.lose(reason)
-
-    def _sessions_of(self, link: Link) -> list[int]:
-        return [session for session, visitor in self._visitors.items() if visitor.link is link]
+        self._burials = [burial for burial in (*self._burials, link.burial) if burial is not None and not burial.over]
 
     def _nowhere(self, peer: Peer, reason: ExitReason) -> Link:
         """A link that is lost from the start, so that references to nobody need no case of their own."""

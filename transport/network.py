@@ -51,8 +51,19 @@ class Network(Protocol):
         """Send a frame back along a path. False: it has gone, or is full; the frame is lost."""
         ...
 
-    def connect(self, address: str, heard: Callable[[bytes], None], writable: Callable[[], None]) -> Channel:
-        """Open a way to the node that listens at `address`, now or whenever it begins to. Raises BadAddress."""
+    def connect(
+        self,
+        address: str,
+        heard: Callable[[bytes], None],
+        writable: Callable[[], None],
+        *,
+        connected: Callable[[], None] | None = None,
+    ) -> Channel:
+        """Open a way to the node that listens at `address`, now or whenever it begins to. Raises BadAddress.
+
+        `connected` is called when a connection stands, the first and each later one: what was under way on the one before may
+        be lost.
+        """
         ...
 
     async def listens(self, address: str) -> bool:

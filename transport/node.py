@@ -235,7 +235,7 @@ class Node:
             if self._given_system is None:
                 stack.push_async_callback(self._system.shutdown)
             pulse = await self._system.spawn(Pulse, links)
-            links.pulse = lambda path, ping: pulse.tell((path, ping))
+            links.door.pulse = lambda path, ping: pulse.tell((path, ping))
             if seed is None:
                 await self._system.spawn(TableServer, table, name=TABLE)
             claimed = await membership.claim()
@@ -351,7 +351,7 @@ class Pulse(Actor):
         self._links = links
 
     def on_receive(self, message: tuple[NetworkPath, Ping]) -> None:
-        self._links.pong(*message)
+        self._links.door.pong(*message)
 
 
 T = TypeVar("T")

@@ -134,8 +134,15 @@ class RemoteRef(ActorRef[A]):
 
     def stop(self) -> Answer[bool]:
         future: Answer[bool] = Answer(self.link.system.scheduler, "stop().get()", "await ref.stop()", self)
-        self._on_loop(lambda: self.link.request_stop(STOP, self, ThreadReply(future)))
+        self._on_loop(lambda: self._stop(ThreadReply(future)))
         return future
+
+    def _stop(self, reply: Reply) -> None:
+        link = self.link
+        if link.lost is not None:
+            reply.set(False)
+        else:
+            link.calls.order(STOP, self, reply)
 
     def exit(self, reason: ExitReason = Shutdown()) -> None:  # noqa: B008 - reasons are immutable values
         self._exit(speaker(), checked_reason(reason))
@@ -188,22 +195,22 @@ class RemoteRef(ActorRef[A]):
     # --- signals ---
 
     def _monitor(self, token: int, watcher: Watcher) -> None:
-        self._on_loop(lambda: self.link.monitor(self, token, watcher))
+        self._on_loop(lambda: self.link.bonds.monitor(self, token, watcher))
 
     def _demonitor(self, token: int, watcher: Watcher) -> None:
-        self._on_loop(lambda: self.link.demonitor(token))
+        self._on_loop(lambda: self.link.bonds.demonitor(token))
 
     def _link(self, sender: ActorRef[Any]) -> None:
-        self._on_loop(lambda: self.link.link(self, sender))
+        self._on_loop(lambda: self.link.bonds.link(self, sender))
 
     def _unlink(self, sender: ActorRef[Any]) -> None:
-        self._on_loop(lambda: self.link.unlink(self, sender))
+        self._on_loop(lambda: self.link.bonds.unlink(self, sender))
 
     def _exit(self, sender: ActorRef[Any] | None, reason: ExitReason) -> None:
         self._on_loop(lambda: self.link.signal(EXIT, self.target, sender, reason))
 
     def _linked_exit(self, sender: ActorRef[Any], reason: ExitReason) -> None:
-        self._on_loop(lambda: self.link.linked_exit(self, sender, reason))
+        self._on_loop(lambda: self.link.bonds.linked_exit(self, sender, reason))
 
     def _on_loop(self, action: Callable[[], object]) -> None:
         """At once on the loop's thread: an actor's signals and messages to another keep the order they were sent in."""
@@ -258,7 +265,7 @@ class _Request:
         self._number = 0
 
     def send(self, remaining: float | None, sender: ActorRef[Any] | None = None, trace: bytes = b"") -> None:
-        self._number = self._link.request(self._ref, self._message, self._reply, remaining, sender, trace)
+        self._number = self._link.calls.ask(self._ref, self._message, self._reply, remaining, sender, trace)
 
     def send_from_afar(self, remaining: float | None, *context: Any) -> None:
         """From another thread: an error goes to whoever waits there."""
@@ -268,7 +275,7 @@ class _Request:
             self._reply.fail(error)
 
     def forget(self) -> None:
-        self._link.forget(self._number)
+        self._link.calls.forget(self._number)
 
 
 def _from_afar(link: Link, ref: RemoteRef[Any], message: Any) -> None:

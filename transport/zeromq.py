@@ -36,8 +36,9 @@ OPTIONS = {
     zmq.RCVHWM: QUEUE_LIMIT,
     zmq.IMMEDIATE: 1,  # queue for established connections only
     zmq.LINGER: 0,  # a node that leaves in order has waited for its acknowledgements
-    zmq.RECONNECT_IVL: 50,
-    zmq.RECONNECT_IVL_MAX: 2_000,
+    zmq.RECONNECT_IVL: 10,  # doubles from try to try
+    zmq.RECONNECT_IVL_MAX: 1_000,
+    zmq.CONNECT_TIMEOUT: 2_000,  # TCP alone would ask ever more rarely: a link that was down for a minute, for another
     zmq.HEARTBEAT_IVL: 1_000,  # a peer that hangs is seen after HEARTBEAT_TIMEOUT; TCP alone would take minutes
     zmq.HEARTBEAT_TIMEOUT: 3_000,
     zmq.HEARTBEAT_TTL: 3_000,
@@ -133,7 +134,7 @@ class ZeroMqNetwork:
     def __init__(self) -> None:
         self._context = zmq.Context()
         self._router: _Pump | None = None
-        self._channels: set[_Pump] = set()
+        self._channels: set[_Way] = set()
 
     def bind(self, address: str, heard: Callable[[Path, bytes], None]) -> str:
         parse_address(address)
@@ -160,18 +161,26 @@ class ZeroMqNetwork:
     def answer(self, path: Path, frame: bytes) -> bool:
         return self._router is not None and self._router.send(frame, path)
 
-    def connect(self, address: str, heard: Callable[[bytes], None], writable: Callable[[], None]) -> Channel:
+    def connect(
+        self,
+        address: str,
+        heard: Callable[[bytes], None],
+        writable: Callable[[], None],
+        *,
+        connected: Callable[[], None] | None = None,
+    ) -> Channel:
         parse_address(address)
         socket = self._context.socket(zmq.DEALER)
         _configure(socket)
-        socket.connect(address)
 
         def take(socket: zmq.Socket[bytes]) -> None:
             heard(socket.recv(zmq.NOBLOCK))
 
-        pump = _Pump(socket, take, writable)
-        self._channels.add(pump)
-        return _Way(pump, self._channels)
+        events = _events(socket, connected)
+        socket.connect(address)
+        way = _Way(_Pump(socket, take, writable), events, self._channels)
+        self._channels.add(way)
+        return way
 
     async def listens(self, address: str) -> bool:
         try:
@@ -182,27 +191,43 @@ class ZeroMqNetwork:
         return True
 
     def close(self) -> None:
-        for pump in tuple(self._channels):
-            pump.close()
-        self._channels.clear()
+        for way in tuple(self._channels):
+            way.close()
         if self._router is not None:
             self._router.close(LAST_WORDS)
         self._context.term()
 
 
 class _Way:
-    """The `Channel` of one DEALER."""
+    """The `Channel` of one DEALER. `events` tells of its connections."""
 
-    def __init__(self, pump: _Pump, all_channels: set[_Pump]) -> None:
+    def __init__(self, pump: _Pump, events: _Pump | None, all_channels: set[_Way]) -> None:
         self._pump = pump
+        self._events = events
         self._all = all_channels
 
     def send(self, frame: bytes) -> bool:
         return self._pump.send(frame)
 
     def close(self) -> None:
+        if self._events is not None and not self._pump.socket.closed:
+            self._pump.socket.disable_monitor()
+            self._events.close()
         self._pump.close()
-        self._all.discard(self._pump)
+        self._all.discard(self)
+
+
+def _events(socket: zmq.Socket[bytes], connected: Callable[[], None] | None) -> _Pump | None:
+    """Tells whenever a connection of that socket stands."""
+    if connected is None:
+        return None
+    call = connected
+
+    def take(events: zmq.Socket[bytes]) -> None:
+        events.recv_multipart(zmq.NOBLOCK)
+        call()
+
+    return _Pump(socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED), take)
 
 
 def _configure(socket: zmq.Socket[bytes]) -> None:

@@ -1,0 +1,115 @@
+"""A lane: what drives one outbound session over one channel to a peer.
+
+    send(items) ──▶ Outbound ── pending ──▶ Channel ──▶ the peer's router
+                       ▲                       │
+                       └── ACK, WELCOME ◀──────┤ heard
+        STALE, BYE, PONG ──▶ the link      ◀───┘
+
+A link has one for everything that its actors say. Used on the loop's thread only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from understudy.transport.frames import NEWEST, OLDEST, Ack, Bye, Hello, Pong, Stale, Welcome, decode
+from understudy.transport.schema import Unreadable
+from understudy.transport.session import Outbound, SessionError, Undelivered
+
+if TYPE_CHECKING:
+    from understudy.transport.link import Link
+    from understudy.transport.network import Channel
+
+
+class Lane:
+    """`progressed` is called when something came back, and the session may hold less than before."""
+
+    __slots__ = ("_channel", "_link", "_progressed", "_timer", "_urgent", "out", "reached")
+
+    def __init__(self, link: Link, progressed: Callable[[], None]) -> None:
+        links = link.links
+        session = link.system.world.random.getrandbits(64)
+        self.out = Outbound(Hello(OLDEST, NEWEST, session, links.me, links.address, link.peer, links.guest))
+        self.reached = False
+        """Whether the peer answered anything, ever."""
+        self._link = link
+        self._progressed = progressed
+        self._channel: Channel | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._urgent: bytes | None = None
+
+    def send(self, items: list[bytes]) -> None:
+        """Take a batch for delivery, and let go what the network takes."""
+        self.out.offer(items)
+        self.transmit()
+
+    def send_first(self, frame: bytes) -> None:
+        """Send a frame that belongs to no session, before anything else; the last one counts, if it has to wait."""
+        self._urgent = frame
+        self.transmit()
+
+    def transmit(self) -> None:
+        """Hand the network what it takes; it calls again when it can take more. HELLO is said even with nothing to deliver:
+        a node whose old life still counts as alive elsewhere is met that way."""
+        out = self.out
+        channel = self._channel
+        if channel is None:
+            address = self._link.address
+            if address is None or out.state == "ended":
+                return
+            channel = self._channel = self._link.links.network.connect(
+                address, self._heard, self.transmit, connected=self._connected
+            )
+        if self._urgent is not None and channel.send(self._urgent):
+            self._urgent = None
+        now = self._link.loop.time()
+        while (frame := out.pending()) is not None and channel.send(frame):
+            out.sent(now)
+        if self._timer is None and (due := out.due) is not None:
+            self._timer = self._link.loop.call_at(due, self._alarm)
+
+    def end(self) -> list[Undelivered]:
+        """The peer is gone for good: what it has not acknowledged, oldest first."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._channel is not None:
+            self._channel.close()
+        return list(self.out.end())
+
+    def _alarm(self) -> None:
+        self._timer = None
+        self.out.tick(self._link.loop.time())
+        self.transmit()
+
+    def _connected(self) -> None:
+        self.out.connected(self._link.loop.time())
+        self.transmit()
+
+    def _heard(self, data: bytes) -> None:
+        """A frame came back on the channel."""
+        link, out = self._link, self.out
+        try:
+            frame = decode(data)
+            self.reached = True
+            match frame:
+                case Ack():
+                    out.acknowledged(frame, link.loop.time())
+                case Welcome():
+                    out.welcomed(frame, link.loop.time())
+                case Stale():
+                    link.links.refused(link, frame, ours=frame.session == out.session)
+                case Bye():
+                    out.acknowledged(frame, link.loop.time())
+                    link.links.stopped(link)
+                case Pong():
+                    link.ponged(frame)
+                case _:
+                    raise Unreadable(f"a {type(frame).__name__} does not come this way")
+        except (Unreadable, SessionError) as error:
+            link.links.report(link.peer, error)
+            return
+        if out.state != "ended":
+            self._progressed()
+            self.transmit()
