@@ -125,7 +125,7 @@ class Abroad:
             if owner.stage != ALIVE:
                 raise StartFailed(repr(ref), Shutdown(f"its parent {owner!r} ended meanwhile"))
             owner.tied().links.add(ref)
-            link.tie(owner, ref)
+            link.bonds.tie(owner, ref)
         _say(link, Kept(order.number, self._steward))
         return True
 

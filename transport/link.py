@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.actors import (
     ActorDied,
-    ActorRef,
     DeadLetter,
     ExitReason,
     NoConnection,
