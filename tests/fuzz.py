@@ -85,7 +85,14 @@ class Wiretap:
             self.carry(self.back[path], frame)
         return path in self.back
 
-    def connect(self, address: str, heard: Callable[[bytes], None], writable: Callable[[], None]) -> Way:
+    def connect(
+        self,
+        address: str,
+        heard: Callable[[bytes], None],
+        writable: Callable[[], None],
+        *,
+        connected: Callable[[], None] | None = None,
+    ) -> Way:
         parse_address(address)
         return Way(self, self.air.get(address), heard)
 
@@ -246,9 +253,9 @@ class Fuzzer:
         draw, b = self.draw, self.b
         kind = draw.random()
         if kind < 0.2:
-            b.links.heard(b"path", mutated(draw.choice(self.corpus), draw, self.corpus))
+            b.links.door.heard(b"path", mutated(draw.choice(self.corpus), draw, self.corpus))
         elif kind < 0.35:
-            self.link().heard(mutated(draw.choice(self.heads), draw, self.corpus))
+            self.link().lane.heard(mutated(draw.choice(self.heads), draw, self.corpus))
         elif kind < 0.6:
             self.say(mutated(draw.choice(self.batches), draw, self.batches))
         else:

@@ -60,7 +60,7 @@ class Lane:
             if address is None or out.state == "ended":
                 return
             channel = self._channel = self._link.links.network.connect(
-                address, self._heard, self.transmit, connected=self._connected
+                address, self.heard, self.transmit, connected=self._connected
             )
         if self._urgent is not None and channel.send(self._urgent):
             self._urgent = None
@@ -87,7 +87,7 @@ class Lane:
         self.out.connected(self._link.loop.time())
         self.transmit()
 
-    def _heard(self, data: bytes) -> None:
+    def heard(self, data: bytes) -> None:
         """A frame came back on the channel."""
         link, out = self._link, self.out
         try:
