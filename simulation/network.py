@@ -271,6 +271,10 @@ class VirtualChannel:
         self._wanted = not taken and not self._closed
         return taken
 
+    @property
+    def stands(self) -> bool:
+        return self._line is not None and not self._closed
+
     def close(self) -> None:
         if not self._closed:
             self._closed = True

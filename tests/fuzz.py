@@ -117,6 +117,10 @@ class Way:
         if there is not None:
             there.back[self.path] = heard
 
+    @property
+    def stands(self) -> bool:
+        return self.there is not None
+
     def send(self, frame: bytes) -> bool:
         there = self.there
         if there is not None:

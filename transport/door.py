@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from understudy.transport.frames import Data, Hello, Ping, Pong, Resume, Stale, decode
-from understudy.transport.network import Path
+from understudy.transport.network import BadAddress, Path, parse_address
 from understudy.transport.schema import Unreadable
 from understudy.transport.session import Inbound, SessionError, refusal
 
@@ -108,6 +108,10 @@ class Door:
             self._network.answer(path, stale.encode())
             return
         if visitor is None:
+            try:
+                parse_address(hello.address)
+            except BadAddress as error:
+                raise Unreadable(f"a HELLO of {hello.sender} says where nobody can be reached: {error}") from error
             link = links.greet(hello)
             visitor = self._visitors[hello.session] = Visitor(Inbound(hello), link, path, link.delivery.deliver)
         visitor.path = path

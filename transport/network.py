@@ -35,6 +35,11 @@ class Channel(Protocol):
         """Hand over a frame. False: not now (no connection, or a full queue); `writable` is called when it is worth another try."""
         ...
 
+    @property
+    def stands(self) -> bool:
+        """Whether there is a connection now, as far as can be seen from here."""
+        ...
+
     def close(self) -> None:
         """Let go of the way; what was handed over but has not left yet is lost. Calling it twice is harmless."""
         ...

@@ -19,6 +19,7 @@ import asyncio
 from collections.abc import Callable
 
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from understudy.transport.network import CannotListen, Channel, Path, parse_address
 from understudy.transport.wire import FRAME_LIMIT
@@ -27,6 +28,8 @@ PUMP_BUDGET = 0.005
 """Seconds of receiving before the loop gets a turn."""
 
 POLLIN, POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)  # as enums they cost 1 us a look
+
+UP = zmq.EVENT_HANDSHAKE_SUCCEEDED
 
 QUEUE_LIMIT = 64
 """Frames in ZeroMQ's own queues, each way, per peer: the reservoir is the session's bounded outbox, not these."""
@@ -176,10 +179,8 @@ class ZeroMqNetwork:
         def take(socket: zmq.Socket[bytes]) -> None:
             heard(socket.recv(zmq.NOBLOCK))
 
-        events = _events(socket, connected)
+        way = _Way(_Pump(socket, take, writable), connected, self._channels)
         socket.connect(address)
-        way = _Way(_Pump(socket, take, writable), events, self._channels)
-        self._channels.add(way)
         return way
 
     async def listens(self, address: str) -> bool:
@@ -199,35 +200,32 @@ class ZeroMqNetwork:
 
 
 class _Way:
-    """The `Channel` of one DEALER. `events` tells of its connections."""
+    """The `Channel` of one DEALER, whose monitor tells of its connections."""
 
-    def __init__(self, pump: _Pump, events: _Pump | None, all_channels: set[_Way]) -> None:
+    def __init__(self, pump: _Pump, connected: Callable[[], None] | None, all_channels: set[_Way]) -> None:
+        self.stands = False
         self._pump = pump
-        self._events = events
+        self._connected = connected
+        self._events = _Pump(pump.socket.get_monitor_socket(UP | zmq.EVENT_DISCONNECTED), self._happened)
         self._all = all_channels
+        all_channels.add(self)
 
     def send(self, frame: bytes) -> bool:
         return self._pump.send(frame)
 
     def close(self) -> None:
-        if self._events is not None and not self._pump.socket.closed:
+        if not self._pump.socket.closed:
             self._pump.socket.disable_monitor()
             self._events.close()
         self._pump.close()
+        self.stands = False
         self._all.discard(self)
 
-
-def _events(socket: zmq.Socket[bytes], connected: Callable[[], None] | None) -> _Pump | None:
-    """Tells whenever a connection of that socket stands."""
-    if connected is None:
-        return None
-    call = connected
-
-    def take(events: zmq.Socket[bytes]) -> None:
-        events.recv_multipart(zmq.NOBLOCK)
-        call()
-
-    return _Pump(socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED), take)
+    def _happened(self, events: zmq.Socket[bytes]) -> None:
+        event = parse_monitor_message(events.recv_multipart(zmq.NOBLOCK))["event"]
+        self.stands = event == UP
+        if self.stands and self._connected is not None:
+            self._connected()
 
 
 def _configure(socket: zmq.Socket[bytes]) -> None:

@@ -221,3 +221,27 @@ async def test_closing_twice_is_harmless_and_a_closed_channel_takes_nothing(make
         channel.close()
         assert not channel.send(b"two")
         a.network.close()
+
+
+async def test_whoever_connects_is_told_of_every_connection_that_stands(make: Callable[[], Network]) -> None:
+    here, connections = make(), 0
+
+    def connected() -> None:
+        nonlocal connections
+        connections += 1
+
+    first = Ear(make())
+    channel = here.connect(first.address, lambda frame: None, lambda: None, connected=connected)
+    assert not channel.stands
+    await eventually(lambda: connections == 1)
+    assert channel.stands
+    first.network.close()
+    await eventually(lambda: not channel.stands)
+    network = make()
+    network.bind(first.address, lambda path, frame: None)
+    await eventually(lambda: connections == 2)
+    assert channel.stands
+    channel.close()
+    assert not channel.stands
+    here.close()
+    network.close()
