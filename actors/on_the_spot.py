@@ -132,6 +132,23 @@ class OnTheSpot:
             if scheduler.ready and scheduler.asleep:
                 scheduler.wake()
 
+    def bring_in(self, deliver: Callable[..., object], *arguments: Any) -> None:
+        """Have messages from outside delivered; those whom they wake take their turns at once, not at a later pass of the loop."""
+        scheduler = self._scheduler
+        if not scheduler.asleep or scheduler._ticking or scheduler._inside:
+            deliver(*arguments)
+            return
+        scheduler.asleep = False
+        try:
+            deliver(*arguments)
+        finally:
+            if scheduler.ready or scheduler.intake:
+                scheduler._base.run(scheduler._tick)
+            else:
+                scheduler.asleep = True
+                if (scheduler.ready or scheduler.intake) and scheduler.asleep:  # another thread came in between
+                    scheduler.wake()
+
     def isolated(self, cell: Cell[Any], function: Callable[..., Any], *arguments: Any) -> Any:
         """Run code of an actor outside a turn, as itself: in its own context, its signals after it."""
         scheduler = self._scheduler

@@ -1,4 +1,5 @@
-"""A call on its callee's own loop while its answer is to come: where the reply goes, and how its caller waits for it.
+"""A call while its answer is to come, to an actor of the same loop or of another node: where the reply goes, and how its
+caller waits for it.
 
 It makes a future only if somebody really has to wait: a handler that answers on the spot needs none.
 """
@@ -6,7 +7,7 @@ It makes a future only if somebody really has to wait: a handler that answers on
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from understudy.actors.deadlines import FOREVER, allowed, cell_here, request_here
 from understudy.actors.envelope import Envelope
@@ -16,6 +17,14 @@ from understudy.actors.replies import raisable
 if TYPE_CHECKING:
     from understudy.actors.cell import Cell
     from understudy.actors.rings import Edge
+    from understudy.actors.scheduler import Scheduler
+
+
+class Callee(Protocol):
+    """Whoever is called. `scheduler`: the one on whose loop the answer arrives."""
+
+    @property
+    def scheduler(self) -> Scheduler: ...
 
 
 class Pending:
@@ -37,7 +46,7 @@ class Pending:
         "waiter",
     )
 
-    def __init__(self, callee: Cell[Any], timeout: float) -> None:
+    def __init__(self, callee: Callee, timeout: float) -> None:
         now = callee.scheduler.loop.time()
         if timeout.__class__ is float and 0.0 < timeout < FOREVER and request_here() is None:
             self.deadline, self.inherited = now + timeout, False  # as the next line says, at a third of the price
@@ -85,14 +94,15 @@ class Pending:
     def hold_up(self, entry: Envelope) -> None:
         """The caller waits for the callee from now on. Raises Deadlock."""
         caller: Any = entry.sender
-        scheduler = self.callee.scheduler
+        callee: Any = self.callee
+        scheduler = callee.scheduler
         if (
             caller is not None
             and caller.task is not None
             and caller.scheduler is scheduler
             and asyncio.current_task(scheduler.loop) is caller.task
         ):  # else it is of another system, or not in its handler: it takes messages meanwhile
-            self.edge = scheduler.waits.begin(caller, self.callee, entry)
+            self.edge = scheduler.waits.begin(caller, callee, entry)
             self.waiter = caller
 
     def let_go(self) -> None:

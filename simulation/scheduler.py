@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from understudy.actors import Cell, Envelope
@@ -105,6 +106,13 @@ class SimulatedSpot(OnTheSpot):
         if self._scheduler.loop.choices.chance(0.5):
             self._scheduler.note("turn", cell, cell.mailbox[0] if cell.mailbox else None)
             super().turn_now(cell)
+
+    def bring_in(self, deliver: Callable[..., object], *arguments: Any) -> None:
+        """See OnTheSpot. Sometimes who was woken waits for a tick after all."""
+        if self._scheduler.loop.choices.chance(0.5):
+            super().bring_in(deliver, *arguments)
+        else:
+            deliver(*arguments)
 
     def must_breathe(self) -> bool:
         """See OnTheSpot. No time passes here in a slice, so the loop has its turn every few hand-offs."""

@@ -44,6 +44,7 @@ from understudy.actors.replies import LoopReply
 from understudy.transport import RemoteRef, TooLarge
 from understudy.transport.frames import Peer
 from understudy.transport.link import OUTBOX_LIMIT
+from understudy.transport.wire import ITEM_LIMIT
 
 
 @message("link.note")
@@ -542,6 +543,7 @@ async def test_the_news_of_a_death_passes_whatever_its_reason_says() -> None:
         for reason, arrives in reasons:
             ref = await b.system.spawn(Counter, name="counter")
             over = asyncio.ensure_future(counter.ended(5.0))
+            await asyncio.sleep(0)  # the monitor is on its way before the call
             await counter.call(Total())
             ref.exit(reason)
             assert await over == arrives
@@ -813,3 +815,31 @@ async def test_a_thread_actor_is_called_from_another_node_and_calls_back() -> No
         mine = await a.system.spawn(Counter)
         await b.system.spawn(Worker, name="worker")
         assert await a.links.named("b", "worker").call(mine) == 9
+
+
+async def test_a_call_that_is_alone_goes_out_at_once_with_what_waits_before_it_and_others_share_a_frame() -> None:
+    async with sides("a", "b") as (a, b):
+        await b.system.spawn(Counter, name="counter")
+        counter, link = a.links.named("b", "counter"), a.links.towards("b")
+        await counter.call(Total())
+        counter.tell(Add())
+        assert len(link.items) == 1
+        calls = [counter.call(Total()) for _ in range(3)]
+        calls[0].send(None)
+        assert not link.items
+        calls[1].send(None)
+        calls[2].send(None)
+        assert len(link.items) == 2
+        for call in calls:
+            call.close()
+        assert await counter.call(Total()) == 1
+
+
+async def test_a_call_after_the_largest_message_has_a_frame_of_its_own() -> None:
+    async with sides("a", "b") as (a, b):
+        ref = await b.system.spawn(Recorder, name="recorder")
+        recorder = a.links.named("b", "recorder")
+        largest = bytes(ITEM_LIMIT - 20)
+        recorder.tell(largest)
+        await recorder.call("after it")
+        assert inside(ref).seen == [largest, "after it"]

@@ -99,6 +99,7 @@ async def test_a_monitor_fires_when_the_remote_actor_dies_and_not_its_node(tmp_p
         await eventually(lambda: len(stage.members()) == 2)
         address = await stage.ref("counter@engine-1").call(Who())
         over = asyncio.ensure_future(address.ended(5.0))
+        await asyncio.sleep(0)  # the monitor is on its way before the call
         with pytest.raises(ActorDied, match="boom"):
             await address.call(Misbehave("boom"))
         assert "boom" in str(await over)

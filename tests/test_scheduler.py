@@ -390,3 +390,30 @@ async def test_an_actor_that_gets_ready_right_after_the_scheduler_has_looked_has
             assert inside(recorder).seen == ["late"] * late
         assert late > 0
         system.scheduler.ready = deque()
+
+
+async def test_whom_a_message_from_outside_wakes_has_its_turn_before_the_loop_goes_on() -> None:
+    async with ActorSystem() as system:
+        recorder = await system.spawn(Recorder)
+        system.scheduler.spot.bring_in(recorder.tell, "from outside")
+        assert inside(recorder).seen == ["from outside"]
+
+
+async def test_messages_from_outside_give_nobody_more_than_a_slice() -> None:
+    """Two keep a message in the air for ever: whoever brought it in goes on, and so does the loop."""
+    async with ActorSystem() as system:
+        one, other = await system.spawn(Juggler), await system.spawn(Juggler)
+        inside(one).partner, inside(other).partner = other, one
+        system.scheduler.spot.bring_in(one.tell, "ball")
+        assert not system.scheduler.asleep, "the ball is still in the air"
+        await asyncio.sleep(0)
+        one.kill()
+
+
+async def test_a_delivery_from_outside_that_fails_leaves_the_scheduler_to_others() -> None:
+    async with ActorSystem() as system:
+        recorder = await system.spawn(Recorder)
+        with pytest.raises(ZeroDivisionError):
+            system.scheduler.spot.bring_in(lambda: recorder.tell(1 // 0))
+        recorder.tell("still heard")
+        assert await inside(recorder).first(1) == ["still heard"]

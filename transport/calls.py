@@ -74,7 +74,8 @@ class Calls:
             reply.fail(self._link.death(ref))
 
     def _begin(self, number: int, ref: RemoteRef[Any], reply: Reply, item: bytes) -> int:
+        send = self._link.push if self._open else self._link.send_now
         self._last = number
         self._open[number] = (ref, reply)
-        self._link.push(item)
+        send(item)
         return number

@@ -313,7 +313,11 @@ class Answer:
         elif not self.over:
             self.over = True
             self._answers.pop(self._request, None)
-            link.push(pack(outcome))
+            item = pack(outcome)
+            if self._answers:
+                link.push(item)
+            else:
+                link.send_now(item)
 
     def _item(self, value: Any) -> bytes:
         try:

@@ -122,16 +122,15 @@ class Door:
         if visitor is None:
             return
         before = self._unacknowledged
-        if visitor.inbound.accept(frame.sequence):
-            visitor.deliver(frame.batch)
-            self._unacknowledged += 1
-        else:
-            self._unacknowledged += ACK_FRAMES  # the sender does not know how far we are: tell it at once
+        expected = visitor.inbound.accept(frame.sequence)
+        self._unacknowledged += 1 if expected else ACK_FRAMES  # who does not know how far we are is told at once
         self._owed.add(frame.session)
         if before < ACK_FRAMES <= self._unacknowledged:
             self._loop.call_soon(self._acknowledge)
         elif before == 0:
             self._loop.call_later(ACK_DELAY, self._acknowledge)
+        if expected:
+            self._links.system.scheduler.spot.bring_in(visitor.deliver, frame.batch)
 
     def _resume(self, path: Path, resume: Resume) -> None:
         visitor = self._visitor(path, resume.session)

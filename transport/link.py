@@ -1,7 +1,7 @@
 """A link: everything between this node and one life of another. There is one per pair of incarnations, and no second.
 
     RemoteRef.tell ──▶ items ── once per tick, or at 64 KiB ──▶ Lane: Outbound session, Channel ──▶ the other node
-    call           ──▶ Calls ──▶                                                                       │
+    call           ──▶ Calls ── at once if it is alone ──────▶                                         │
     monitor, link  ──▶ Bonds ──▶                                                                       │
     offer          ── waits while the outbox is full ──▶                                               │
     actors here    ◀── Delivery ◀── Decoder ◀── Inbound session ◀── the door of this node ◀────────────┘
@@ -87,6 +87,15 @@ class Link:
             self.make_room(size)
         self.room -= size
         self.items.append(item)
+
+    def send_now(self, item: bytes) -> None:
+        """Send one packed item, and what waits before it, without waiting for more: somebody waits for this one alone."""
+        if self.lost is not None:
+            return
+        if self.items and len(item) > self.room:
+            self._flush()
+        self.items.append(item)
+        self._flush()
 
     def _announce(self, definition: bytes) -> None:
         """Definitions end their batch: the receiver reads a batch as a whole, with what it learned from earlier ones."""

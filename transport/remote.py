@@ -24,8 +24,9 @@ from understudy.actors import (
     Watcher,
 )
 from understudy.actors.answer import Answer
-from understudy.actors.deadlines import allowance, current_cell, current_request, speaker
+from understudy.actors.deadlines import allowance, cell_here, request_here, speaker
 from understudy.actors.envelope import Reply
+from understudy.actors.pending import Pending
 from understudy.actors.reasons import checked_reason
 from understudy.actors.ref import DEFAULT_TIMEOUT, A, described
 from understudy.actors.replies import ForeignLoopReply, LoopReply, ThreadReply
@@ -36,6 +37,7 @@ from understudy.transport.steward import STEWARD, Show
 from understudy.transport.wire import Encoder, explained
 
 if TYPE_CHECKING:
+    from understudy.actors.scheduler import Scheduler
     from understudy.transport.link import Link
     from understudy.transport.links import Links
 
@@ -53,6 +55,11 @@ class RemoteRef(ActorRef[A]):
     def link(self) -> Link:
         """The link to the actor's node."""
         return self._link_to
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """This node's, where the answers to its calls arrive."""
+        return self._link_to.system.scheduler
 
     # --- talking ---
 
@@ -78,26 +85,31 @@ class RemoteRef(ActorRef[A]):
 
     async def call(self, message: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:
         link = self.link
+        if link.thread != threading.get_ident():
+            return await self._call_across(link, message, timeout)
+        pending = Pending(self, timeout)
+        request = request_here()
+        trace = request.trace if request is not None else b""
+        number = link.calls.ask(self, message, pending, pending.deadline - link.loop.time(), cell_here(), trace)
+        try:
+            return await pending.wait(False)
+        finally:
+            link.calls.forget(number)
+
+    async def _call_across(self, link: Link, message: Any, timeout: float) -> Any:
+        """The call of another thread's loop."""
         loop = asyncio.get_running_loop()
         due = allowance(timeout, loop.time())
+        _checked(link, self, message)
         future: asyncio.Future[Any] = loop.create_future()
-        envelope = current_request.get()
-        context = (current_cell.get(), envelope.trace if envelope is not None else b"")
-        here = loop is link.loop
-        reply = LoopReply(future) if here else ForeignLoopReply(future, loop)
-        request = _Request(link, self, message, reply)
-        if here:
-            request.send(due.deadline - loop.time(), *context)
-        else:
-            _checked(link, self, message)
-            link.system.scheduler.signal(request.send_from_afar, (due.deadline - loop.time(), *context))
+        envelope = request_here()
+        request = _Request(link, self, message, ForeignLoopReply(future, loop))
+        trace = envelope.trace if envelope is not None else b""
+        link.system.scheduler.signal(request.send_from_afar, (due.deadline - loop.time(), cell_here(), trace))
         try:
             return await answer(future, self, due, timeout)
         finally:
-            if here:
-                request.forget()
-            else:
-                link.system.scheduler.signal(request.forget, ())
+            link.system.scheduler.signal(request.forget, ())
 
     async def offer(self, message: Any, timeout: float = math.inf) -> None:
         link = self.link
@@ -234,6 +246,10 @@ class RemoteNamedRef(RemoteRef[A]):
     @property
     def link(self) -> Link:
         return self._links.towards(self.node)
+
+    @property
+    def scheduler(self) -> Scheduler:
+        return self._links.system.scheduler
 
     def tell(self, message: Any) -> None:
         RemoteRef[A](self.link, self.target).tell(message)
