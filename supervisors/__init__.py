@@ -2,7 +2,7 @@
 
 from understudy.supervisors.backoff import Backoff
 from understudy.supervisors.dynamic import DynamicSupervisor
-from understudy.supervisors.events import GaveUp, HeldDown, LeftDown
+from understudy.supervisors.events import Awaited, GaveUp, HeldDown, LeftDown
 from understudy.supervisors.guard import Guard
 from understudy.supervisors.partitioned import PartitionedSupervisor
 from understudy.supervisors.process import OsProcess, ProcessExited, ProcessStatus
@@ -23,6 +23,7 @@ from understudy.supervisors.spec import Child, Ignore
 from understudy.supervisors.supervisor import Supervisor
 
 __all__ = [
+    "Awaited",
     "Backoff",
     "Child",
     "ChildCounts",

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from understudy.actors import Cell, ExitReason, Shutdown
+from understudy.actors.waiting import last_of
+from understudy.supervisors.elsewhere import Watch
 from understudy.supervisors.pace import Pace
 from understudy.supervisors.place import Place
 
@@ -26,6 +28,7 @@ async def end(places: Sequence[Place], supervisor: Cell[Any], pace: Pace) -> tup
     """End the children of these places, all at once, and wait for them. Returns how they ended, in the same order."""
     clock = supervisor.scheduler.loop.time
     begun = clock()
+    watches = {place.id: Watch(place.handle, supervisor) for place in places if not isinstance(place.handle, Cell)}
     for place in places:
         await pace.keep()
         if place.child.patience == "brutal_kill":
@@ -36,8 +39,10 @@ async def end(places: Sequence[Place], supervisor: Cell[Any], pace: Pace) -> tup
     for place in sorted(places, key=_seconds) if len(places) > 1 else places:
         await pace.keep()
         ref, patience = place.handle, place.child.patience
-        if patience == "brutal_kill":
-            await _last_of(ref)
+        if place.id in watches:
+            await watches[place.id].see_out(begun + _seconds(place), killed=patience == "brutal_kill")
+        elif patience == "brutal_kill":
+            await last_of(ref)
         elif patience == "infinity":
             await ref.ended()
         else:
@@ -46,17 +51,8 @@ async def end(places: Sequence[Place], supervisor: Cell[Any], pace: Pace) -> tup
             except TimeoutError:
                 logger.error("%r did not end within its shutdown time of %s s: killed", ref, patience)
                 ref.kill()
-                await _last_of(ref)
-    return tuple([await place.handle.ended() for place in places])
-
-
-async def _last_of(killed: Cell[Any]) -> None:
-    """Wait until nobody of its family is left: a kill is over for the world before its children have ended."""
-    await killed.ended()
-    while killed.bonds is not None and killed.bonds.children:
-        child = next(reversed(killed.bonds.children))
-        await child.ended()
-        await _last_of(child)
+                await last_of(ref)
+    return tuple([watches[place.id].reason if place.id in watches else await place.handle.ended() for place in places])
 
 
 def _seconds(place: Place) -> float:

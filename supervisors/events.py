@@ -26,6 +26,16 @@ class HeldDown:
     restarts: int
 
 
+@message("understudy.supervisors.Awaited")
+class Awaited:
+    """The child `id` is to be started again on `node`, which is not there: it is, as soon as that has come back."""
+
+    supervisor: ActorRef[Any]
+    id: str
+    reason: ExitReason | None
+    node: str
+
+
 @message("understudy.supervisors.LeftDown")
 class LeftDown:
     """A warning: the child `id`, a supervisor, has given up, and stays down since it is transient: declare it permanent.

@@ -64,10 +64,17 @@ class PartitionedSupervisor(Supervisor):
                 if not there:
                     raise Refused(f"no partition of {self.actor_ref!r} runs at the moment")
                 return self._hand_on(there[next(self._turns) % len(there)], message)
-            case TerminateChild(Cell(parent=Cell() as partition)) if partition in self._tree.running:
+            case TerminateChild(ActorRef() as child) if (partition := self._partition_of(child)) is not None:
                 return self._hand_on(partition, message)
             case _:
                 return await super().on_receive(message)
+
+    def _partition_of(self, child: ActorRef[Any]) -> ActorRef[Any] | None:
+        if isinstance(child, Cell):
+            return child.parent if child.parent in self._tree.running else None
+        return next(
+            (one for one in self._tree.running if one.actor is not None and child in one.actor._tree.running), None
+        )
 
     def _hand_on(self, partition: ActorRef[Any], message: Any) -> Later:
         later = Later()

@@ -37,6 +37,12 @@ class Place:
         return f"Place({self.id!r}, {self.state})"
 
     @property
+    def waits(self) -> bool:
+        """Whether an attempt to start it again is announced, and counted, before its time has come: after a backoff, or when its
+        node is there."""
+        return self.backoff is not None or self.child.node is not None
+
+    @property
     def info(self) -> ChildInfo:
         """As an operator sees it."""
         child = self.child
@@ -50,4 +56,5 @@ class Place:
             self.last_exit,
             child.kind,
             child.significant,
+            child.node,
         )

@@ -25,7 +25,7 @@ class ChildInfo:
     """One row of `WhichChildren`. `ref` is None unless it runs; `restarts` counts every attempt to start it again.
 
     `state`: running, restarting (an attempt has failed, or is waited for), stopped, or held (it failed too often, see
-    `degraded`). `kind`: worker or supervisor.
+    `degraded`). `kind`: worker or supervisor. `node`: where it is meant to run, None: with its supervisor.
     """
 
     id: str
@@ -37,6 +37,7 @@ class ChildInfo:
     last_exit: ExitReason | None
     kind: str = "worker"
     significant: bool = False
+    node: str | None = None
 
 
 @message("understudy.supervisors.ChildCounts")

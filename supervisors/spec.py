@@ -41,6 +41,7 @@ class Child:
     `start_timeout`: seconds; math.inf: as long as it takes.
     `significant`: its end may end its supervisor, which says so by `auto_shutdown`; never a permanent child.
     `backoff`: how long to wait before it is started again; by default its supervisor's, which by default waits not at all.
+    `node`: the name of the node to start it on, which has to have `cls` imported; None: here. Its arguments cross the wire.
     """
 
     cls: type[Actor]
@@ -53,6 +54,7 @@ class Child:
     start_timeout: float = START_TIMEOUT
     significant: bool = False
     backoff: Backoff | None = None
+    node: str | None = None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.cls, type) and issubclass(self.cls, Actor)):
@@ -79,6 +81,10 @@ class Child:
             )
         if self.backoff is not None and not isinstance(self.backoff, Backoff):
             raise TypeError(f"Child.backoff is a Backoff(...) or None, not {self.backoff!r}")
+        if self.node is not None:
+            if not isinstance(self.node, str):
+                raise TypeError(f"Child.node is the name of a node or None, not {self.node!r}")
+            checked_name(self.node, "Child.node: a node's")
         if not self.id:
             object.__setattr__(self, "id", self.name or self.cls.__name__)
 

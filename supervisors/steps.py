@@ -2,6 +2,7 @@
 
 happens:  Begin, Finish                     the supervisor itself starts, or ends
           Exit                              a child has ended by itself (the kernel's message)
+          Lost                              its node was lost, and the child with it
           Due                               the time of another attempt has come
           StartChild and its like           an operator asks (requests.py)
           Started, NotStarted, Ignored      what came of a Start
@@ -37,6 +38,13 @@ class Begin(NamedTuple):
 
 class Finish(NamedTuple):
     """The supervisor ends: all that runs is to be ended, whatever was under way."""
+
+
+class Lost(NamedTuple):
+    """The node of this child is gone for good, in that life of it."""
+
+    handle: Any
+    reason: ExitReason
 
 
 class Due(NamedTuple):
@@ -89,6 +97,7 @@ Event: TypeAlias = (
     Begin
     | Finish
     | Exit
+    | Lost
     | Due
     | Outcome
     | Stopped
@@ -135,7 +144,8 @@ class Refuse(NamedTuple):
 
 
 class Retry(NamedTuple):
-    """Have `Due(id, attempt)` happen: after the place's backoff for its failures, without one after all that waits."""
+    """Have `Due(id, attempt)` happen: after the place's backoff for its failures, without one after all that waits; and not
+    before its node is there."""
 
     place: Place
     attempt: int

@@ -17,6 +17,7 @@ What takes time here is awaited, so that requests wait meanwhile; an exit from i
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Coroutine, Generator, Sequence
@@ -26,19 +27,23 @@ from typing import Any, ClassVar
 
 from understudy.actors import (
     Actor,
+    ActorRef,
     Cell,
     Exit,
     ExitReason,
     Failure,
     NameTaken,
+    NodeDown,
     Refused,
     Restarted,
     StartFailed,
     Stop,
+    UnderstudyError,
 )
 from understudy.supervisors.backoff import Backoff
+from understudy.supervisors.elsewhere import is_gone, start_there
 from understudy.supervisors.ending import end
-from understudy.supervisors.events import GaveUp, HeldDown, LeftDown
+from understudy.supervisors.events import Awaited, GaveUp, HeldDown, LeftDown
 from understudy.supervisors.pace import Pace
 from understudy.supervisors.place import Place
 from understudy.supervisors.policy import AutoShutdown, Policy, Strategy
@@ -56,6 +61,7 @@ from understudy.supervisors.steps import (
     Ignored,
     LastAction,
     LeaveDown,
+    Lost,
     NotStarted,
     Outcome,
     Refuse,
@@ -70,6 +76,9 @@ from understudy.supervisors.steps import (
 from understudy.supervisors.tree import MESSAGES, Tree
 
 logger = logging.getLogger("understudy.supervisors")
+
+_IGNORE = Failure.of(Ignore()).type
+"""What `Ignore` is called in a reason that comes from another node."""
 
 _FIELDS = tuple(field.name for field in fields(Policy) if field.name != "dynamic")
 
@@ -145,6 +154,7 @@ class Supervisor(Actor):
             "backoff": backoff,
         }
         self._tree = Tree(self._policy(self, **{name: value for name, value in given.items() if value is not None}))
+        self._begun = False
         self._given = self._tree.policy.check_all(children, f"{type(self).__name__} takes a list of")
 
     @classmethod
@@ -161,6 +171,7 @@ class Supervisor(Actor):
         children = self._tree.policy.check_all(self.children(), f"{type(self).__name__}.children() returns a list of")
         try:
             await self._see_through(self._happens(Begin(children)))
+            self._begun = True
         except BaseException:
             await self._see_through(self._happens(Finish()))
             raise
@@ -181,17 +192,21 @@ class Supervisor(Actor):
         event: Event = message
         if message.__class__ not in MESSAGES:
             return self.unhandled(message)
-        if isinstance(event, Exit) and not self._is_end(event):
-            return None
+        if isinstance(event, Exit):
+            if not self._is_end(event):
+                return None
+            if is_gone(event):
+                event = Lost(event.sender, event.reason)
         step = self._happens(event)
         return self._see_through(step) if isinstance(step, _Slow) else step
 
     def _is_end(self, exit_: Exit) -> bool:
         """Whether that is the end of a child, and not what a stranger or a living child sends."""
         sender = exit_.sender
-        if not isinstance(sender, Cell) or sender not in self._tree.running:
+        if not isinstance(sender, ActorRef) or sender not in self._tree.running:
             return False
-        if sender.is_alive():
+        # Of one on another node the link tells: it has broken if that was its end.
+        if sender.is_alive() if isinstance(sender, Cell) else sender in self._cell.tied().links:
             logger.warning(
                 "%r ignores an exit signal that its living child %r sent it: %s",
                 self.actor_ref, sender, exit_.reason,
@@ -235,6 +250,8 @@ class Supervisor(Actor):
 
     def _start(self, start: Start) -> Outcome | _Slow:
         child = start.place.child
+        if child.node is not None and child.node != self.system.name:
+            return _Slow(self._start_there(start))
         try:
             started: Any = self.system.start_child(
                 self._cell, child.cls, child.args, dict(child.kwargs), child.name, child.start_timeout
@@ -256,11 +273,18 @@ class Supervisor(Actor):
         except (StartFailed, NameTaken) as error:
             return self._not_started(start.place, error)
 
-    def _not_started(self, place: Place, error: StartFailed | NameTaken) -> NotStarted | Ignored:
-        if isinstance(error.__cause__, Ignore):
+    async def _start_there(self, start: Start) -> Outcome:
+        try:
+            return Started(start.place, await start_there(start, self._cell, self._begun), start.again)
+        except UnderstudyError as error:
+            return self._not_started(start.place, error)
+
+    def _not_started(self, place: Place, error: UnderstudyError) -> NotStarted | Ignored:
+        reason = error.reason if isinstance(error, StartFailed | NodeDown) else Failure.of(error)
+        if isinstance(error.__cause__, Ignore) or (isinstance(reason, Failure) and reason.type == _IGNORE):
             logger.info("%r goes on without %r: %s", self.actor_ref, place.id, error.__cause__)
             return Ignored(place)
-        return NotStarted(place, error, error.reason if isinstance(error, StartFailed) else Failure.of(error))
+        return NotStarted(place, error, reason)
 
     async def _stop_one(self, place: Place, pace: Pace) -> Stopped:
         (reason,) = await end((place,), self._cell, pace)
@@ -273,7 +297,8 @@ class Supervisor(Actor):
         """Say that a child was started again: to whoever listens, and to whoever asks for `info` of it."""
         if logger.isEnabledFor(logging.INFO):
             logger.info("%s restarted %r", self.name or type(self).__name__, place.id)
-        place.handle.tied().restarts = place.restarts
+        if isinstance(place.handle, Cell):  # to another node it was told with the start
+            place.handle.tied().restarts = place.restarts
         hooks = self.system.hooks
         if hooks.wants(Restarted):
             hooks.emit(Restarted(place.handle, self._cell, place.id, place.last_exit, place.restarts))
@@ -321,13 +346,27 @@ class Supervisor(Actor):
     def _retry(self, retry: Retry) -> None:
         place = retry.place
         again = Due(place.id, retry.attempt)
-        if place.backoff is None:
+        if not place.waits:
             logger.error("%r could not restart %r: %s", self.actor_ref, place.id, place.last_exit)
             self.actor_ref.tell(again)
             return
-        wait = place.backoff.delay(place.failures, self.system.world.random.random())
-        logger.info("%r restarts %r in %.3g s (%s)", self.actor_ref, place.id, wait, place.last_exit)
-        self.send_after(wait, again)
+        wait = 0.0
+        if place.backoff is not None:
+            wait = place.backoff.delay(place.failures, self.system.world.random.random())
+            logger.info("%r restarts %r in %.3g s (%s)", self.actor_ref, place.id, wait, place.last_exit)
+        if place.child.node is None:
+            self.send_after(wait, again)
+            return
+        if not self.system.nodes.is_up(place.child.node):
+            logger.warning("%r awaits the node %s to restart %r", self.actor_ref, place.child.node, place.id)
+            self._emit(Awaited, place, place.child.node)
+        self.run(self._when_up(place.child.node, wait, again))
+
+    async def _when_up(self, node: str, wait: float, again: Due) -> Due:
+        """In the background: what it returns comes as a message."""
+        await asyncio.sleep(wait)
+        await self.system.nodes.up(node)
+        return again
 
     def _emit(self, event: type[Any], place: Place, *more: Any) -> None:
         hooks = self.system.hooks

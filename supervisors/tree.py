@@ -18,7 +18,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal, TypeAlias
 
-from understudy.actors import Exit, ExitReason, Shutdown
+from understudy.actors import Exit, ExitReason, NoConnection, Shutdown
 from understudy.supervisors.intensity import Intensity, gave_up, too_many
 from understudy.supervisors.place import Place
 from understudy.supervisors.policy import Policy
@@ -46,6 +46,7 @@ from understudy.supervisors.steps import (
     Hold,
     Ignored,
     LeaveDown,
+    Lost,
     NotStarted,
     Refuse,
     Retry,
@@ -75,6 +76,7 @@ class Tree:
         self._plan: deque[Action] = deque()
         self._purpose: Purpose = "begin"
         self._number = 0  # of the last child of a dynamic supervisor
+        self._lost: set[str | None] = set()  # nodes whose loss was counted, and where no child was started since
 
     def decide(self, event: Event, now: float) -> Action | None:
         """What to do next, after what has happened `now` (seconds of a clock that only goes forward)."""
@@ -101,14 +103,23 @@ class Tree:
         place = self.running.pop(event.sender, None)
         if place is None:
             return None  # one that was told to end, or no child at all
-        child, reason = place.child, event.reason
+        return self._ended(place, event.reason, now)
+
+    def _lose(self, event: Lost, now: float) -> Action | None:
+        place = self.running.pop(event.handle, None)
+        if place is None:
+            return None
+        return self._ended(place, event.reason, now, lost=True)
+
+    def _ended(self, place: Place, reason: ExitReason, now: float, lost: bool = False) -> Action | None:
+        child = place.child
         place.handle = None
         place.state = "stopped"
         place.last_exit = reason
         if child.comes_back(reason):
             if place.backoff is not None and now - place.since >= place.backoff.healthy:
                 place.failures = 0
-            return self._again(place, now)
+            return self._again_there(place, now) if lost else self._again(place, now)
         self._settle(place)
         if child.significant and self._is_over():
             return ShutDown(place, Shutdown(f"auto shutdown, after the end of {place.id!r}: {reason}"))
@@ -136,10 +147,19 @@ class Tree:
         """One more attempt, if that is not too many: now, or after its backoff."""
         if self.intensity.add(now):
             return self._too_many(place)
-        if place.backoff is None:
+        if not place.waits:
             return self._attempt(place)
         place.failures += 1
         return self._wait(place)
+
+    def _again_there(self, place: Place, now: float) -> Action | None:
+        """Its node was lost. That counts once, however many children ran there, and however long it is away."""
+        node = place.child.node
+        if node in self._lost:
+            place.failures += 1
+            return self._wait(place)
+        self._lost.add(node)
+        return self._again(place, now)
 
     def _too_many(self, place: Place) -> Action:
         if not self.policy.degraded:
@@ -160,7 +180,7 @@ class Tree:
         place = self.places.get(event.id)
         if place is None or place.state != "restarting":
             return None  # it was told to end meanwhile, or was started with its siblings
-        if place.backoff is None:
+        if not place.waits:
             return self._again(place, now)
         # It was counted before the wait, so that nobody waits only to give up. What is left of an earlier wait is void.
         return self._attempt(place) if place.attempt == event.attempt else None
@@ -202,6 +222,7 @@ class Tree:
         place.state = "running"
         place.since = now
         self.running[handle] = place
+        self._lost.discard(place.child.node)
         if again:
             place.restarts += 1
         return Answer(handle) if self._purpose in ("add", "revive") else self._next()
@@ -211,7 +232,9 @@ class Tree:
         place.last_exit = reason
         if self._purpose == "restart":
             place.restarts += 1
-            return self._wait(place) if place.backoff is None else self._again(place, now)
+            if isinstance(reason, NoConnection) and place.child.node is not None:
+                return self._again_there(place, now)
+            return self._again(place, now) if place.waits else self._wait(place)
         if self._purpose == "begin":
             return self._follow("stop", *self._stops(), Abort(error))
         if self._purpose == "add":
@@ -342,6 +365,7 @@ _RULES: dict[type, Callable[[Tree, Any, float], Action | None]] = {
     **_OF_MESSAGES,
     Begin: Tree._begin,
     Finish: Tree._finish,
+    Lost: Tree._lose,
     Started: Tree._started,
     NotStarted: Tree._not_started,
     Ignored: Tree._ignored,

@@ -35,8 +35,8 @@ DEVIATIONS = (
     Deviation(
         "only the first of several failed attempts is counted",
         "supervisors/tree.py",
-        "        if place.backoff is None:\n            return self._again(place, now)\n        #",
-        "        if place.backoff is None:\n            return self._attempt(place)\n        #",
+        "        if not place.waits:\n            return self._again(place, now)\n        #",
+        "        if not place.waits:\n            return self._attempt(place)\n        #",
     ),
     Deviation(
         "each sibling that is started again is counted",
@@ -171,7 +171,7 @@ DEVIATIONS = (
     Deviation(
         "nobody is answered between two attempts",
         "supervisors/tree.py",
-        "self._wait(place) if place.backoff is None else self._again(place, now)",
+        "self._again(place, now) if place.waits else self._wait(place)",
         "self._again(place, now)",
     ),
 )

@@ -1,0 +1,101 @@
+"""Children on other nodes: how they are started and ended. To all else of a supervisor they are children like any other.
+
+    Child(Engine, node="engine-1")
+    start ── system.nodes ──▶ that node starts it, as this supervisor's own child there: whatever becomes of this supervisor
+                              or its node, it ends with them
+    end   ── exit, kill   ──▶ and a watch: if the node does not answer, nobody waits for ever
+
+The loss of its node is a child's end too. It is started again as soon as that node is back (`tree.py`: that counts once).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from typing import Any
+
+from understudy.actors import ActorRef, Cell, Exit, ExitReason, Failure, Killed, NoConnection, StartFailed
+from understudy.supervisors.steps import Start
+
+logger = logging.getLogger("understudy.supervisors")
+
+SILENCE = 5.0
+"""Seconds that a node has to tell of the end of a child that was killed there, before its supervisor goes on."""
+
+
+async def start_there(start: Start, supervisor: Cell[Any], begun: bool) -> ActorRef[Any]:
+    """Start a child on its node. Raises as `Nodes.spawn_on` does.
+
+    While the supervisor itself starts, not yet `begun`, it waits for the node, for all of the child's `start_timeout`: the nodes
+    of a cluster come up in any order.
+    """
+    place, child, nodes = start.place, start.place.child, supervisor.system.nodes
+    node, left = str(child.node), child.start_timeout
+    if not begun and not nodes.is_up(node):
+        clock = supervisor.scheduler.loop.time
+        due = clock() + left
+        logger.info("%r awaits the node %s to start %r", supervisor, node, place.id)
+        try:
+            async with asyncio.timeout(left if left < math.inf else None):
+                await nodes.up(node)
+        except TimeoutError:
+            away = Failure("TimeoutError", f"the node {node!r} was not there within {left} s")
+            raise StartFailed(f"{child.cls.__name__} on {node}", away) from None
+        left = max(0.0, due - clock())
+    return await nodes.spawn_on(
+        node,
+        child.cls,
+        child.args,
+        dict(child.kwargs),
+        name=child.name,
+        timeout=left,
+        owner=supervisor,
+        restarts=place.restarts + start.again,
+    )
+
+
+def is_gone(exit_: Exit) -> bool:
+    """Whether a child has ended since its node was lost."""
+    sender = exit_.sender
+    return isinstance(exit_.reason, NoConnection) and sender is not None and not sender.is_alive()
+
+
+class Watch:
+    """On a child that is to end. `reason` is how it did, once it has been seen out."""
+
+    def __init__(self, ref: ActorRef[Any], supervisor: Cell[Any]) -> None:
+        self.reason: ExitReason = Killed()
+        self._ref = ref
+        self._clock = supervisor.scheduler.loop.time
+        self._over = asyncio.Event()
+        self._token = supervisor.system.next_token()
+        ref._monitor(self._token, self)
+
+    def down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
+        """It has ended, or its node is lost."""
+        self.reason = reason
+        self._over.set()
+
+    async def see_out(self, due: float, killed: bool) -> None:
+        """Wait for its end; kill it when it is due, unless it was. If its node does not tell, the kill is under way all the same,
+        before whatever else is asked of that node: a successor is started there after its end."""
+        ref = self._ref
+        try:
+            if not killed:
+                if await self._ended(due - self._clock()):
+                    return
+                logger.error("%r did not end within its shutdown time: killed", ref)
+                ref.kill()
+            if not await self._ended(SILENCE):
+                logger.error("its node does not tell within %s s that %r was killed: given up", SILENCE, ref)
+        finally:
+            ref._demonitor(self._token, self)
+
+    async def _ended(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(max(0.0, seconds) if seconds < math.inf else None):
+                await self._over.wait()
+        except TimeoutError:
+            pass
+        return self._over.is_set()
