@@ -83,6 +83,8 @@ class Bonds:
 
     def _tied(self, here: ActorRef[Any], known_as: RemoteRef[Any]) -> RemoteRef[Any]:
         """The actor that `here` is linked to under that reference, which may be a name."""
+        if (here, known_as) in self._ties:
+            return known_as
         return next((to for (by, to), known in self._ties.items() if by is here and known == known_as), known_as)
 
     # --- the end ---

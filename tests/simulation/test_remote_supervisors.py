@@ -146,6 +146,7 @@ class Company:
                 rows = await boss.call(WhichChildren(), timeout=1.0)
                 if all(row.ref is not None for row in rows):
                     for row in rows:
+                        assert row.ref is not None
                         assert await row.ref.call(Who(), timeout=1.0) == row.id
                     return rows
             except (CallError, UnderstudyError):
