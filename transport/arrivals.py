@@ -31,7 +31,20 @@ CREDIT = 16 * WINDOW
 class Arrival:
     """One stream. `end`: nothing comes any more, True: it is whole, else why not."""
 
-    __slots__ = ("chunks", "end", "handle", "index", "limit", "number", "received", "size", "taken", "unread", "waiter", "wanted")
+    __slots__ = (
+        "chunks",
+        "end",
+        "handle",
+        "index",
+        "limit",
+        "number",
+        "received",
+        "size",
+        "taken",
+        "unread",
+        "waiter",
+        "wanted",
+    )
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -135,8 +148,7 @@ class Reader:
             finally:
                 arrival.waiter = None
         chunk = arrival.chunks.popleft()
-        arrival.taken += 1
-        arrivals.want(arrival)
+        arrivals.took(arrival)
         return chunk
 
     async def aclose(self) -> None:
@@ -165,6 +177,7 @@ class Arrivals:
         self._announced = 0  # the highest number that came in a message: a lower one that is not here is over
         self._unread = 0  # chunks of streams that nobody has read from
         self._readers = 0
+        self._ahead = 0  # chunks that all readers together have asked for and not read
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -186,7 +199,11 @@ class Arrivals:
             arrival.size = size
         incoming = Incoming(self, arrival)
         arrival.handle = ref(incoming, lambda _: self._abandon(number))
-        if arrival.received and size is not None and (arrival.received > size or (arrival.end is True and arrival.received < size)):
+        if (
+            arrival.received
+            and size is not None
+            and (arrival.received > size or (arrival.end is True and arrival.received < size))
+        ):
             self._broken(arrival, PayloadError(f"expected {size:,} bytes, got {arrival.received:,}"))
         return incoming
 
@@ -197,7 +214,9 @@ class Arrivals:
             if number <= self._announced:
                 return  # under way when we said that nobody wants it
             if len(self._early) >= POOL:
-                self._report(Unreadable(f"{POOL} streams have begun whose messages did not come; stream {number} is one more"))
+                self._report(
+                    Unreadable(f"{POOL} streams have begun whose messages did not come; stream {number} is one more")
+                )
                 self._say_unwanted(number)
                 return
             arrival = self._streams[number] = Arrival(number)
@@ -207,12 +226,16 @@ class Arrivals:
             return
         try:
             if index >= max(arrival.limit, EAGER):
-                raise PayloadError(f"expected chunks below {max(arrival.limit, EAGER)}, got chunk {index} of stream {number}")
+                raise PayloadError(
+                    f"expected chunks below {max(arrival.limit, EAGER)}, got chunk {index} of stream {number}"
+                )
             if not arrival.wanted:
                 arrival.unread += 1
                 self._unread += 1
                 if self._unread > POOL:
-                    raise PayloadError(f"expected {POOL} chunks at most that nobody asked for, got one of stream {number} more")
+                    raise PayloadError(
+                        f"expected {POOL} chunks at most that nobody asked for, got one of stream {number} more"
+                    )
             arrival.accept(index, kind, body)
         except PayloadError as error:
             self._broken(arrival, error)
@@ -221,19 +244,27 @@ class Arrivals:
 
     def want(self, arrival: Arrival) -> None:
         """Somebody reads it, and has come as far as it is."""
-        if arrival.wanted:
-            window = self._window()
-            if arrival.end is not False or arrival.limit - arrival.taken > window // 2:
-                return
-        else:
-            if arrival.number not in self._streams:
-                return
+        if arrival.number not in self._streams or (arrival.end is not False and arrival.wanted):
+            return
+        ahead = arrival.limit - arrival.taken
+        window = max(1, min(WINDOW, CREDIT - self._ahead + ahead))
+        if not arrival.wanted:
             arrival.wanted = True
-            self._counted(arrival)
+            self._uncount(arrival)
             self._readers += 1
-            window = self._window()
-        arrival.limit = max(arrival.limit, arrival.taken + window, arrival.index)
-        self._say_wanted(arrival.number, arrival.limit)
+        elif ahead > window // 2:
+            return
+        limit = max(arrival.taken + window, arrival.index)
+        self._ahead += limit - arrival.limit
+        arrival.limit = limit
+        self._say_wanted(arrival.number, limit)
+
+    def took(self, arrival: Arrival) -> None:
+        """A chunk was read."""
+        arrival.taken += 1
+        if arrival.number in self._streams:
+            self._ahead -= 1
+            self.want(arrival)
 
     def unwant(self, arrival: Arrival, why: PayloadError) -> None:
         """Nobody will read it any more. Twice is harmless."""
@@ -249,8 +280,9 @@ class Arrivals:
             self._early.discard(arrival.number)
             if arrival.wanted:
                 self._readers -= 1
+                self._ahead -= arrival.limit - arrival.taken
             else:
-                self._counted(arrival)
+                self._uncount(arrival)
 
     def closed(self, arrival: Arrival) -> None:
         """Somebody closed it, in whatever thread."""
@@ -280,13 +312,10 @@ class Arrivals:
         self._report(error)
         self.unwant(arrival, error)
 
-    def _counted(self, arrival: Arrival) -> None:
+    def _uncount(self, arrival: Arrival) -> None:
         """What came of it unread is not unread any more."""
         self._unread -= arrival.unread
         arrival.unread = 0
-
-    def _window(self) -> int:
-        return max(1, min(WINDOW, CREDIT // max(1, self._readers)))
 
     def _abandon(self, number: int) -> None:
         """A payload was garbage: anywhere, in any thread, in the middle of anything."""

@@ -54,7 +54,7 @@ REASON = 2_000
 """Characters of such a reason."""
 
 
-class Lane(Protocol):
+class Carrier(Protocol):
     """What takes the chunks of all streams."""
 
     def room(self) -> bool:
@@ -159,9 +159,13 @@ class Departures:
     """Of one link; used on the loop's thread only. `room_made` is called when one that was refused may be tried again."""
 
     def __init__(
-        self, lane: Lane, loop: asyncio.AbstractEventLoop, context: Callable[[], Context], room_made: Callable[[], None]
+        self,
+        carrier: Carrier,
+        loop: asyncio.AbstractEventLoop,
+        context: Callable[[], Context],
+        room_made: Callable[[], None],
     ) -> None:
-        self._lane = lane
+        self._carrier = carrier
         self._loop = loop
         self._context = context
         self._room_made = room_made
@@ -189,7 +193,9 @@ class Departures:
         """Open a stream for a payload of the message that is being packed; returns its number. Raises Overloaded."""
         source = payload.source
         if len(self._streams) >= STREAMS:
-            raise Overloaded(f"{STREAMS:,} payloads to that node are under way, or wait to be read there: nothing was sent")
+            raise Overloaded(
+                f"{STREAMS:,} payloads to that node are under way, or wait to be read there: nothing was sent"
+            )
         if isinstance(source, Memory):
             if self.held and payload not in self._held and self.held + source.size > HELD:
                 raise Overloaded(
@@ -260,7 +266,7 @@ class Departures:
 
     def pump(self) -> None:
         """One chunk of each stream that has one and may send it, over and over while the lane has room."""
-        while self._turn and self._lane.room():
+        while self._turn and self._carrier.room():
             departure = self._turn.popleft()
             departure.queued = False
             if departure.last >= 0 or departure.number not in self._streams:
@@ -277,7 +283,7 @@ class Departures:
         if not departure.read:
             departure.pooled += 1
             self._pooled += 1
-        sequence = self._lane.put(departure.number, departure.index, kind, body)
+        sequence = self._carrier.put(departure.number, departure.index, kind, body)
         departure.index += 1
         if kind == MORE:
             self._wake(departure)

@@ -37,7 +37,7 @@ class Payload:
     The memory must not change until the payload has arrived: it is sent from where it is.
     """
 
-    __slots__ = ("__weakref__", "source", "dtype", "shape")
+    __slots__ = ("__weakref__", "dtype", "shape", "source")
 
     def __init__(self, source: object) -> None:
         self.source, self.dtype, self.shape = source_of(source)

@@ -1,7 +1,7 @@
 """A file that is written whole or not at all: under a name of its own beside the one it will have, off the loop.
 
-    open .film.mkv.1234.part ── write ... write ── fsync ── rename to film.mkv ── fsync of the folder
-                   └── anything goes wrong: removed, and what was there before under that name is untouched
+open .film.mkv.1234.part ── write ... write ── fsync ── rename to film.mkv ── fsync of the folder
+               └── anything goes wrong: removed, and what was there before under that name is untouched
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
-
-T = TypeVar("T")
+from typing import Self
 
 BUFFER = 1024 * 1024
 """Bytes that are gathered for one write: a hop to another thread costs as much as writing 256 KiB."""
@@ -69,9 +67,13 @@ class Saving:
 
     def _give_up(self) -> None:
         if self._busy is not None and not self._busy.done():
-            self._busy.add_done_callback(lambda done: (done.exception(), self._remove()))
+            self._busy.add_done_callback(self._given_up)
         else:
             self._remove()
+
+    def _given_up(self, done: asyncio.Future[None]) -> None:
+        done.exception()
+        self._remove()
 
     # --- in a thread ---
 

@@ -13,6 +13,7 @@ import asyncio
 import math
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -93,7 +94,7 @@ class File:
                     yield chunk
         finally:
             if reading is not None and not reading.done():  # under no thread's hands
-                reading.add_done_callback(lambda read: (read.exception(), os.close(file)))
+                reading.add_done_callback(partial(_close, file))
             else:
                 os.close(file)
 
@@ -143,6 +144,11 @@ class Flow:
         """An iterator that nobody has begun has nothing to close; one that was begun is closed by who reads it."""
 
 
+def _close(file: int, read: asyncio.Future[bytes]) -> None:
+    read.exception()
+    os.close(file)
+
+
 def source_of(source: object) -> tuple[Source, str | None, tuple[int, ...] | None]:
     """The source, and the element type and shape if it is an array. TypeError or ValueError for what cannot be meant."""
     if isinstance(source, bytes | bytearray):
@@ -152,7 +158,7 @@ def source_of(source: object) -> tuple[Source, str | None, tuple[int, ...] | Non
     if hasattr(source, "__array_interface__"):
         return _array(source)
     if isinstance(source, AsyncIterable):
-        return Flow(cast("AsyncIterable[Any]", source)), None, None
+        return Flow(source), None, None
     try:
         view = memoryview(cast("Any", source))
     except TypeError:

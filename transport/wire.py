@@ -15,7 +15,7 @@ default: a node and its successor version understand each other. Sessions delive
 definitions cannot be missed. What a value's type is, nobody looks at: a class that cares does so in its `__post_init__`.
 
 What may cross: registered messages (also inside one another), None, bool, int (64 bits), float, str, bytes, list, dict,
-datetime, references and exit reasons. A tuple arrives as a list unless the field's annotation says tuple. Anything else
+datetime, references, exit reasons and payloads. A tuple arrives as a list unless the field's annotation says tuple. Anything else
 raises NotRegistered at the sender. Never pickle: bytes name classes that are registered here, or nothing.
 
 The limits below are looked at before anything is built. What they leave: a frame of a million empty lists takes 74 times its
@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import pairwise
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import msgpack
 
@@ -46,6 +46,7 @@ from understudy.actors import (
 from understudy.actors.message import FIELD_LIMIT, NAME_LIMIT, registered_class
 from understudy.actors.reasons import TRACE_DEPTH
 from understudy.transport.operations import BROKEN
+from understudy.transport.payload import Payload, checked_array
 from understudy.transport.schema import (
     PLAIN,
     Item,
@@ -57,6 +58,7 @@ from understudy.transport.schema import (
     schema_of,
     unpacker,
 )
+from understudy.transport.sources import Memory, Source
 
 FRAME_LIMIT = 1 << 20
 """Bytes of one frame, header and all; the network refuses larger ones unread."""
@@ -86,30 +88,70 @@ REASON_LIMIT = 64 * 1024
 """Bytes of an exit reason: a longer one is shortened, since the news of a death must pass."""
 
 REFERENCE, DATETIME, REASON, PAYLOAD, MESSAGE = 1, 2, 3, 4, 5
-"""MessagePack extension codes. PAYLOAD is reserved for streams; every other code is refused."""
+"""MessagePack extension codes; every other one is refused.
+
+A PAYLOAD is `[stream, size, type, shape]`, or `[0, bytes, type, shape]` if it is small; type and shape are those of a NumPy array,
+None for anything else."""
+
+INLINE = 256 * 1024
+"""Bytes of payloads that travel inside one message. A larger one, and what is too much for one message, is a stream."""
 
 Export: TypeAlias = Callable[[ActorRef[Any]], Sequence[Any]]
 """What stands for a reference on the wire: (node, incarnation, id) or (node, name)."""
 Resolve: TypeAlias = Callable[[list[Any]], ActorRef[Any]]
 """The reference for what `Export` gave; ValueError if it makes no sense."""
+Arrive: TypeAlias = Callable[[int, int | None], Source]
+"""Where the payload of that stream and size is read. Raises Unreadable."""
 
 
 class TooLarge(UnderstudyError):
-    """The message is larger than a frame. Nothing was sent: split it, or send where it can be fetched."""
+    """The message is larger than a frame. Nothing was sent: put what is large in it into a Payload, or split it."""
+
+
+class Streams(Protocol):
+    """What the large payloads of a message leave as."""
+
+    def take(self, payload: Payload) -> int:
+        """The number of a new stream, for a message that is being packed. Raises Overloaded."""
+        ...
+
+    def packed(self, *, sent: bool) -> None:
+        """The message is ready to be sent, or will not be."""
+        ...
+
+
+class Trial:
+    """`Streams` of a message that is packed only to see whether that can be done."""
+
+    def take(self, payload: Payload) -> int:
+        return 1
+
+    def packed(self, *, sent: bool) -> None:
+        """Nothing was begun."""
+
+
+class HasPayload(ValueError):
+    """An interruption: there is a payload in the message, which is to be packed once more, with care."""
 
 
 class Encoder:
     """Packs the items of one session.
 
     `announce` takes the definitions, each to be sent in a batch before the first item that needs it. `parts` and `pack`
-    are the two halves of `item`, for the one caller that is in a hurry: `pack(parts[type(message)](TELL, target, message))`.
+    are the two halves of `item`, for the one caller that is in a hurry: `pack(parts[type(message)](TELL, target, message))`,
+    and `otherwise` when that raised something. A message with payloads is always packed there: whatever goes wrong, no
+    stream is left open, and who has none pays nothing for it.
     """
 
-    __slots__ = ("_announce", "_export", "_nesting", "pack", "parts")
+    __slots__ = ("_announce", "_export", "_inline", "_nesting", "_streams", "pack", "parts")
 
-    def __init__(self, export: Export, announce: Callable[[bytes], None]) -> None:
+    def __init__(self, export: Export, announce: Callable[[bytes], None], streams: Streams | None = None) -> None:
         self._export = export
         self._announce = announce
+        self._streams: Streams = streams if streams is not None else Trial()
+        self._inline = (
+            -1
+        )  # bytes of payloads that may still go into the message at hand; -1: it is not packed with care
         self._nesting = 0
         self.parts: dict[type, Parts] = dict.fromkeys(_PLAIN_TYPES, _plain)
         self.pack: Callable[[Any], bytes] = msgpack.Packer(default=self._extension).pack
@@ -121,20 +163,43 @@ class Encoder:
             parts = self.parts.get(cls) or self.introduce(cls)
             return self.checked(self.pack(before + parts(first, second, value)), value)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            return self.otherwise(error, first, second, value, before)
+
+    def otherwise(self, error: Exception, first: Any, second: Any, value: Any, before: tuple[Any, ...] = ()) -> bytes:
+        """Packing raised this error: pack once more, if it was only for a payload. Raises as `item` does, and Overloaded."""
+        if not isinstance(error, HasPayload):
             raise explained(error, value) from error
+        sent = False
+        try:
+            item = self._with_payloads(INLINE, before, first, second, value)
+            if len(item) > ITEM_LIMIT:  # beside all the rest there is no room in the frame
+                self._streams.packed(sent=False)
+                item = self._with_payloads(0, before, first, second, value)
+            self.checked(item, value)
+            sent = True
+        except (TypeError, ValueError, OverflowError, RecursionError) as flaw:
+            raise explained(flaw, value) from flaw
+        finally:
+            self._inline = -1
+            self._streams.packed(sent=sent)
+        return item
+
+    def _with_payloads(self, inline: int, before: tuple[Any, ...], first: Any, second: Any, value: Any) -> bytes:
+        self._inline = inline
+        return self.pack(before + self.parts[type(value)](first, second, value))
 
     def checked(self, item: bytes, value: Any) -> bytes:
         """The item, unless it is too large for the wire."""
         if len(item) > ITEM_LIMIT:
             raise TooLarge(
                 f"a {type(value).__qualname__} of {len(item):,} bytes does not fit a frame of {FRAME_LIMIT:,}: "
-                f"split it, or send where it can be fetched from"
+                f"put what is large in it into a Payload, which may have any size, or split it"
             )
         return item
 
     def introduce(self, cls: type) -> Parts:
         """How to send values of that class from now on; a message class is defined on the wire first."""
-        if issubclass(cls, (*_PLAIN_TYPES, ActorRef)):
+        if issubclass(cls, (*_PLAIN_TYPES, ActorRef, Payload)):
             known: Parts = _plain
         else:
             schema = schema_of(cls)
@@ -151,6 +216,8 @@ class Encoder:
             return msgpack.ExtType(DATETIME, value.isoformat().encode())
         if isinstance(value, int):
             raise OverflowError(f"the integer {value:#x} has more than 64 bits")
+        if isinstance(value, Payload):
+            return msgpack.ExtType(PAYLOAD, self._payload(value))
         cls: type = type(value)
         parts_of_reason = _reason_parts.get(cls)
         if parts_of_reason is not None:
@@ -169,6 +236,19 @@ class Encoder:
         finally:
             self._nesting -= 1
 
+    def _payload(self, payload: Payload) -> bytes:
+        source = payload.source
+        if self._inline < 0:
+            raise HasPayload("a payload")
+        if isinstance(source, Memory) and source.size <= self._inline:
+            self._inline -= source.size
+            return msgpack.packb((0, source.view, payload.dtype, payload.shape))
+        return msgpack.packb((self._streams.take(payload), payload.size, payload.dtype, payload.shape))
+
+
+def _nowhere(stream: int, size: int | None) -> Source:
+    raise Unreadable("no payload can come this way")
+
 
 class Decoder:
     """Reads the batches of one session. `unpack[item[2]](item)` is the message of an item.
@@ -176,10 +256,11 @@ class Decoder:
     An unpacker raises Unreadable when the message's class is not registered here, or lacks what the sender left out.
     """
 
-    __slots__ = ("_defined", "_nesting", "_resolve", "_size", "unpack")
+    __slots__ = ("_arrive", "_defined", "_nesting", "_resolve", "_size", "unpack")
 
-    def __init__(self, resolve: Resolve) -> None:
+    def __init__(self, resolve: Resolve, arrive: Arrive = _nowhere) -> None:
         self._resolve = resolve
+        self._arrive = arrive
         self._nesting = 0
         self._defined = False  # in this batch
         self._size = 0  # of all names that were defined
@@ -268,7 +349,7 @@ class Decoder:
         except Exception as error:  # noqa: BLE001 - one unreadable item is an event, whatever its fault is
             detail = str(error) or type(error).__name__
         head: Item = []
-        stream = msgpack.Unpacker(ext_hook=_ignored, strict_map_key=False, timestamp=3)
+        stream = msgpack.Unpacker(ext_hook=self._ignored, strict_map_key=False, timestamp=3)
         stream.feed(piece)
         with suppress(Exception):  # as much of its head as can be read
             for _ in range(stream.read_array_header()):
@@ -293,15 +374,35 @@ class Decoder:
                     )
                 finally:
                     self._nesting -= 1
+            case 4:  # PAYLOAD
+                return self._payload(*msgpack.unpackb(data))
             case 1 | 2 | 3:
                 raise Unreadable(f"an extension {code} of {len(data):,} bytes is larger than any of ours")
             case _:
                 raise Unreadable(f"MessagePack extension {code} is none of ours")
 
+    def _payload(self, stream: Any, content: Any, dtype: Any = None, shape: Any = None, *_: Any) -> Payload:
+        if stream == 0 and type(content) is bytes:
+            return Payload.of(Memory(memoryview(content)), *checked_array(len(content), dtype, shape))
+        if (
+            type(stream) is not int
+            or stream <= 0
+            or (content is not None and (type(content) is not int or content < 0))
+        ):
+            raise Unreadable(f"this is no payload: {stream!r}, {str(content)[:100]}")
+        source = self._arrive(stream, content)  # if it makes no sense, nobody has it, and its sender will be told
+        return Payload.of(source, *checked_array(content, dtype, shape))
 
-def own_decoder(resolve: Resolve) -> Decoder:
+    def _ignored(self, code: int, data: bytes) -> None:
+        """In the place of an extension, to read what stands around it. That nobody reads a payload, its sender has to know."""
+        if code == PAYLOAD:
+            with suppress(Exception):
+                self._payload(*msgpack.unpackb(data))
+
+
+def own_decoder(resolve: Resolve, arrive: Arrive = _nowhere) -> Decoder:
     """A decoder for what this process packed itself: it knows every code without being told."""
-    decoder = Decoder(resolve)
+    decoder = Decoder(resolve, arrive)
     decoder.unpack.update(own_unpackers())
     return decoder
 
@@ -322,10 +423,6 @@ def _plain(first: Any, second: Any, value: Any) -> tuple[Any, ...]:
 
 def _unpack_plain(item: Item) -> Any:
     return item[3]
-
-
-def _ignored(code: int, data: bytes) -> None:
-    """In the place of an extension, to read what stands around it."""
 
 
 def _is_array(head: int) -> bool:
