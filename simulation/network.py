@@ -24,7 +24,7 @@ from dataclasses import replace
 from typing import Any
 
 from understudy.simulation.faults import Conditions
-from understudy.transport.network import CannotListen, Path, parse_address
+from understudy.transport.network import CannotListen, Heard, Loaded, Path, parse_address
 from understudy.transport.wire import FRAME_LIMIT
 
 QUEUE_LIMIT = 128
@@ -172,13 +172,13 @@ class Interface:
         self.network = network
         self.name = name
         self.context = contextvars.copy_context()
-        self.heard: Callable[[Path, bytes], None] = _nobody
+        self.heard: Heard = _nobody
         self.paths: dict[Path, Line] = {}
         self._port = 0
         self.closed = False
         self._channels: dict[VirtualChannel, None] = {}
 
-    def bind(self, address: str, heard: Callable[[Path, bytes], None]) -> str:
+    def bind(self, address: str, heard: Heard) -> str:
         host, port = parse_address(address)
         if port in self.network.doors:
             raise CannotListen(
@@ -266,7 +266,7 @@ class VirtualChannel:
         self._closed = False
         self._retry = RETRY
 
-    def send(self, frame: bytes) -> bool:
+    def send(self, frame: bytes | Loaded) -> bool:
         taken = not self._closed and self._line is not None and self._line.there.carry(frame)
         self._wanted = not taken and not self._closed
         return taken
@@ -331,11 +331,14 @@ class Line:
         self.network.lines.append(self)
         door.paths[self.path] = self
 
-    def deliver(self, lane: Lane, frame: bytes) -> None:
+    def deliver(self, lane: Lane, frame: bytes | Loaded) -> None:
         """A frame is at the end of its lane."""
         if lane is self.there:
-            self.door.heard(self.path, frame)
-        else:
+            if isinstance(frame, Loaded):
+                self.door.heard(self.path, frame.head, memoryview(frame.body))
+            else:
+                self.door.heard(self.path, frame)
+        elif isinstance(frame, bytes):
             self.channel.heard(frame)
 
     def break_off(self) -> None:
@@ -370,15 +373,16 @@ class Lane:
         self.last = 0.0  # when the latest frame arrives
         self._line = line
         self._to = target
-        self._in_order: deque[bytes] = deque()
+        self._in_order: deque[bytes | Loaded] = deque()
         self._under_way = 0
         self._full = False
 
-    def carry(self, frame: bytes) -> bool:
+    def carry(self, frame: bytes | Loaded) -> bool:
         """Take a frame along. False: the lane is full or closed."""
         if self.closed or not self._line.standing:
             return False
-        if len(frame) > FRAME_LIMIT:
+        parts = (frame.head, frame.body) if isinstance(frame, Loaded) else (frame,)
+        if max(map(len, parts)) > FRAME_LIMIT:
             self._line.break_off()
             return True
         if self._under_way >= QUEUE_LIMIT:
@@ -388,7 +392,7 @@ class Lane:
         conditions, draw = network.between(self.source, self.target), network.random.random
         now = loop.time()
         arrival = now + conditions.delay + conditions.jitter * draw()
-        what = f"{self.source}>{self.target} {frame[:1]!r}"
+        what = f"{self.source}>{self.target} {parts[0][:1]!r}"
         if network.blocked(self.source, self.target) or (conditions.loss and draw() < conditions.loss):
             network.note(f"{what} lost")
             return True
@@ -405,7 +409,7 @@ class Lane:
             loop.call_at(arrival + HELD_UP * draw(), self._hand_over, frame, context=self._to.context.copy())
         return True
 
-    def _arrive(self, frame: bytes | None) -> None:
+    def _arrive(self, frame: bytes | Loaded | None) -> None:
         """The next frame in order is there, unless it is one that was held up."""
         self._under_way -= 1
         if self._full and self._under_way <= QUEUE_LIMIT // 2:
@@ -413,7 +417,7 @@ class Lane:
             self._room()
         self._hand_over(self._in_order.popleft() if frame is None else frame)
 
-    def _hand_over(self, frame: bytes) -> None:
+    def _hand_over(self, frame: bytes | Loaded) -> None:
         if not self.lost and not self._line.network.blocked(self.source, self.target):
             self._line.deliver(self, frame)
 
@@ -423,5 +427,5 @@ class Lane:
             channel.interface.on_loop(0, channel.room)
 
 
-def _nobody(path: Path, frame: bytes) -> None:
+def _nobody(path: Path, frame: bytes, body: memoryview | None = None) -> None:
     """Not bound yet."""

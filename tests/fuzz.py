@@ -26,7 +26,7 @@ from tests.sides import Add, Counter, Misbehave, PassOn, Side, Total, Who
 from understudy.actors import ActorRef, Failure, NameTaken, UnderstudyError
 from understudy.transport.frames import DATA, HEAD, Peer
 from understudy.transport.link import Link
-from understudy.transport.network import Path, parse_address
+from understudy.transport.network import Heard, Loaded, Path, parse_address
 from understudy.transport.operations import TELL
 
 STRANGE: list[Any] = [
@@ -71,11 +71,11 @@ class Wiretap:
     def __init__(self, air: dict[str, Wiretap], heard: list[bytes]) -> None:
         self.air = air
         self.copies = heard
-        self.door: Callable[[Path, bytes], None] = lambda path, frame: None
+        self.door: Heard = lambda *_: None
         self.back: dict[Path, Callable[[bytes], None]] = {}
         self.silent = False
 
-    def bind(self, address: str, heard: Callable[[Path, bytes], None]) -> str:
+    def bind(self, address: str, heard: Heard) -> str:
         address = f"tcp://127.0.0.1:{1000 + len(self.air)}"
         self.air[address], self.door = self, heard
         return address
@@ -121,9 +121,12 @@ class Way:
     def stands(self) -> bool:
         return self.there is not None
 
-    def send(self, frame: bytes) -> bool:
+    def send(self, frame: bytes | Loaded) -> bool:
         there = self.there
-        if there is not None:
+        if there is not None and isinstance(frame, Loaded):
+            body = memoryview(frame.body)
+            self.here.carry(lambda heard: there.door(self.path, heard, body), frame.head)
+        elif there is not None and isinstance(frame, bytes):
             self.here.carry(lambda heard: there.door(self.path, heard), frame)
         return True
 

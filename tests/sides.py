@@ -12,7 +12,7 @@ from understudy.actors import Actor, ActorRef, ActorSystem, Down, Exit, NoConnec
 from understudy.transport.abroad import Abroad
 from understudy.transport.link import Link
 from understudy.transport.links import Links
-from understudy.transport.network import Channel, Network, Path
+from understudy.transport.network import Channel, Heard, Network, Path
 from understudy.transport.steward import STEWARD, Steward
 from understudy.transport.zeromq import ZeroMqNetwork
 
@@ -181,10 +181,10 @@ class Faulty:
             return 0
         return 2 if self.random.random() < self.repeats else 1
 
-    def bind(self, address: str, heard: Callable[[Path, bytes], None]) -> str:
-        def sometimes(path: Path, frame: bytes) -> None:
+    def bind(self, address: str, heard: Heard) -> str:
+        def sometimes(path: Path, frame: bytes, *body: memoryview) -> None:
             for _ in range(self.fate(frame)):
-                heard(path, frame)
+                heard(path, frame, *body)
 
         return self.inner.bind(address, sometimes)
 

@@ -57,6 +57,7 @@ def transmit(out: Outbound, now: float = 0.0) -> list[bytes]:
     """Everything that the session wants sent."""
     frames: list[bytes] = []
     while (frame := out.pending()) is not None:
+        assert isinstance(frame, bytes)
         frames.append(frame)
         out.sent(now)
     return frames

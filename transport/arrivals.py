@@ -4,6 +4,7 @@
     CHUNK                          ──▶ kept, unless nobody wants it any more
     the first read                 ──▶ WANTED: what may come unread is counted no more, a window ahead of the reader is open
     every half window              ──▶ WANTED: it moves on
+    read to the end                ──▶ UNWANTED: the sender may forget it
     closed, or forgotten           ──▶ UNWANTED: not one more chunk
     the peer is gone               ──▶ NodeDown to whoever reads, unless all of it is here already
 
@@ -134,12 +135,11 @@ class Reader:
         arrival, arrivals = self._arrival, self._arrivals
         arrivals.want(arrival)
         while not arrival.chunks:
-            if arrival.end is True:
-                arrivals.forget(arrival)
+            if arrival.end is not False:
+                arrivals.finish(arrival)
+                if isinstance(arrival.end, Exception):
+                    raise arrival.end
                 raise StopAsyncIteration
-            if isinstance(arrival.end, Exception):
-                arrivals.forget(arrival)
-                raise arrival.end
             if arrival.waiter is not None:
                 raise PayloadError("this payload is being read by another task")
             arrival.waiter = asyncio.get_running_loop().create_future()
@@ -257,7 +257,8 @@ class Arrivals:
         limit = max(arrival.taken + window, arrival.index)
         self._ahead += limit - arrival.limit
         arrival.limit = limit
-        self._say_wanted(arrival.number, limit)
+        if arrival.end is False:  # else nothing more will come
+            self._say_wanted(arrival.number, limit)
 
     def took(self, arrival: Arrival) -> None:
         """A chunk was read."""
@@ -269,12 +270,16 @@ class Arrivals:
     def unwant(self, arrival: Arrival, why: PayloadError) -> None:
         """Nobody will read it any more. Twice is harmless."""
         if arrival.number in self._streams:
-            self._say_unwanted(arrival.number)
-            self.forget(arrival)
+            self.finish(arrival)
             arrival.fail(why)
 
-    def forget(self, arrival: Arrival) -> None:
-        """It is read to its end, or over."""
+    def finish(self, arrival: Arrival) -> None:
+        """It is read to its end, or over: its sender is told, before whatever the reader says next."""
+        if arrival.number in self._streams:
+            self._say_unwanted(arrival.number)
+            self._forget(arrival)
+
+    def _forget(self, arrival: Arrival) -> None:
         if self._streams.pop(arrival.number, None) is not None:
             arrival.handle = None
             self._early.discard(arrival.number)
@@ -305,7 +310,7 @@ class Arrivals:
         """The peer is gone: nothing comes any more. What is here in whole can still be read."""
         for arrival in tuple(self._streams.values()):
             if arrival.end is False:
-                self.forget(arrival)
+                self._forget(arrival)
                 arrival.fail(error())
 
     def _broken(self, arrival: Arrival, error: PayloadError) -> None:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.actors import DeadLetter
 from understudy.transport.operations import BROKEN, TELL
+from understudy.transport.payload import Payload
 from understudy.transport.remote import RemoteRef
 from understudy.transport.schema import Item
 from understudy.transport.session import Undelivered
+from understudy.transport.sources import Gone, Source
 from understudy.transport.wire import Decoder, own_decoder
 
 if TYPE_CHECKING:
@@ -30,11 +32,11 @@ LOOK = 64
 class Burial:
     """Begins at once. Calls have failed, and signals have no meaning any more: only tells are buried."""
 
-    def __init__(self, link: Link, undelivered: list[Undelivered]) -> None:
+    def __init__(self, link: Link, undelivered: list[Undelivered], payloads: dict[int, Payload]) -> None:
         self._link = link
         self._reason = str(link.lost)
         self._late: deque[DeadLetter] = deque()
-        self._letters = self._all(undelivered)
+        self._letters = self._all(undelivered, payloads)
         self.over = False
         self._go_on()
 
@@ -63,8 +65,11 @@ class Burial:
                 return
         self.over = True
 
-    def _all(self, undelivered: list[Undelivered]) -> Iterator[DeadLetter]:
-        reader = own_decoder(self._link.links.resolve)
+    def _all(self, undelivered: list[Undelivered], payloads: dict[int, Payload]) -> Iterator[DeadLetter]:
+        def source(stream: int, size: int | None) -> Source:
+            return payloads[stream].source if stream in payloads else Gone(size)
+
+        reader = own_decoder(self._link.links.resolve, source)
         for batch, fate_unknown in undelivered:
             for item in reader.items(batch):
                 told: Item = item[1] if item[0] == BROKEN else item

@@ -76,6 +76,8 @@ class Delivery:
             operations.LINKED_EXIT: self._linked_exit,
             operations.EXIT: self._exit,
             operations.KILL: self._kill,
+            operations.WANTED: self._wanted,
+            operations.UNWANTED: self._unwanted,
             operations.BROKEN: self._broken,
         }
 
@@ -248,6 +250,15 @@ class Delivery:
         actor = self._exports.find(item[1])
         if actor is not None:
             actor.kill()
+
+    # --- payloads that left for there ---
+
+    def _wanted(self, item: Item) -> None:
+        _, stream, limit, *_ = item
+        self._link.departures.wanted(stream, limit)
+
+    def _unwanted(self, item: Item) -> None:
+        self._link.departures.unwanted(item[1])
 
     # --- what makes no sense ---
 

@@ -8,8 +8,8 @@
                             ══ CHUNK 7/2 ... 7/9 ══════════════════▶
                             ◀── WANTED 7, up to chunk 14 ───────────
                             ══ CHUNK 7/10 last, or: failed, why ═══▶  whole, or PayloadError
-    all has arrived, and somebody reads it: forgotten
-                            ◀── UNWANTED 7 ─────────────────────────  closed, forgotten there, or its reader has died
+    all has arrived: its source is let go
+    forgotten               ◀── UNWANTED 7 ─────────────────────────  read to its end; closed, forgotten, its reader has died
 
     ── in the link's session, with the messages       ══ in the session of the lane beside it (lane.py)
 
@@ -178,6 +178,8 @@ class Departures:
         self._held: Counter[Payload] = Counter()
         self.held = 0  # bytes of memory
         self._packed: list[Departure] = []
+        self._pumping = False  # soon
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -214,15 +216,13 @@ class Departures:
         """The message is packed and leaves, or was not sent after all."""
         packed, self._packed = self._packed, []
         for departure in packed:
-            if sent:
+            if sent and not self._closed:
                 self._wake(departure)
+                if not self._pumping:
+                    self._pumping = True
+                    self._loop.call_soon(self._pump_once, context=self._context())
             else:
                 self._forget(departure)
-
-    def of(self, number: int) -> Payload | None:
-        """What is sent as that stream, while it is."""
-        departure = self._streams.get(number)
-        return departure.payload if departure is not None else None
 
     # --- what the other side says ---
 
@@ -233,14 +233,11 @@ class Departures:
             departure.read = True
             departure.limit = max(departure.limit, limit)
             self._give_back(departure)
-            if departure.arrived:
-                self._forget(departure)
-            else:
-                self._wake(departure)
+            self._wake(departure)
             self.pump()
 
     def unwanted(self, number: int) -> None:
-        """Nobody reads the stream any more."""
+        """All of the stream was read, or nobody reads it any more."""
         departure = self._streams.get(number)
         if departure is not None:
             self._give_back(departure)
@@ -253,14 +250,15 @@ class Departures:
             departure = self._under_way.popleft()
             departure.arrived = True
             self._release(departure)
-            if departure.read:
-                self._forget(departure)
         self.pump()
 
-    def close(self) -> None:
-        """There is nobody any more to send to."""
+    def close(self) -> dict[int, Payload]:
+        """There is nobody any more to send to. Returns what had not arrived, for dead letters."""
+        self._closed = True
+        lost = {number: each.payload for number, each in self._streams.items() if each.payload is not None}
         for departure in tuple(self._streams.values()):
             self._forget(departure)
+        return lost
 
     # --- sending ---
 
@@ -278,6 +276,10 @@ class Departures:
                 chunk = departure.chunk()
                 if chunk is not None:
                     self._send(departure, *chunk)
+
+    def _pump_once(self) -> None:
+        self._pumping = False
+        self.pump()
 
     def _send(self, departure: Departure, kind: int, body: memoryview | bytes) -> None:
         if not departure.read:

@@ -3,8 +3,9 @@
     HELLO of a life we know nothing against  ──▶ a Visitor, and WELCOME
     HELLO to somebody else, or from the dead ──▶ STALE
     DATA of a visitor                        ──▶ its link's Delivery, and an ACK soon
+    CHUNK of a visitor                       ──▶ its link's Arrivals, and an ACK soon
     RESUME of a visitor                      ──▶ WELCOME: how far it has come
-    DATA, RESUME of nobody known             ──▶ STALE
+    DATA, CHUNK, RESUME of nobody known      ──▶ STALE
     PING                                     ──▶ through the run queue of the actors, then PONG
 
 A link that is lost takes its visitors with it; those of the dead are remembered for a while, to be told what they are.
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from understudy.transport.frames import Data, Hello, Ping, Pong, Resume, Stale, decode
+from understudy.transport.frames import Chunk, Data, Hello, Ping, Pong, Resume, Stale, decode
 from understudy.transport.network import BadAddress, Path, parse_address
 from understudy.transport.schema import Unreadable
 from understudy.transport.session import Inbound, SessionError, refusal
@@ -59,13 +60,17 @@ class Door:
         self._owed: set[int] = set()
         self._unacknowledged = 0
 
-    def heard(self, path: Path, data: bytes) -> None:
-        """A frame came."""
+    def heard(self, path: Path, data: bytes, body: memoryview | None = None) -> None:
+        """A frame came; a chunk has a body beside it."""
         try:
             frame = decode(data)
+            if (body is not None) != isinstance(frame, Chunk):
+                raise Unreadable(f"a {type(frame).__name__} came {'with' if body is not None else 'without'} a body")
             match frame:
                 case Data():
                     self._data(path, frame)
+                case Chunk() if body is not None:
+                    self._chunk(path, frame, body)
                 case Hello():
                     self._hello(path, frame)
                 case Resume():
@@ -118,9 +123,20 @@ class Door:
         self._network.answer(path, visitor.inbound.welcome().encode())
 
     def _data(self, path: Path, frame: Data) -> None:
+        visitor = self._accepted(path, frame)
+        if visitor is not None:
+            self._links.system.scheduler.spot.bring_in(visitor.deliver, frame.batch)
+
+    def _chunk(self, path: Path, frame: Chunk, body: memoryview) -> None:
+        visitor = self._accepted(path, frame)
+        if visitor is not None:
+            visitor.link.arrivals.chunk(frame.stream, frame.number, frame.kind, body)
+
+    def _accepted(self, path: Path, frame: Data | Chunk) -> Visitor | None:
+        """The visitor whose next frame that is, which will be acknowledged."""
         visitor = self._visitor(path, frame.session)
         if visitor is None:
-            return
+            return None
         before = self._unacknowledged
         expected = visitor.inbound.accept(frame.sequence)
         self._unacknowledged += 1 if expected else ACK_FRAMES  # who does not know how far we are is told at once
@@ -129,8 +145,7 @@ class Door:
             self._loop.call_soon(self._acknowledge)
         elif before == 0:
             self._loop.call_later(ACK_DELAY, self._acknowledge)
-        if expected:
-            self._links.system.scheduler.spot.bring_in(visitor.deliver, frame.batch)
+        return visitor if expected else None
 
     def _resume(self, path: Path, resume: Resume) -> None:
         visitor = self._visitor(path, resume.session)

@@ -3,6 +3,7 @@
     HELLO    oldest and newest version spoken, session,
              from (node, incarnation, address), to (node, incarnation), guest                dealer ─▶ router
     DATA     session, sequence, batch                                                        dealer ─▶ router
+    CHUNK    session, sequence, stream, number in it, kind; the chunk of a payload is its second part  dealer ─▶ router
     RESUME   session, first sequence unacknowledged: how far are you?                        dealer ─▶ router
     PING     nonce                                                                           dealer ─▶ router
     WELCOME  session, next sequence expected, the version that both speak from now on        router ─▶ dealer
@@ -31,10 +32,13 @@ OLDEST, NEWEST = 1, 1
 """Versions of the protocol that this node speaks. The newest that both ends speak holds for a session; without one, HELLO
 is refused, and says so."""
 
-HELLO, DATA, RESUME, PING, WELCOME, ACK, STALE, BYE, PONG = b"HDRPWASBQ"
+HELLO, DATA, CHUNK, RESUME, PING, WELCOME, ACK, STALE, BYE, PONG = b"HDCRPWASBQ"
 
 HEAD = Struct(">BQQ")
 """Kind, session, sequence: the head of DATA, and all of RESUME, ACK and BYE."""
+
+CHUNK_HEAD = Struct(">BQQQQB")
+"""Kind, session, sequence, stream, number in the stream, what it is (departures.py): all of CHUNK's first part."""
 
 COUNT = Struct(">BI")
 """MessagePack's array of up to 2^32 items: the first bytes of a batch."""
@@ -77,6 +81,19 @@ class Data(NamedTuple):
     session: int
     sequence: int
     batch: memoryview
+
+
+class Chunk(NamedTuple):
+    """Of a payload; its body is beside it."""
+
+    session: int
+    sequence: int
+    stream: int
+    number: int
+    kind: int
+
+    def encode(self) -> bytes:
+        return CHUNK_HEAD.pack(CHUNK, *self)
 
 
 class Resume(NamedTuple):
@@ -142,7 +159,7 @@ class Pong(NamedTuple):
         return _encode(PONG, self.nonce, *self.answerer, self.address)
 
 
-Frame: TypeAlias = Hello | Data | Resume | Ping | Welcome | Ack | Stale | Bye | Pong
+Frame: TypeAlias = Hello | Data | Chunk | Resume | Ping | Welcome | Ack | Stale | Bye | Pong
 
 
 def data_frame(session: int, sequence: int, items: list[bytes]) -> bytes:
@@ -165,6 +182,10 @@ def decode(frame: bytes) -> Frame:
             raise Unreadable(f"a data frame of {len(frame)} bytes is cut short")
         _, session, sequence = HEAD.unpack_from(frame)
         return Data(session, sequence, memoryview(frame)[HEAD.size :])
+    if kind == CHUNK:
+        if len(frame) != CHUNK_HEAD.size:
+            raise Unreadable(f"a chunk's head has {CHUNK_HEAD.size} bytes, this one {len(frame)}")
+        return Chunk(*CHUNK_HEAD.unpack(frame)[1:])
     head = _heads.get(kind)
     if head is not None:
         if len(frame) != HEAD.size:

@@ -5,7 +5,7 @@
                        └── ACK, WELCOME ◀──────┤ heard
         STALE, BYE, PONG ──▶ the link      ◀───┘
 
-A link has one for everything that its actors say. Used on the loop's thread only.
+A link has one for everything that its actors say, and another for the chunks of their payloads (freight.py). Used on the loop's thread only.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ class Lane:
                     link.links.refused(link, frame, ours=frame.session == out.session)
                 case Bye():
                     out.acknowledged(frame, link.loop.time())
-                    link.links.stopped(link)
+                    if link.lane is self:  # a message may have its last acknowledgement under way still
+                        link.links.stopped(link)
                 case Pong():
                     link.ponged(frame)
                 case _:

@@ -4,6 +4,7 @@
     call           ──▶ Calls ── at once if it is alone ──────▶                                         │
     monitor, link  ──▶ Bonds ──▶                                                                       │
     offer          ── waits while the outbox is full ──▶                                               │
+    payloads       ──▶ Departures ── chunk by chunk ──▶ Freight: a lane of their own ──▶ its Arrivals  │
     actors here    ◀── Delivery ◀── Decoder ◀── Inbound session ◀── the door of this node ◀────────────┘
 
 It opens at its first message, survives every broken connection, and ends once: when its peer is declared dead. Then, in
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors import (
@@ -27,12 +29,16 @@ from understudy.actors import (
     UnderstudyError,
 )
 from understudy.actors.dead_letters import OVERLOADED
+from understudy.transport.arrivals import Arrivals
 from understudy.transport.bonds import Bonds
 from understudy.transport.burial import Burial
 from understudy.transport.calls import Calls
 from understudy.transport.delivery import Delivery
+from understudy.transport.departures import Departures
 from understudy.transport.frames import Peer, Ping, Pong
+from understudy.transport.freight import Freight
 from understudy.transport.lane import Lane
+from understudy.transport.operations import UNWANTED, WANTED
 from understudy.transport.remote import RemoteRef
 from understudy.transport.wire import Decoder, Encoder
 
@@ -58,8 +64,18 @@ class Link:
         self.peer = peer
         self.address = address
         self.lost: ExitReason | None = None
-        self.encoder = Encoder(links.export, self._announce)
-        self.delivery = Delivery(self, Decoder(links.resolve))
+        self.freight = Freight(self)
+        context = system.scheduler.neutral_context
+        self.departures = Departures(self.freight, self.loop, context, self._progressed)
+        self.arrivals = Arrivals(
+            self.loop,
+            context,
+            wanted=partial(self.signal, WANTED),
+            unwanted=partial(self.signal, UNWANTED),
+            report=partial(links.report, peer),
+        )
+        self.encoder = Encoder(links.export, self._announce, self.departures)
+        self.delivery = Delivery(self, Decoder(links.resolve, self.arrivals.announce))
         self.full = False  # tell and call are to look why before they pack anything
         self.room = 0  # bytes that the present batch may still grow by; 0: none is begun
         self.items: list[bytes] = []
@@ -114,6 +130,10 @@ class Link:
     def _tick(self) -> None:
         self._scheduled = False
         self.room = 0
+        self.flush()
+
+    def flush(self) -> None:
+        """Let go of what waits for the end of the tick."""
         if self.items:
             self._flush()
 
@@ -129,13 +149,15 @@ class Link:
         if self.address is None:
             self.address = address
             self.lane.transmit()
+            self.freight.transmit()
 
     def _progressed(self) -> None:
         """The peer has taken something."""
         if self.full and self.out.size <= OUTBOX_LIMIT // 2:
             self.full = False
-            self._let_in()
-        if self._drained is not None and self.out.idle and not self._drained.done():
+        if self._offers:
+            self.loop.call_soon(self._let_in)
+        if self._drained is not None and self._idle() and not self._drained.done():
             self._drained.set_result(None)
 
     async def ping(self, timeout: float) -> bool:
@@ -163,12 +185,14 @@ class Link:
             waiting.set_result(pong)
 
     async def drained(self) -> None:
-        """Wait until everything sent was acknowledged, or the link is lost."""
-        if self.items:
-            self._flush()
-        if not self.out.idle and self.lost is None:
+        """Wait until everything sent was acknowledged, payloads and all, or the link is lost."""
+        self.flush()
+        if not self._idle() and self.lost is None:
             self._drained = self.loop.create_future()
             await self._drained
+
+    def _idle(self) -> bool:
+        return self.out.idle and self.departures.idle
 
     # --- what cannot be sent at once ---
 
@@ -194,6 +218,9 @@ class Link:
                 continue
             try:
                 ref.tell(message)
+            except Overloaded:  # by its payloads: the outbox has room
+                self._offers.appendleft((ref, message, reply))
+                return
             except UnderstudyError as error:
                 reply.fail(error)
             else:
@@ -240,11 +267,14 @@ class Link:
         self.lost = reason
         self.full = True
         undelivered = self.lane.end()
+        self.freight.end()
+        payloads = self.departures.close()
         self.calls.lose()
         self._let_in()
         self.bonds.lose(reason)
         self.delivery.close()
+        self.arrivals.close(lambda: NodeDown(reason, f"the sender of a payload, on {self.peer.node},"))
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         if undelivered:
-            self.burial = Burial(self, undelivered)
+            self.burial = Burial(self, undelivered, payloads)

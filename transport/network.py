@@ -28,10 +28,27 @@ class CannotListen(UnderstudyError):
     """The address cannot be listened at: its port is in use, or it is none of this machine's."""
 
 
+class Loaded:
+    """A frame with a body that is sent from where it is, in a part of its own. Each part is as large as a frame may be."""
+
+    __slots__ = ("body", "head")
+
+    def __init__(self, head: bytes, body: bytes | memoryview) -> None:
+        self.head = head
+        self.body = body
+
+    def __len__(self) -> int:
+        return len(self.head) + len(self.body)
+
+
+Heard: TypeAlias = Callable[..., None]
+"""`heard(path, frame)`, and `heard(path, frame, body)` for one that came with a body, a memoryview."""
+
+
 class Channel(Protocol):
     """The way to one peer."""
 
-    def send(self, frame: bytes) -> bool:
+    def send(self, frame: bytes | Loaded) -> bool:
         """Hand over a frame. False: not now (no connection, or a full queue); `writable` is called when it is worth another try."""
         ...
 
@@ -48,7 +65,7 @@ class Channel(Protocol):
 class Network(Protocol):
     """All callbacks come on the loop's thread, never from within one of these methods."""
 
-    def bind(self, address: str, heard: Callable[[Path, bytes], None]) -> str:
+    def bind(self, address: str, heard: Heard) -> str:
         """Listen at `address` (port 0: any free one) and return the address in full. Raises BadAddress, CannotListen."""
         ...
 

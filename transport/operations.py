@@ -12,6 +12,8 @@
     EXIT         target, sender, reason          LINKED       target, name, ref       the name you linked to is this actor
     KILL         target                          LINKED_EXIT  target, sender, reason
 
+    WANTED       stream, limit                   UNWANTED     stream     of a payload, see departures.py
+
     target       an actor's id, or the name of whoever has it now
     request      chosen by the caller, unique in its session; 0: a tell with an envelope
     remaining    seconds that the answer is awaited still, None: no deadline. Clocks differ, durations hardly
@@ -40,6 +42,9 @@ LINKED: Final = 12
 LINKED_EXIT: Final = 13
 EXIT: Final = 14
 KILL: Final = 15
+
+WANTED: Final = 30
+UNWANTED: Final = 31
 
 BROKEN: Final = -1
 """Never sent: the decoder's mark for an item that could not be read, `[BROKEN, what its head said, why]`."""

@@ -34,7 +34,7 @@ from understudy.actors.waiting import answer, end
 from understudy.transport.following import RemoteTrace
 from understudy.transport.operations import EXIT, KILL, STOP, TELL
 from understudy.transport.steward import STEWARD, Show
-from understudy.transport.wire import Encoder, explained
+from understudy.transport.wire import Encoder
 
 if TYPE_CHECKING:
     from understudy.actors.scheduler import Scheduler
@@ -75,7 +75,7 @@ class RemoteRef(ActorRef[A]):
             try:
                 item = encoder.pack((encoder.parts.get(cls) or encoder.introduce(cls))(TELL, self.target, message))
             except (TypeError, ValueError, OverflowError, RecursionError) as error:
-                raise explained(error, message) from error
+                item = encoder.otherwise(error, TELL, self.target, message)
             size = len(item)
             if size > link.room:
                 encoder.checked(item, message)

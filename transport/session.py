@@ -47,6 +47,7 @@ from understudy.transport.frames import (
     batch_of,
     data_frame,
 )
+from understudy.transport.network import Loaded
 
 WINDOW = 256
 """Frames that may be under way unacknowledged."""
@@ -114,7 +115,7 @@ class Outbound:
         (`door.ACK_DELAY`) is part of it. None before the first."""
         self._versions = range(hello.oldest, hello.newest + 1)
         self._hello = hello.encode()
-        self._frames: dict[int, bytes] = {}
+        self._frames: dict[int, bytes | Loaded] = {}
         self._base = 0  # the first unacknowledged sequence
         self._next = 0  # the next one to send
         self._high = 0  # one past the highest ever sent
@@ -127,14 +128,17 @@ class Outbound:
 
     def offer(self, items: list[bytes]) -> None:
         """Take a batch of packed items for delivery."""
+        self.load(data_frame(self.session, self._end, items))
+
+    def load(self, frame: bytes | Loaded) -> None:
+        """Take a frame with the sequence `offered` for delivery."""
         if self.state == "ended":
             raise SessionError("expected no more batches: the session has ended")
-        frame = data_frame(self.session, self._end, items)
         self._frames[self._end] = frame
         self._end += 1
         self.size += len(frame)
 
-    def pending(self) -> bytes | None:
+    def pending(self) -> bytes | Loaded | None:
         """The frame to transmit next; it stays the same until it is `sent`."""
         if self.state == "open":
             return self._frames.get(self._next) if self._next < self._base + WINDOW else None
@@ -211,7 +215,11 @@ class Outbound:
         self.state = "ended"
         self._waiting = False
         frames, self._frames, self.size = self._frames, {}, 0
-        return (Undelivered(batch_of(frame), sequence < self._high) for sequence, frame in frames.items())
+        return (
+            Undelivered(batch_of(frame), sequence < self._high)
+            for sequence, frame in frames.items()
+            if isinstance(frame, bytes)  # and no chunk of a payload, which is no message
+        )
 
     @property
     def idle(self) -> bool:

@@ -144,6 +144,22 @@ class Flow:
         """An iterator that nobody has begun has nothing to close; one that was begun is closed by who reads it."""
 
 
+class Gone:
+    """What a payload was made of that left for a node which died: let go already."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, size: int | None) -> None:
+        self.size = size
+
+    async def __aiter__(self) -> AsyncIterator[memoryview]:
+        raise PayloadError("this payload had left, for a node that is gone now: make another one of its source")
+        yield
+
+    def close(self) -> None:
+        """There is nothing."""
+
+
 def _close(file: int, read: asyncio.Future[bytes]) -> None:
     read.exception()
     os.close(file)

@@ -22,7 +22,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from understudy.transport.lookout import Lookout
-from understudy.transport.network import CannotListen, Channel, Path, parse_address
+from understudy.transport.network import CannotListen, Channel, Heard, Loaded, Path, parse_address
 from understudy.transport.wire import FRAME_LIMIT
 
 PUMP_BUDGET = 0.005
@@ -74,14 +74,18 @@ class _Pump:
         self._loop.add_reader(self._descriptor, self.look)
         self.look_again()  # an edge may have passed before the reader stood
 
-    def send(self, frame: bytes, path: Path | None = None) -> bool:
+    def send(self, frame: bytes | Loaded, path: Path | None = None) -> bool:
         socket = self.socket
         if socket.closed:
             return False
         try:
             if path is not None:
                 socket.send(path, zmq.NOBLOCK | zmq.SNDMORE)
-            socket.send(frame, zmq.NOBLOCK)
+            if isinstance(frame, Loaded):
+                socket.send(frame.head, zmq.NOBLOCK | zmq.SNDMORE)
+                socket.send(frame.body, zmq.NOBLOCK, copy=False)
+            else:
+                socket.send(frame, zmq.NOBLOCK)
             taken = True
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
@@ -141,7 +145,7 @@ class ZeroMqNetwork:
         self._lookout: Lookout | None = None
         self._channels: set[_Way] = set()
 
-    def bind(self, address: str, heard: Callable[[Path, bytes], None]) -> str:
+    def bind(self, address: str, heard: Heard) -> str:
         parse_address(address)
         socket = self._context.socket(zmq.ROUTER)
         _configure(socket)
@@ -157,12 +161,15 @@ class ZeroMqNetwork:
 
         def take(socket: zmq.Socket[bytes]) -> None:
             path, frame = socket.recv(zmq.NOBLOCK), socket.recv(zmq.NOBLOCK)
-            lookout.heard()
             if not socket.getsockopt(zmq.RCVMORE):
+                lookout.heard()
                 heard(path, frame)
-            else:  # none of ours: frames are single
-                while socket.getsockopt(zmq.RCVMORE):
-                    socket.recv(zmq.NOBLOCK)
+                return
+            body = part = socket.recv(zmq.NOBLOCK, copy=False)
+            while part.more:
+                part = socket.recv(zmq.NOBLOCK, copy=False)
+            if part is body:  # more parts are none of ours
+                heard(path, frame, body.buffer)
 
         self._router = router = _Pump(socket, take)
         self._lookout = lookout = Lookout(router.look)
@@ -224,9 +231,9 @@ class _Way:
         all_channels.add(self)
         self._lookout = lookout
 
-    def send(self, frame: bytes) -> bool:
+    def send(self, frame: bytes | Loaded) -> bool:
         taken = self._pump.send(frame)
-        if taken and self._lookout is not None:
+        if taken and self._lookout is not None and not isinstance(frame, Loaded):
             self._lookout.said()
         return taken
 

@@ -40,7 +40,7 @@ QUIET = 8.0
 
 
 @message("test.parcel")
-class Parcel(Request[list[Payload]]):
+class Parcel(Request[Any]):
     """Some payloads and what to do with each of them; answered with one of its own if it was asked for."""
 
     numbers: list[int]
@@ -181,7 +181,14 @@ class Sender(Actor):
         try:
             for _ in range(PAYLOADS):
                 made = [ledger.payload() for _ in range(random.choice([1, 1, 3]))]
-                ways = ["whole", "slowly", "part", "keep", "throw away", *(["hand on"] if self.friend is not None else [])]
+                ways = [
+                    "whole",
+                    "slowly",
+                    "part",
+                    "keep",
+                    "throw away",
+                    *(["hand on"] if self.friend is not None else []),
+                ]
                 how = [random.choice(ways) for _ in made]
                 parcel = Parcel([number for number, _ in made], [payload for _, payload in made], how, self.friend, 0)
                 ledger.expected.update(number for (number, _), way in zip(made, how) if way in ("whole", "slowly"))
@@ -246,7 +253,9 @@ async def test_between_living_nodes_every_payload_arrives_whole(simulation: Simu
 
 
 @pytest.mark.seeds(300)
-async def test_whatever_happens_to_nodes_nothing_is_taken_for_whole_and_nothing_stays_behind(simulation: Simulation) -> None:
+async def test_whatever_happens_to_nodes_nothing_is_taken_for_whole_and_nothing_stays_behind(
+    simulation: Simulation,
+) -> None:
     async with Cluster(simulation) as cluster:
         ledger = await play(simulation, cluster, ["a", "b", "c"], [*faults.NETWORK, *faults.NODES], 6.0)
         assert not ledger.mistakes
