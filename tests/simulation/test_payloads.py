@@ -91,7 +91,7 @@ class Ledger:
     simulation: Simulation
     sent: list[Sent] = field(default_factory=list)
     mistakes: list[str] = field(default_factory=list)
-    expected: set[int] = field(default_factory=set)  # that were told or asked to be read in whole, once
+    expected: set[int] = field(default_factory=set)  # that were told, to be read in whole
     kept: list[Payload] = field(default_factory=list)
     busy: int = 0
 
@@ -191,10 +191,12 @@ class Sender(Actor):
                 ]
                 how = [random.choice(ways) for _ in made]
                 parcel = Parcel([number for number, _ in made], [payload for _, payload in made], how, self.friend, 0)
-                ledger.expected.update(number for (number, _), way in zip(made, how) if way in ("whole", "slowly"))
                 try:
                     if random.random() < 0.5:
                         self.other.tell(parcel)
+                        ledger.expected.update(
+                            number for (number, _), way in zip(made, how) if way in ("whole", "slowly")
+                        )
                     else:
                         number, payload = await self.other.call(parcel, timeout=4.0)
                         await ledger.read(number, payload, "whole")
