@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from understudy.actors import Actor, ExitReason, Killed, Request, Stop, message
+from understudy.supervisors import Ignore
 
 
 @message("emigrants.say")
@@ -90,3 +91,19 @@ class Parent(Actor):
 
     def on_stop(self, reason: ExitReason) -> None:
         assert not isinstance(reason, Killed)
+
+
+class Obstinate(Actor):
+    """Takes an hour to end."""
+
+    stop_timeout = None
+
+    async def on_stop(self, reason: ExitReason) -> None:
+        await asyncio.sleep(3600)
+
+
+class Declining(Actor):
+    """Is not needed."""
+
+    def on_start(self) -> None:
+        raise Ignore("no licence")
