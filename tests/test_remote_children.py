@@ -40,6 +40,7 @@ from understudy.supervisors import (
     WhichChildren,
 )
 from understudy.transport import Node
+from understudy.tree import look
 
 DECLARED = 8.0
 """Seconds in which a death is declared."""
@@ -125,6 +126,11 @@ async def test_a_child_on_another_node_is_started_seen_restarted_and_ended_like_
     assert (await after["a"].ref.info()).restarts == 1
     assert [(one.id, one.restarts) for one in told.seen] == [("a", 1)]
     [old] = there(node, Emigrant)
+    [row] = [row for row in await look(stage.system) if row["cls"] == "Supervisor"]
+    assert [(one["id"], one["state"], one["restarts"]) for one in row["children"]] == [
+        ("a on engine", "running", 1),
+        ("b", "running", 0),
+    ]
     await boss.call(TerminateChild(after["a"].ref))
     assert old.reason == Shutdown()
     assert (await rows(boss))["a"].state == "stopped"

@@ -13,7 +13,7 @@ import asyncio
 import math
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 from understudy.actors import (
     SPAWN_TIMEOUT,
@@ -30,10 +30,10 @@ from understudy.actors import (
     TraceEvent,
     message,
 )
+from understudy.actors.tracing import CellTrace
 from understudy.transport.steward import STEWARD
 
 if TYPE_CHECKING:
-    from understudy.actors.tracing import CellTrace
     from understudy.transport.remote import RemoteRef
 
 BATCH = 100
@@ -63,7 +63,10 @@ class Follower(Actor):
         self._limit = limit
 
     def on_start(self) -> None:
-        self._trace = cast("CellTrace", self.system.trace(self._ref, self._limit))
+        trace = self.system.trace(self._ref, self._limit)
+        if not isinstance(trace, CellTrace):  # nobody of this node: it has ended, and been forgotten
+            raise ActorDied(NoProc(), repr(self._ref))
+        self._trace = trace
 
     def on_receive(self, message: Any) -> Any:
         if not isinstance(message, MoreEvents):

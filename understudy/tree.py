@@ -135,7 +135,10 @@ class _Look:
     async def _below(self, info: Info, places: list[ChildInfo] | None) -> list[Row]:
         if places is None:
             return await self.rows(info.children)
-        rows = [_vacant(place) if place.ref is None else await self._row(place.ref, place) for place in places]
+        # One on another node is seen whole in the tree of that node.
+        rows = [
+            await self._row(place.ref, place) if isinstance(place.ref, Cell) else _vacant(place) for place in places
+        ]
         known = {place.ref for place in places}
         others = await self.rows(child for child in info.children if child not in known)
         return [*(row for row in rows if row is not None), *others]
@@ -160,8 +163,9 @@ def _parent(system: ActorSystem, actor: ActorRef[Any]) -> ActorRef[Any] | None:
 
 
 def _vacant(place: ChildInfo, state: str | None = None) -> Row:
+    """A place of which no more can be seen here than its supervisor knows."""
     return Row(
-        id=place.id,
+        id=place.id if place.node is None else f"{place.id} on {place.node}",
         cls=_short(place.cls),
         state=state or place.state,
         restart=place.restart,
