@@ -69,6 +69,8 @@ class Process:
     events: list[str] = field(default_factory=list)
     running: bool = True
     healthy: bool = True
+    standing: set[str] = field(default_factory=set[str])
+    silences: list[str] = field(default_factory=list[str])
     broken_probe: Exception | None = None
     fails_on_up: bool = False
 
@@ -81,8 +83,14 @@ class Process:
             on_up=self.on_up,
             on_dead=lambda node, incarnation, reason: self.saw(f"dead {node}/{incarnation}: {reason}"),
             on_own_death=self.on_own_death,
-            healthy=lambda: self.healthy,
+            healthy=self.is_healthy,
+            on_silent=lambda member, why: self.silences.append(f"{member.node} silent: {why}"),
+            on_answering=lambda member: self.silences.append(f"{member.node} answers"),
+            stands=lambda member: member.node in self.standing,
         )
+
+    async def is_healthy(self) -> bool:
+        return self.healthy
 
     def saw(self, event: str) -> None:
         assert self.running, f"{self.name} was told {event!r} after its end"
@@ -442,6 +450,62 @@ async def test_while_the_table_is_away_nothing_dies_and_when_it_is_back_the_dead
     assert a.membership.trouble == ""
     assert a.news() == b.news()
     assert cluster.table.row("c").status == "dead"
+    await cluster.stop()
+
+
+@in_virtual_time
+async def test_who_falls_silent_and_answers_again_is_told_though_the_table_is_away() -> None:
+    cluster = Cluster()
+    a, b = await cluster.start("a", "b")
+    cluster.table.away = True
+    cluster.cut.add(frozenset(("a", "b")))
+    await asyncio.sleep(600)
+    assert (a.silences, b.silences) == (["b silent: it does not answer"], ["a silent: it does not answer"])
+    cluster.cut.clear()
+    await asyncio.sleep(2)
+    assert a.silences[1:] == ["b answers"]
+    cluster.table.away = False
+    await asyncio.sleep(600)
+    assert a.news() == b.news() == []
+    await cluster.stop()
+
+
+@in_virtual_time
+async def test_a_node_whose_loop_is_blocked_while_its_connection_stands_is_told_of_in_three_seconds_and_dies_after_ten() -> (
+    None
+):
+    cluster = Cluster()
+    a, b, c = await cluster.start("a", "b", "c")
+    for process in (a, b):
+        process.standing.add("c")
+    begun = now()
+    await c.kill()
+    while not a.silences:
+        await asyncio.sleep(0.1)
+    assert now() - begun < 5
+    assert a.silences == ["c silent: its connection stands, but something holds its loop"]
+    while not a.news():
+        await asyncio.sleep(0.1)
+    assert 9.0 <= now() - begun < 11.0
+    await asyncio.sleep(0.1)
+    assert b.news()
+    await cluster.stop()
+
+
+@in_virtual_time
+async def test_a_blocked_node_whose_connection_breaks_dies_at_once() -> None:
+    cluster = Cluster()
+    a, b, c = await cluster.start("a", "b", "c")
+    for process in (a, b):
+        process.standing.add("c")
+    await c.kill()
+    await asyncio.sleep(6)
+    assert not a.news()
+    for process in (a, b):
+        process.standing.clear()
+    await asyncio.sleep(2.1)
+    assert a.news()
+    assert b.news()
     await cluster.stop()
 
 

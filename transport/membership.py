@@ -3,6 +3,7 @@
     claim ── row written by compare-and-swap ──▶ join ──▶ leave: row says "left"
                                                   │
       every second      probe every other member directly; suspicion.judge says what to vote ──▶ commit
+                        whoever is silent ──▶ on_silent(member, why); answers again ──▶ on_answering(member)
       on a hint, or 5 s read what changed in the table ──▶ on_up(member), on_dead(node, incarnation, reason)
       our own row       dead, or another incarnation's ──▶ on_own_death(reason), and nothing more
 
@@ -21,10 +22,16 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from understudy.actors import NameTaken, UnderstudyError
-from understudy.transport.suspicion import Rules, Watch, judge, observe
+from understudy.transport.suspicion import Key, Rules, Watch, is_silent, judge, observe
 from understudy.transport.table import Change, Expect, Member, MembershipTable, Snapshot, TableError
 
 log = logging.getLogger("understudy.membership")
+
+SILENT = "it does not answer"
+"""Why a node is unreachable that cannot be connected to, or whose process stands still."""
+
+BLOCKED = "its connection stands, but something holds its loop"
+"""Why a node is unreachable whose network threads answer and whose actors do not."""
 
 Probe: TypeAlias = Callable[[Member], Awaitable[bool]]
 
@@ -49,7 +56,10 @@ class Membership:
     `on_dead(node, incarnation, reason)`: it was declared dead, replaced or left. That incarnation never comes back.
     `on_past(node, incarnation, reason)`: it was over before this node could meet it.
     `on_own_death(reason)`: the cluster goes on without this node: end it at once. Called once, and the last call.
-    `healthy()`: this node's own check, asked before it accuses more than half of the others.
+    `stands(member)`: whether a connection to that very incarnation stands, though it may not answer.
+    `on_silent(member, why)`: it answers no probes: suspected here, and no more than that; then its `on_dead`, or
+        `on_answering(member)`. Needs no table.
+    `healthy()`: this node's own check, awaited before it accuses more than half of the others.
 
     Callbacks are plain functions and must not raise; one that does ends the node through `on_own_death`.
     """
@@ -64,7 +74,10 @@ class Membership:
         on_dead: Callable[[str, int, str], None],
         on_own_death: Callable[[str], None],
         on_past: Callable[[str, int, str], None] = lambda node, incarnation, reason: None,
-        healthy: Callable[[], bool] = lambda: True,
+        on_silent: Callable[[Member, str], None] = lambda member, why: None,
+        on_answering: Callable[[Member], None] = lambda member: None,
+        stands: Callable[[Member], bool] = lambda member: False,
+        healthy: Callable[[], Awaitable[bool]] | None = None,
         rules: Rules | None = None,
     ) -> None:
         self.me = me
@@ -78,11 +91,15 @@ class Membership:
         self._on_dead = on_dead
         self._on_own_death = on_own_death
         self._on_past = on_past
+        self._on_silent = on_silent
+        self._on_answering = on_answering
+        self._stands = stands
         self._healthy = healthy
         self._rules = rules or Rules()
         self._watch = Watch()
         self._snapshot = Snapshot()
         self._present: dict[str, Member] = {}
+        self._silent: dict[Key, Member] = {}
         self._gone: dict[str, int] = {}  # node -> the last incarnation that is known to be over
         self._reading = asyncio.Lock()
         self._moved = asyncio.Event()
@@ -198,10 +215,27 @@ class Membership:
             answers = await asyncio.gather(*(self._answers(row, self._rules.answer_within) for row in others))
             ended = loop.time()
             late = max(started - due, ended - started - self._rules.answer_within)
-            self._watch = observe(self._watch, dict(zip((row.key for row in others), answers)), late, self._rules)
+            seen = dict(zip((row.key for row in others), answers))
+            standing = frozenset(row.key for row in others if self._stands(row))
+            self._watch = observe(self._watch, seen, late, self._rules, standing)
+            self._tell_silence(others)
             await self._vote()
             due = max(started + self._rules.interval, loop.time())
             await asyncio.sleep(due - loop.time())
+
+    def _tell_silence(self, probed: list[Member]) -> None:
+        """Who has fallen silent, and who answers again. Of those that died or were replaced meanwhile others have told."""
+        self._silent = {key: row for key, row in self._silent.items() if self._present.get(row.node) == row}
+        for row in probed:
+            if self._present.get(row.node) != row:
+                continue
+            if is_silent(self._watch, row.key, self._rules):
+                if row.key not in self._silent:
+                    self._silent[row.key] = row
+                    self._on_silent(row, BLOCKED if row.key in self._watch.standing else SILENT)
+            elif row.key in self._silent and not self._watch.misses.get(row.key):
+                del self._silent[row.key]
+                self._on_answering(row)
 
     async def _answers(self, member: Member, within: float) -> bool:
         with suppress(TimeoutError, UnderstudyError):
@@ -212,9 +246,9 @@ class Membership:
     async def _vote(self) -> None:
         """Write what there is to write, against a fresh reading of the table. A lost race means that it moved: again."""
         try:
-            while self._judged() and not self._ended:
+            while await self._judged() and not self._ended:
                 await self._refresh()
-                rows = self._judged()
+                rows = await self._judged()
                 if not rows or self._ended:
                     return
                 await self._table.commit(Expect(members=self._snapshot.versions.members), Change(members=rows))
@@ -222,12 +256,12 @@ class Membership:
         except TableError as error:
             self._table_failed(error)
 
-    def _judged(self) -> tuple[Member, ...]:
+    async def _judged(self) -> tuple[Member, ...]:
         now = asyncio.get_running_loop().time()
         judgement = judge(self._watch, self._snapshot.members, self.me.key, now, self._rules)
         self._watch = judgement.watch
         self.held = judgement.held
-        if judgement.check and judgement.rows and not self._healthy():
+        if judgement.check and judgement.rows and self._healthy is not None and not await self._healthy():
             self.held = "it suspects more than half of the others, but it is not healthy itself"
             return ()
         return judgement.rows

@@ -5,6 +5,7 @@
                           the table's members ────┘
 
     3 probes missed       ──▶ a vote against it is written; an answer later on withdraws the vote
+    10 seconds of them    ──▶ the same for one whose connection stands all the while: it is there, and something holds its loop
     votes >= needed       ──▶ the voter who sees it writes the death
     needed                =   min(2, live voters who are not accused themselves), at least 1: of two nodes one suffices,
                               and when two of three die together the third is enough
@@ -36,10 +37,12 @@ Key: TypeAlias = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """`interval`: seconds from probe to probe; `misses`: how many in a row make a suspect."""
+    """`interval`: seconds from probe to probe; `misses`: how many in a row make a suspect; `blocked_after`: seconds without an
+    answer that make one of a node whose connection stands: its process is there, and its loop blocked."""
 
     interval: float = 1.0
     misses: int = 3
+    blocked_after: float = 10.0
 
     @property
     def answer_within(self) -> float:
@@ -64,9 +67,11 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What one node has seen of the others: probes missed in a row, and since when it has been in doubt itself."""
+    """What one node has seen of the others: probes missed in a row, whose connections stand all the same, and since when it has
+    been in doubt itself."""
 
     misses: Mapping[Key, int] = field(default_factory=dict[Key, int])
+    standing: frozenset[Key] = frozenset()
     overwhelmed_since: float | None = None
     accused_since: float | None = None
 
@@ -84,19 +89,35 @@ class Judgement:
     check: bool = False
 
 
-def observe(watch: Watch, answers: Mapping[Key, bool], late: float, rules: Rules) -> Watch:
-    """Count a round of probes, in which our own timers were `late` seconds behind. Members not probed are forgotten."""
+def observe(
+    watch: Watch, answers: Mapping[Key, bool], late: float, rules: Rules, standing: frozenset[Key] = frozenset()
+) -> Watch:
+    """Count a round of probes, in which our own timers were `late` seconds behind. Members not probed are forgotten.
+
+    `standing`: those to whom a connection stands, whether or not they answered.
+    """
     if late > rules.interval:
         return replace(watch, misses={}, overwhelmed_since=None)
     misses = {key: 0 if answered else watch.misses.get(key, 0) + 1 for key, answered in answers.items()}
-    return replace(watch, misses=misses)
+    return replace(watch, misses=misses, standing=standing)
+
+
+def is_silent(watch: Watch, key: Key, rules: Rules) -> bool:
+    """Whether that member has missed so many probes that one cannot count on it, whatever is the matter with it."""
+    return watch.misses.get(key, 0) >= rules.misses
+
+
+def is_suspect(watch: Watch, key: Key, rules: Rules) -> bool:
+    """Whether it has been silent for long enough to be accused."""
+    missed = watch.misses.get(key, 0)
+    return missed >= rules.misses and (key not in watch.standing or missed * rules.interval >= rules.blocked_after)
 
 
 def judge(watch: Watch, members: Iterable[Member], me: Key, now: float, rules: Rules) -> Judgement:
     """What `me` should write into the table, given what it saw and what stands there."""
     members = tuple(members)
     others = active(members) - {me}
-    suspects = frozenset(key for key in others if watch.misses.get(key, 0) >= rules.misses)
+    suspects = frozenset(key for key in others if is_suspect(watch, key, rules))
     overwhelmed = 2 * len(suspects) > len(others)
     accused = any(votes(members, row) for row in members if row.key == me)
     watch = replace(
