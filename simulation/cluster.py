@@ -8,7 +8,7 @@
             cluster.crash("stage")                                  kill -9: not even a `finally` runs
             stage = await cluster.restart("stage")                  its next life: another Node, another incarnation
 
-    cluster.pause("stage"), .resume("stage")                        SIGSTOP, SIGCONT
+    cluster.pause("stage"), .block("stage"), .resume("stage")       SIGSTOP, a handler that holds the loop, SIGCONT
     cluster.network.partition("stage", "alice")                     see `network.py`
     cluster.table.fail(1.0)                                         see `table.py`
 
@@ -150,12 +150,22 @@ class Cluster:
     def pause(self, name: str) -> None:
         """Stop the clockwork of a node's process: it does nothing at all until `resume`."""
         self.note(f"pause {name}")
+        life = self._life(name)
+        life.process.pause()
+        if life.interface.stopped_at is None:
+            life.interface.stopped_at = asyncio.get_running_loop().time()
+
+    def block(self, name: str) -> None:
+        """Block the loop of a node until `resume`: as `pause`, but the process is there, and its connections stand."""
+        self.note(f"block {name}")
         self._life(name).process.pause()
 
     def resume(self, name: str) -> None:
-        """Let a paused process go on."""
+        """Let a process go on that was paused or blocked."""
         self.note(f"resume {name}")
-        self._life(name).process.resume()
+        life = self._life(name)
+        life.interface.stopped_at = None
+        life.process.resume()
 
     async def run(self, name: str, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine inside a node's process. Raises Crashed if that is killed meanwhile."""

@@ -176,6 +176,7 @@ class Interface:
         self.paths: dict[Path, Line] = {}
         self._port = 0
         self.closed = False
+        self.stopped_at: float | None = None
         self._channels: dict[VirtualChannel, None] = {}
 
     def bind(self, address: str, heard: Heard) -> str:
@@ -219,6 +220,11 @@ class Interface:
                 return network.doors.get(port) is not None
             await asyncio.sleep(wait)  # as a TCP connection does that nobody answers
             wait *= 2
+
+    @property
+    def hangs(self) -> bool:
+        """Whether its whole process has stood still for so long that its connections count as broken."""
+        return self.stopped_at is not None and asyncio.get_running_loop().time() - self.stopped_at >= HEARTBEAT
 
     def close(self) -> None:
         self._leave(lost=False)
@@ -273,7 +279,8 @@ class VirtualChannel:
 
     @property
     def stands(self) -> bool:
-        return self._line is not None and not self._closed
+        line = self._line
+        return line is not None and line.standing and not line.door.hangs
 
     def close(self) -> None:
         if not self._closed:

@@ -1,5 +1,6 @@
 """Between machines: the wire format, links, nodes, membership. Stands on the kernel alone."""
 
+from understudy.transport.health import LinkMetrics, PeerReachable, PeerUnreachable
 from understudy.transport.links import CannotReach
 from understudy.transport.membership import Membership
 from understudy.transport.memory import MemoryTable
@@ -33,6 +34,7 @@ __all__ = [
     "Change",
     "Channel",
     "Expect",
+    "LinkMetrics",
     "Member",
     "Membership",
     "MembershipTable",
@@ -42,6 +44,8 @@ __all__ = [
     "Node",
     "NodeLost",
     "NodeUp",
+    "PeerReachable",
+    "PeerUnreachable",
     "RemoteNamedRef",
     "RemoteRef",
     "RemoteTable",

@@ -97,6 +97,10 @@ class Door:
         for session in self._sessions_of(link):
             del self._visitors[session]
 
+    def inbound(self, link: Link) -> list[Inbound]:
+        """The sessions of a link's peer: how far each has come."""
+        return [visitor.inbound for visitor in self._visitors.values() if visitor.link is link]
+
     def farewell(self) -> int:
         """Tell every visitor how far it came, for the last time. Returns how many there are."""
         for visitor in self._visitors.values():

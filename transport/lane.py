@@ -40,6 +40,11 @@ class Lane:
         self._timer: asyncio.TimerHandle | None = None
         self._urgent: bytes | None = None
 
+    @property
+    def connected(self) -> bool:
+        """Whether a connection stands."""
+        return self._channel is not None and self._channel.stands
+
     def send(self, items: list[bytes]) -> None:
         """Take a batch for delivery, and let go what the network takes."""
         self.out.offer(items)

@@ -92,6 +92,16 @@ class Link:
     def __repr__(self) -> str:
         return f"<Link to {self.peer} at {self.address}>"
 
+    @property
+    def connected(self) -> bool:
+        """Whether a connection stands."""
+        return self.lane.connected
+
+    @property
+    def offers(self) -> int:
+        """How many wait for room."""
+        return len(self._offers)
+
     # --- out: items, batches, frames ---
 
     def push(self, item: bytes) -> None:

@@ -97,6 +97,14 @@ class Links:
             link.connect(address)
         return link
 
+    def all(self) -> tuple[Link, ...]:
+        """Every link that is not lost."""
+        return tuple(self._links.values())
+
+    def known(self, peer: Peer) -> Link | None:
+        """The link to that life, if there is one."""
+        return self._links.get(peer)
+
     def present(self, peer: Peer, address: str) -> Link:
         """The link to a life that is a member, and so the one that the node's name leads to unless a newer one is known."""
         link = self.to(peer, address)

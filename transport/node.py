@@ -32,12 +32,12 @@ from understudy.actors import (
 )
 from understudy.actors.nodes import Alone
 from understudy.transport.abroad import Abroad
-from understudy.transport.frames import NAME_LIMIT, Peer, Ping
+from understudy.transport.frames import NAME_LIMIT, Peer
+from understudy.transport.health import Health, LinkMetrics
 from understudy.transport.links import CannotReach, Links
 from understudy.transport.membership import Membership
 from understudy.transport.memory import MemoryTable
 from understudy.transport.network import Network
-from understudy.transport.network import Path as NetworkPath
 from understudy.transport.served import TABLE, RemoteTable, TableServer
 from understudy.transport.sqlite import SqliteTable
 from understudy.transport.steward import STEWARD, Steward
@@ -85,6 +85,7 @@ class Node:
     `state`: the folder of the membership table that the nodes of one machine share; none: a cluster of its own.
     `join`: the address of a node whose table this one uses instead.
     `probe_interval`, `probe_misses`: seconds between two probes of each other node, and how many missed make a suspect.
+    `blocked_after`: seconds that a node is given whose connection stands, though it does not answer: something holds its loop.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Node:
         table: MembershipTable | None = None,
         probe_interval: float = 1.0,
         probe_misses: int = 3,
+        blocked_after: float = 10.0,
     ) -> None:
         if not isinstance(name, str) or not 0 < len(name) <= NAME_LIMIT or "@" in name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ValueError(f"a node's name is a text of 1 to {NAME_LIMIT} characters without '@', not {name!r}")
@@ -115,10 +117,11 @@ class Node:
         self._given_system = system
         self._given_network = network
         self._given_table = table
-        self._rules = Rules(interval=probe_interval, misses=probe_misses)
+        self._rules = Rules(interval=probe_interval, misses=probe_misses, blocked_after=blocked_after)
         self._system: ActorSystem | None = None
         self._links: Links | None = None
         self._membership: Membership | None = None
+        self._health: Health | None = None
         self._open = AsyncExitStack()
         self._subscribers: dict[int, ActorRef[Any]] = {}
         self._stopping: asyncio.Task[None] | None = None
@@ -183,6 +186,15 @@ class Node:
         """The members as last read from the table, this node among them, and the last life of those that are gone."""
         return self._membership.members() if self._membership is not None else []
 
+    @property
+    def trouble(self) -> str:
+        """Why the membership table cannot be reached at present, so that nobody can join or be declared dead; "" if it can."""
+        return self._membership.trouble if self._membership is not None else ""
+
+    def metrics(self) -> list[LinkMetrics]:
+        """One for each link to another node, as it is now. `system.hooks.subscribe(LinkMetrics, ...)` has them every few seconds."""
+        return _started(self._health).metrics()
+
     def subscribe(self, ref: ActorRef[Any]) -> None:
         """Tell `ref` NodeUp and NodeLost from now on, until it ends; first a NodeUp for each other node that is there."""
         token = self.system.next_token()
@@ -216,6 +228,8 @@ class Node:
             seed = await self._meet(links)
             table = await self._table(links, seed, stack)
             me = Member(self.name, self.incarnation, links.address, roles=self._roles, pid=os.getpid())
+            self._health = health = Health(links, self._rules)
+            stack.callback(health.close)
             self._membership = membership = Membership(
                 table,
                 me,
@@ -224,6 +238,10 @@ class Node:
                 on_dead=self._lost,
                 on_own_death=self._own_death,
                 on_past=self._past,
+                on_silent=health.silent,
+                on_answering=health.answering,
+                stands=health.stands,
+                healthy=health.check,
                 rules=self._rules,
             )
             links.greeted = lambda peer: membership.hello(*peer)
@@ -234,8 +252,7 @@ class Node:
             )  # first the last words of its actors, then the news that it left
             if self._given_system is None:
                 stack.push_async_callback(self._system.shutdown)
-            pulse = await self._system.spawn(Pulse, links)
-            links.door.pulse = lambda path, ping: pulse.tell((path, ping))
+            await health.start()
             if seed is None:
                 await self._system.spawn(TableServer, table, name=TABLE)
             claimed = await membership.claim()
@@ -327,6 +344,7 @@ class Node:
 
     def _lost(self, node: str, incarnation: int, reason: str) -> None:
         self.links.bury(Peer(node, incarnation), NoConnection(reason))
+        _started(self._health).lost(Peer(node, incarnation))
         self._publish(NodeLost(node, incarnation, reason))
 
     def _past(self, node: str, incarnation: int, reason: str) -> None:
@@ -341,17 +359,6 @@ class Node:
         self.links.cut(NoConnection(f"this node is out of the cluster: {reason}"))
         if self._stopping is None:
             self._stopping = asyncio.ensure_future(self._stop(reason))
-
-
-class Pulse(Actor):
-    """Answers the pings of other nodes: an answer means that actors get their turn here, not just that a socket is open."""
-
-    def __init__(self, links: Links) -> None:
-        super().__init__()
-        self._links = links
-
-    def on_receive(self, message: tuple[NetworkPath, Ping]) -> None:
-        self._links.door.pong(*message)
 
 
 T = TypeVar("T")

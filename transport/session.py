@@ -232,6 +232,11 @@ class Outbound:
         return self._end
 
     @property
+    def ahead(self) -> int:
+        """Batches that were sent and are not acknowledged."""
+        return self._high - self._base
+
+    @property
     def delivered(self) -> int:
         """Batches acknowledged so far, the first ones of those offered."""
         return self._base

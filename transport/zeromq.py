@@ -44,8 +44,8 @@ OPTIONS = {
     zmq.RECONNECT_IVL_MAX: 1_000,
     zmq.CONNECT_TIMEOUT: 2_000,  # TCP alone would ask ever more rarely: a link that was down for a minute, for another
     zmq.HEARTBEAT_IVL: 1_000,  # a peer that hangs is seen after HEARTBEAT_TIMEOUT; TCP alone would take minutes
-    zmq.HEARTBEAT_TIMEOUT: 3_000,
-    zmq.HEARTBEAT_TTL: 3_000,
+    zmq.HEARTBEAT_TIMEOUT: 2_000,
+    zmq.HEARTBEAT_TTL: 2_000,
     zmq.HANDSHAKE_IVL: 5_000,  # a stranger that says nothing
     zmq.MAXMSGSIZE: FRAME_LIMIT,
     zmq.TCP_KEEPALIVE: 1,
