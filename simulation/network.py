@@ -280,7 +280,7 @@ class VirtualChannel:
     @property
     def stands(self) -> bool:
         line = self._line
-        return line is not None and line.standing and not line.door.hangs
+        return line is not None and line.standing and not line.door.hangs and not self._closed
 
     def close(self) -> None:
         if not self._closed:

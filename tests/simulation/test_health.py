@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.players import Hanging
 from understudy.actors import Actor, DeadlineExceeded, Down, NoConnection, NodeDown, Request, message
 from understudy.simulation import Cluster, Simulation
 from understudy.transport import LinkMetrics, Node, PeerReachable, PeerUnreachable
@@ -34,7 +33,7 @@ class Adder(Actor):
         return self.total
 
 
-class Watcher(Hanging):
+class Watcher(Actor):
     """Keeps what it is told, with the time."""
 
     def __init__(self, there: Any, downs: list[tuple[float, Down]]) -> None:
