@@ -19,6 +19,9 @@ from tests.wire.ledger import Balance
 SEEN_WITHIN = 5.0
 """Seconds until a node that does not answer is declared dead, promised (docs/membership.md)."""
 
+BLOCKED_AFTER = 10.0
+"""Seconds for which a node may not answer while its connection stands: its loop is held, and its process there."""
+
 PADDING = 80
 CALLS = 5
 """That are open in each round."""
@@ -101,12 +104,13 @@ async def blocked(folder: Path) -> dict[str, Any]:
         stream = await cast.stream(here, there, PADDING)
         await stream.flows()
         begun = time.monotonic()
-        await there.ask("block", SEEN_WITHIN + 2.0)
+        await there.ask("block", BLOCKED_AFTER + 3.0)
         when, _ = await here.loses(there, within=20.0)
         why = await _died(there)
         warned = [(at, line) for at, line in await there.ask("warnings") if "Blocker" in line and "Block" in line]
         assert warned, "nobody was told which handler held the loop"
         await stream.sent(10.0)
+        assert BLOCKED_AFTER - 1.0 < when - begun < BLOCKED_AFTER + 2.0, "seen too soon, or too late"
         return {
             "seen_after": round(when - begun, 2),
             "handler_named_after": round(warned[0][0] - begun, 2),
