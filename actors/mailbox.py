@@ -384,6 +384,22 @@ async def offer(cell: Cell[Any], message: Any, timeout: float) -> None:
         del waiting  # an error that it was given knows this frame
 
 
+def enter(cell: Cell[Any], message: Any) -> asyncio.Future[None] | None:
+    """Put a message into a mailbox if there is room, else stand in line: the future is done when it got in, and has the ActorDied
+    of an actor that dies meanwhile. On the actor's loop. Raises ActorDied."""
+    if cell.reason is not None or cell.scheduler.lost():
+        raise ActorDied(NoProc(), repr(cell))
+    mailbox = cell.box()
+    if not isinstance(mailbox, BoundedMailbox):
+        cell.tell(message)
+        return None
+    waiting = mailbox.enter(message, cell.scheduler.loop)
+    if waiting is None:
+        cell.rouse()
+        return None
+    return waiting.future
+
+
 def _lose(cell: Cell[Any], entry: Any, reason: str) -> None:
     """On the loop: a message that had to go. A call is answered, a tell is a dead letter."""
     if entry.__class__ is Envelope and entry.reply is not None:

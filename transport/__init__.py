@@ -1,5 +1,6 @@
 """Between machines: the wire format, links, nodes, membership. Stands on the kernel alone."""
 
+from understudy.transport.admission import MailboxFull
 from understudy.transport.health import LinkMetrics, PeerReachable, PeerUnreachable
 from understudy.transport.links import CannotReach
 from understudy.transport.membership import Membership
@@ -35,6 +36,7 @@ __all__ = [
     "Channel",
     "Expect",
     "LinkMetrics",
+    "MailboxFull",
     "Member",
     "Membership",
     "MembershipTable",

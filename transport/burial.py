@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors import DeadLetter
-from understudy.transport.operations import BROKEN, TELL
+from understudy.transport.operations import BROKEN, OFFER, TELL
 from understudy.transport.payload import Payload
 from understudy.transport.remote import RemoteRef
 from understudy.transport.schema import Item
@@ -30,7 +30,7 @@ LOOK = 64
 
 
 class Burial:
-    """Begins at once. Calls have failed, and signals have no meaning any more: only tells are buried."""
+    """Begins at once. Calls have failed, and signals have no meaning any more: only tells and offers are buried."""
 
     def __init__(self, link: Link, undelivered: list[Undelivered], payloads: dict[int, Payload]) -> None:
         self._link = link
@@ -73,7 +73,7 @@ class Burial:
         for batch, fate_unknown in undelivered:
             for item in reader.items(batch):
                 told: Item = item[1] if item[0] == BROKEN else item
-                if told[:1] == [TELL]:
+                if told[:1] in ([TELL], [OFFER]):
                     target = RemoteRef[Any](self._link, told[1])
                     yield DeadLetter(target, _message(reader, item), self._reason, fate_unknown)
         while self._late:
@@ -83,6 +83,6 @@ class Burial:
 def _message(reader: Decoder, item: Item) -> Any:
     """What was told; its bare fields if it cannot be made again, which is no reason to be silent about it."""
     try:
-        return reader.value(item) if item[0] == TELL else item[1][3:]
+        return reader.value(item) if item[0] != BROKEN else item[1][3:]
     except Exception:  # noqa: BLE001 - whatever a message's own code raises
         return item[3:]

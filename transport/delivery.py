@@ -36,6 +36,7 @@ from understudy.actors.dead_letters import NO_SUCH_ACTOR, OVERLOADED, UNREADABLE
 from understudy.actors.refusals import told
 from understudy.actors.signals import StopRequest
 from understudy.transport import operations
+from understudy.transport.admission import Admission, MailboxFull
 from understudy.transport.operations import DOWN, FAIL, LINKED, REPLY, TELL
 from understudy.transport.remote import RemoteNamedRef, RemoteRef
 from understudy.transport.schema import Item, Unreadable
@@ -46,6 +47,10 @@ from understudy.transport.wire import Decoder
 if TYPE_CHECKING:
     from understudy.transport.link import Link
 
+
+REPLY_LIMIT = 64 * 1024 * 1024
+"""Bytes that wait for acknowledgement beyond which requests are not even begun: their answers, which always pass, would only
+make it more. Twice what tells and calls of this node may fill."""
 
 TEXT_LIMIT = 10_000
 """Characters of an error's text that cross."""
@@ -58,6 +63,7 @@ class Delivery:
         self._link = link
         self._decoder = decoder
         self._exports = link.links.exports
+        self._admission = Admission(link)
         self._answers: dict[int, Answer] = {}
         self._watches: dict[int, Watch] = {}
         self._handlers: dict[int, Callable[[Item], None]] = {
@@ -78,6 +84,9 @@ class Delivery:
             operations.KILL: self._kill,
             operations.WANTED: self._wanted,
             operations.UNWANTED: self._unwanted,
+            operations.OFFER: self._offer,
+            operations.ROOM: self._room,
+            operations.FULL: self._full,
             operations.BROKEN: self._broken,
         }
 
@@ -89,11 +98,12 @@ class Delivery:
             self._report(error)
             return
         actors, unpack, handlers = self._exports.actors, self._decoder.unpack, self._handlers
+        lines = self._admission.lines
         for item in items:
             try:
                 if item[0] == TELL:
                     actor = actors.get(item[1])
-                    if actor is not None:
+                    if actor is not None and not lines:
                         actor.tell(unpack[item[2]](item))
                     else:
                         self._tell(item)
@@ -101,6 +111,7 @@ class Delivery:
                     handlers[item[0]](item)
             except Overloaded:  # whoever sent it is not there to be told
                 target, value = (item[1], item) if item[0] == TELL else (item[6], item[5:])
+                self._admission.turned_away(target)
                 self._dead_letter(target, self._decoder.value(value), OVERLOADED)
             except Exception as error:  # noqa: BLE001 - what one item does wrong is reported, and harms no other
                 self._report(error, item)
@@ -117,7 +128,9 @@ class Delivery:
     # --- messages ---
 
     def _tell(self, item: Item) -> None:
-        """A tell to a name, or to nobody."""
+        """A tell to a name, to nobody, or behind others that stand in line."""
+        if self._admission.lines:
+            self._admission.check(item[1])
         actor = self._exports.find(item[1])
         message = self._decoder.value(item)
         if actor is not None:
@@ -131,6 +144,13 @@ class Delivery:
         actor = self._exports.find(target)
         try:
             message = self._decoder.value(item[5:])
+            if self._link.out.size > REPLY_LIMIT and answer is not None:
+                raise Overloaded(
+                    f"{self._link.out.size:,} bytes wait to be acknowledged by {self._link.peer}, where the answer would "
+                    f"go: nothing was done; call again later"
+                )
+            if self._admission.lines:
+                self._admission.check(target)
             if actor is None:
                 if answer is None:
                     self._dead_letter(target, message, NO_SUCH_ACTOR)
@@ -157,6 +177,27 @@ class Delivery:
     def _answer(self, request: int) -> Answer:
         answer = self._answers[request] = Answer(self._link, self._answers, request)
         return answer
+
+    def _offer(self, item: Item) -> None:
+        try:
+            message = self._decoder.value(item)
+        except Exception:
+            self._admission.unreadable(item[1])
+            self._dead_letter(item[1], item[2:], UNREADABLE)
+            raise
+        self._admission.offered(item[1], message)
+
+    def _room(self, item: Item) -> None:
+        _, target, count, alive, *_ = item
+        if type(count) is not int or type(alive) is not bool:
+            raise Unreadable(f"room is told of with a count, not {str(item)[:100]}")
+        self._link.offers.got_in(target, count, alive)
+
+    def _full(self, item: Item) -> None:
+        _, target, count, *_ = item
+        if type(target) not in (int, str) or type(count) is not int:
+            raise Unreadable(f"a full mailbox is told of with a count, not {str(item)[:100]}")
+        self._link.system.hooks.emit(MailboxFull(RemoteRef[Any](self._link, target), count))
 
     def _reply(self, item: Item) -> None:
         waiting = self._link.calls.answered(item[1])
@@ -267,6 +308,11 @@ class Delivery:
         match inner:
             case [operations.SEND, int(request), *_] if request:
                 self._answer(request).fail(NotRegistered(why))
+            case [operations.TELL | operations.OFFER as operation, target, *_] if isinstance(target, int | str):
+                self._dead_letter(target, inner[2:], UNREADABLE)
+                if operation == operations.OFFER:
+                    self._admission.unreadable(target)
+                raise Unreadable(why)
             case [operations.REPLY, int(request), *_]:
                 waiting = self._link.calls.answered(request)
                 if waiting is not None:

@@ -185,9 +185,13 @@ class Departures:
         return len(self._streams)
 
     @property
-    def idle(self) -> bool:
-        """Whether all that ever left has arrived."""
-        return all(departure.arrived for departure in self._streams.values())
+    def taken(self) -> int:
+        """The number of the last stream that was opened."""
+        return self._numbers
+
+    def arrived(self, number: int) -> bool:
+        """Whether all that left up to that stream has arrived."""
+        return all(each.arrived for each in self._streams.values() if each.number <= number)
 
     # --- a message is packed ---
 

@@ -147,7 +147,7 @@ class Health:
             queued_frames=out.offered - out.delivered,
             unacknowledged=out.ahead,
             full=link.full,
-            offers=link.offers,
+            offers=link.offers.waiting,
             open_calls=len(link.calls),
             round_trip=out.rtt,
             resends=out.resends,

@@ -3,7 +3,7 @@
     RemoteRef.tell ──▶ items ── once per tick, or at 64 KiB ──▶ Lane: Outbound session, Channel ──▶ the other node
     call           ──▶ Calls ── at once if it is alone ──────▶                                         │
     monitor, link  ──▶ Bonds ──▶                                                                       │
-    offer          ── waits while the outbox is full ──▶                                               │
+    offer          ──▶ Offers ─▶                                                                       │
     payloads       ──▶ Departures ── chunk by chunk ──▶ Freight: a lane of their own ──▶ its Arrivals  │
     actors here    ◀── Delivery ◀── Decoder ◀── Inbound session ◀── the door of this node ◀────────────┘
 
@@ -14,7 +14,6 @@ this order: open calls fail, offers end, monitors fire, links break, and what wa
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +24,6 @@ from understudy.actors import (
     NoConnection,
     NodeDown,
     Overloaded,
-    Reply,
-    UnderstudyError,
 )
 from understudy.actors.dead_letters import OVERLOADED
 from understudy.transport.arrivals import Arrivals
@@ -38,6 +35,7 @@ from understudy.transport.departures import Departures
 from understudy.transport.frames import Peer, Ping, Pong
 from understudy.transport.freight import Freight
 from understudy.transport.lane import Lane
+from understudy.transport.offers import AHEAD, Offers
 from understudy.transport.operations import UNWANTED, WANTED
 from understudy.transport.remote import RemoteRef
 from understudy.transport.wire import Decoder, Encoder
@@ -49,7 +47,9 @@ BATCH = 64 * 1024
 """Bytes after which a batch does not wait for the end of the tick."""
 
 OUTBOX_LIMIT = 32 * 1024 * 1024
-"""Bytes that may wait for acknowledgement; beyond it `tell` and `call` raise Overloaded. Signals and replies always pass."""
+"""Bytes that may wait for acknowledgement; beyond it `tell` and `call` raise Overloaded, and offers wait. What must pass does:
+signals, at most one for each monitor, link and order that an actor here made; what tells of offers, a few bytes; and
+replies, until there are delivery.REPLY_LIMIT bytes: then requests of the peer are refused as long as it does not read."""
 
 
 class Link:
@@ -83,10 +83,10 @@ class Link:
         self.out = self.lane.out
         self.calls = Calls(self)
         self.bonds = Bonds(self)
+        self.offers = Offers(self)
         self._scheduled = False
         self._pings: dict[int, asyncio.Future[Pong]] = {}
-        self._drained: asyncio.Future[None] | None = None
-        self._offers: deque[tuple[RemoteRef[Any], Any, Reply]] = deque()
+        self._drained: dict[asyncio.Future[None], tuple[int, int]] = {}
         self.burial: Burial | None = None  # of what was lost with it
 
     def __repr__(self) -> str:
@@ -96,11 +96,6 @@ class Link:
     def connected(self) -> bool:
         """Whether a connection stands."""
         return self.lane.connected
-
-    @property
-    def offers(self) -> int:
-        """How many wait for room."""
-        return len(self._offers)
 
     # --- out: items, batches, frames ---
 
@@ -165,10 +160,11 @@ class Link:
         """The peer has taken something."""
         if self.full and self.out.size <= OUTBOX_LIMIT // 2:
             self.full = False
-        if self._offers:
-            self.loop.call_soon(self._let_in)
-        if self._drained is not None and self._idle() and not self._drained.done():
-            self._drained.set_result(None)
+        if self.offers.waiting:
+            self.loop.call_soon(self.offers.let_in)
+        for future, (batches, streams) in self._drained.items():
+            if self.out.delivered >= batches and self.departures.arrived(streams) and not future.done():
+                future.set_result(None)
 
     async def ping(self, timeout: float) -> bool:
         """Whether an actor of exactly this incarnation answered within `timeout` seconds; False early if nobody listens."""
@@ -195,14 +191,18 @@ class Link:
             waiting.set_result(pong)
 
     async def drained(self) -> None:
-        """Wait until everything sent was acknowledged, payloads and all, or the link is lost."""
+        """Wait until everything sent so far is acknowledged, payloads and all. Raises NodeDown if the link is lost before."""
         self.flush()
-        if not self._idle() and self.lost is None:
-            self._drained = self.loop.create_future()
-            await self._drained
-
-    def _idle(self) -> bool:
-        return self.out.idle and self.departures.idle
+        if self.lost is not None:
+            raise NodeDown(self.lost, f"the node {self.peer}")
+        batches, streams = self.out.offered, self.departures.taken
+        if self.out.delivered < batches or not self.departures.arrived(streams):
+            future: asyncio.Future[None] = self.loop.create_future()
+            self._drained[future] = batches, streams
+            try:
+                await future
+            finally:
+                del self._drained[future]
 
     # --- what cannot be sent at once ---
 
@@ -212,29 +212,6 @@ class Link:
             ref.tell(message)
         except Overloaded:
             self.system.dead_letters.add(DeadLetter(ref, message, OVERLOADED))
-
-    def offer(self, ref: RemoteRef[Any], message: Any, reply: Reply) -> None:
-        """A tell that waits for room, after those that do already. `reply` gets None when it was sent."""
-        self._offers.append((ref, message, reply))
-        self._let_in()
-
-    def _let_in(self) -> None:
-        while self._offers and (self.lost is not None or not self.full):
-            ref, message, reply = self._offers.popleft()
-            if reply.abandoned():
-                continue
-            if self.lost is not None:
-                reply.fail(self.death(ref))
-                continue
-            try:
-                ref.tell(message)
-            except Overloaded:  # by its payloads: the outbox has room
-                self._offers.appendleft((ref, message, reply))
-                return
-            except UnderstudyError as error:
-                reply.fail(error)
-            else:
-                reply.set(None)
 
     def obstructed(self, ref: RemoteRef[Any], message: Any) -> None:
         """A tell met a link that is full or lost."""
@@ -260,6 +237,14 @@ class Link:
             f"send less, or wait for answers before sending more"
         )
 
+    def no_room(self, ref: RemoteRef[Any]) -> Overloaded:
+        """The error of an offer whose time is up."""
+        if self.full:
+            return self.overloaded()
+        return Overloaded(
+            f"the mailbox of {ref!r} is full, and {AHEAD} messages stand in line for it: nothing was sent"
+        )
+
     def signal(self, *item: Any) -> None:
         """Send an operation that asks for no answer."""
         if self.lost is None:
@@ -280,11 +265,12 @@ class Link:
         self.freight.end()
         payloads = self.departures.close()
         self.calls.lose()
-        self._let_in()
+        self.offers.lose()
         self.bonds.lose(reason)
         self.delivery.close()
         self.arrivals.close(lambda: NodeDown(reason, f"the sender of a payload, on {self.peer.node},"))
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
+        for future in self._drained:
+            if not future.done():
+                future.set_exception(NodeDown(reason, f"the node {self.peer}"))
         if undelivered:
             self.burial = Burial(self, undelivered, payloads)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from understudy.actors import (
@@ -197,11 +198,9 @@ class Links:
         """Wait up to `patience` seconds for everything sent to be acknowledged: this node is about to leave."""
         self._leaving = True
         if self._links:
-            waiting = [asyncio.ensure_future(link.drained()) for link in self._links.values()]
-            _, late = await asyncio.wait(waiting, timeout=patience)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await asyncio.gather(*(link.drained() for link in self._links.values()), return_exceptions=True)
 
     async def close(self, patience: float) -> None:
         """Drain, say BYE, and close all links and the door."""

@@ -38,6 +38,7 @@ from understudy.transport.links import CannotReach, Links
 from understudy.transport.membership import Membership
 from understudy.transport.memory import MemoryTable
 from understudy.transport.network import Network
+from understudy.transport.remote import RemoteRef
 from understudy.transport.served import TABLE, RemoteTable, TableServer
 from understudy.transport.sqlite import SqliteTable
 from understudy.transport.steward import STEWARD, Steward
@@ -181,6 +182,19 @@ class Node:
     def ref(self, name: str) -> ActorRef[Any]:
         """Whoever has the name when it is used: "room/lobby" here, "engine@engine-1" on another node."""
         return self.system.ref(name)
+
+    async def drained(self, ref: ActorRef[Any]) -> None:
+        """Wait until all that this node has sent so far to the node of `ref` has arrived: it is in the mailboxes there, or in line
+        for them, or a dead letter there. For an actor of this node that is so at once.
+
+        Raises NodeDown if that node is gone, or goes before all is acknowledged: what is left are dead letters here.
+        """
+        if isinstance(ref, RemoteRef):
+            if ref.link.links is not self.links:
+                raise ValueError(f"{ref!r} is a reference of another node in this process: ask that node")
+            await ref.link.drained()
+        elif not isinstance(ref, ActorRef):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"drained waits for what was sent to an actor, given its reference, not {ref!r}")
 
     def members(self) -> list[Member]:
         """The members as last read from the table, this node among them, and the last life of those that are gone."""

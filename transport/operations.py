@@ -11,6 +11,9 @@
     DEFINE       see wire.py                     UNLINK       target, sender
     EXIT         target, sender, reason          LINKED       target, name, ref       the name you linked to is this actor
     KILL         target                          LINKED_EXIT  target, sender, reason
+    OFFER        target, code, fields...         a bare message that waits for room
+    ROOM         target, count, alive            so many offers got in, or are dead letters because nobody is there
+    FULL         target, count                   so many tells found a full mailbox, and are dead letters
 
     WANTED       stream, limit                   UNWANTED     stream     of a payload, see departures.py
 
@@ -42,6 +45,9 @@ LINKED: Final = 12
 LINKED_EXIT: Final = 13
 EXIT: Final = 14
 KILL: Final = 15
+OFFER: Final = 16
+ROOM: Final = 17
+FULL: Final = 18
 
 WANTED: Final = 30
 UNWANTED: Final = 31

@@ -115,10 +115,16 @@ class RemoteRef(ActorRef[A]):
         link = self.link
         loop = asyncio.get_running_loop()
         due = allowance(timeout, loop.time())
-        _checked(link, self, message)
-        future: asyncio.Future[Any] = loop.create_future()
-        reply = LoopReply(future) if loop is link.loop else ForeignLoopReply(future, loop)
-        link.system.scheduler.signal(link.offer, (RemoteRef[A](link, self.target), message, reply))
+        if loop is link.loop:
+            if link.offers.enter(self, message):
+                return
+            future: asyncio.Future[Any] = loop.create_future()
+            link.offers.wait(self, message, LoopReply(future))
+        else:
+            _checked(link, self, message)
+            future = loop.create_future()
+            reply = ForeignLoopReply(future, loop)
+            link.system.scheduler.signal(link.offers.from_afar, (RemoteRef[A](link, self.target), message, reply))
         try:
             async with asyncio.timeout_at(due.deadline if due.deadline < math.inf else None):
                 await future
@@ -128,7 +134,7 @@ class RemoteRef(ActorRef[A]):
                 return
             if due.inherited:
                 raise DeadlineExceeded("no time is left of the request being handled", inherited=True) from None
-            raise link.overloaded() from None
+            raise link.no_room(self) from None
 
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         link = self.link
