@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from understudy.transport.frames import Chunk, Data, Hello, Ping, Pong, Resume, Stale, decode
+from understudy.transport.frames import Chunk, Data, Hello, Peer, Ping, Pong, Resume, Stale, decode
 from understudy.transport.network import BadAddress, Path, parse_address
 from understudy.transport.schema import Unreadable
 from understudy.transport.session import Inbound, SessionError, refusal
@@ -32,6 +32,9 @@ tick made an unloaded call a third slower (355 us against 236 us in the same min
 
 ACK_FRAMES = 16
 """Frames after which it does not wait. A sender may be session.WINDOW frames ahead."""
+
+SESSIONS_LIMIT = 64
+"""Sessions that one life of a node may have here at a time: one for its messages, a few for its large payloads."""
 
 SEVERED_LIMIT = 256
 """Sessions of nodes that are gone which are remembered, so that a zombie is told what it is."""
@@ -113,6 +116,8 @@ class Door:
         visitor = self._visitors.get(hello.session)
         if stale is None and visitor is not None and visitor.inbound.peer != hello.sender:
             stale = Stale(hello.session, links.me, "expected a session of its own, got another node's")
+        if stale is None and visitor is None and self._sessions_with(hello.sender) >= SESSIONS_LIMIT:
+            stale = Stale(hello.session, links.me, f"expected {SESSIONS_LIMIT} sessions at most, got one more")
         if stale is not None:
             self._network.answer(path, stale.encode())
             return
@@ -176,6 +181,9 @@ class Door:
             visitor = self._visitors.get(session)
             if visitor is not None:
                 self._network.answer(visitor.path, visitor.inbound.ack().encode())
+
+    def _sessions_with(self, peer: Peer) -> int:
+        return sum(visitor.inbound.peer == peer for visitor in self._visitors.values())
 
     def _sessions_of(self, link: Link) -> list[int]:
         return [session for session, visitor in self._visitors.items() if visitor.link is link]

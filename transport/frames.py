@@ -43,6 +43,9 @@ CHUNK_HEAD = Struct(">BQQQQB")
 COUNT = Struct(">BI")
 """MessagePack's array of up to 2^32 items: the first bytes of a batch."""
 
+PARTS_LIMIT = 16 * 1024
+"""Bytes of a frame that is a MessagePack array: four times what one of this version can have."""
+
 NAME_LIMIT = 200
 """Characters of a node's name and of an address."""
 
@@ -195,6 +198,8 @@ def decode(frame: bytes) -> Frame:
     reader = _readers.get(kind)
     if reader is None:
         raise Unreadable(f"no frame begins with byte {kind}")
+    if len(frame) > PARTS_LIMIT:
+        raise Unreadable(f"a {chr(kind)!r} frame has {PARTS_LIMIT:,} bytes at most, this one {len(frame):,}")
     try:
         return reader(msgpack.unpackb(memoryview(frame)[1:]))
     except Unreadable:

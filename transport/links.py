@@ -24,10 +24,11 @@ from understudy.actors import (
     NotRegistered,
     UnderstudyError,
 )
+from understudy.actors.limiter import Limiter
 from understudy.transport.burial import Burial
 from understudy.transport.door import Door
 from understudy.transport.exports import Exports
-from understudy.transport.frames import Hello, Peer, Ping, Pong, Stale, decode
+from understudy.transport.frames import NAME_LIMIT, Hello, Peer, Ping, Pong, Stale, decode
 from understudy.transport.link import Link
 from understudy.transport.network import Network
 from understudy.transport.remote import RemoteNamedRef, RemoteRef
@@ -40,6 +41,13 @@ FAREWELL = 0.05
 
 MEET_INTERVAL = 0.2
 """Seconds between two attempts to meet a node by its address alone."""
+
+
+UNMET_LIMIT = 256
+"""Lives of nodes that are named in references and were never met, nor heard of from the table."""
+
+BURST, EVERY = 20, 1.0
+"""Of what one peer sends that makes no sense: so many lines in the log at once, and then one in so many seconds."""
 
 
 class CannotReach(UnderstudyError):
@@ -62,12 +70,15 @@ class Links:
         self.guest = False
         """True until this node is a member, if it speaks to others before: its name may still be refused."""
         self.unreadable = 0
+        """Frames, items and messages so far that made no sense here. Of a peer's log lines about them some are left out."""
+        self._limiter: Limiter[tuple[str, str]] = Limiter(BURST, EVERY)
         self.presented: Callable[[Peer], None] = _nobody
         self.greeted: Callable[[Peer], None] = _nobody
         self.condemned: Callable[[Peer], None] = _nobody
         self._leaving = False
         self._gone = self._nowhere(self.me, NoProc())
         self._links: dict[Peer, Link] = {}
+        self._lost: dict[Peer, Link] = {}
         self._by_name: dict[str, Link] = {}
         self._buried: dict[str, int] = {}
         self._missed: dict[str, int] = {}
@@ -92,7 +103,7 @@ class Links:
                 gone = max(gone, self._missed.get(peer.node, -1))
             # One life of a name at a time: while this node has the name, every other life of it is over.
             if peer.incarnation <= gone or peer.node == self.me.node:
-                return self._nowhere(peer, NoConnection(f"{peer} is gone"))
+                return self._past(peer)
             link = self._links[peer] = Link(self, peer, address)
         elif address is not None:
             link.connect(address)
@@ -231,13 +242,23 @@ class Links:
     def resolve(self, parts: Any) -> ActorRef[Any]:
         """The reference for what stood for it on the wire. Raises Unreadable."""
         match parts:
-            case [str(node), int(incarnation), int(target)]:
+            case [str(node), int(incarnation), int(target)] if (
+                len(node) <= NAME_LIMIT and 0 <= incarnation < 1 << 64 and 0 <= target < 1 << 64
+            ):
                 peer = Peer(node, incarnation)
-                return self.here(target) if peer == self.me else RemoteRef(self.to(peer), target)
-            case [str(node), str(name)]:
+                return self.here(target) if peer == self.me else RemoteRef(self._unmet(peer), target)
+            case [str(node), str(name)] if len(node) <= NAME_LIMIT:
                 return self.named(node, name)
             case _:
                 raise Unreadable(f"this is no reference: {str(parts)[:100]}")
+
+    def _unmet(self, peer: Peer) -> Link:
+        """The link of a reference that somebody sent: to a life that nobody has told us of, perhaps."""
+        if peer not in self._links and sum(link.address is None for link in self._links.values()) >= UNMET_LIMIT:
+            raise Unreadable(
+                f"{UNMET_LIMIT} nodes that nobody has seen were named here already, and {peer} is one too many"
+            )
+        return self.to(peer)
 
     def named(self, node: str, name: str) -> ActorRef[Any]:
         """The reference for `name@node`."""
@@ -275,7 +296,10 @@ class Links:
     def report(self, who: object, error: Exception) -> None:
         """Something unreadable came: an event, never an end."""
         self.unreadable += 1
-        logger.error("from %s: %s", who, str(error) or type(error).__name__)
+        left_out = self._limiter.admit((str(who), type(error).__name__), self.system.loop.time())
+        if left_out is not None:
+            more = f" ({left_out:,} more like it before)" if left_out else ""
+            logger.error("from %s: %s%s", who, str(error) or type(error).__name__, more)
 
     def _succeed(self, living: Peer) -> None:
         """A node lives in this incarnation: any older one is over, whether or not a table can say so."""
@@ -291,6 +315,15 @@ class Links:
         self.door.forget(link)
         link.lose(reason)
         self._burials = [burial for burial in (*self._burials, link.burial) if burial is not None and not burial.over]
+
+    def _past(self, peer: Peer) -> Link:
+        """The lost link to a life that is over; kept for a while, since references to it come in numbers."""
+        link = self._lost.get(peer)
+        if link is None:
+            if len(self._lost) >= UNMET_LIMIT:
+                self._lost.clear()
+            link = self._lost[peer] = self._nowhere(peer, NoConnection(f"{peer} is gone"))
+        return link
 
     def _nowhere(self, peer: Peer, reason: ExitReason) -> Link:
         """A link that is lost from the start, so that references to nobody need no case of their own."""
