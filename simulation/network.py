@@ -8,6 +8,8 @@
     network.lose(0.2, "a", "b")     also slow, repeat, reorder; without names: everywhere
     network.cut("a", "b")           their connections break, what is under way is lost; they connect again
 
+Keys are plain texts here: who names the wrong one, or is not allowed, gets no connection. Nothing is enciphered.
+
 It is to the layers above what `transport/zeromq.py` is: the contract suite of networks runs on both. A connection whose
 two ends do not hear each other breaks after HEARTBEAT seconds, and one whose process has ended breaks at once.
 """
@@ -24,7 +26,8 @@ from dataclasses import replace
 from typing import Any
 
 from understudy.simulation.faults import Conditions
-from understudy.transport.network import CannotListen, Heard, Loaded, Path, parse_address
+from understudy.transport.keys import KeyPair
+from understudy.transport.network import CannotListen, Heard, Loaded, Path, check_reach
 from understudy.transport.wire import FRAME_LIMIT
 
 QUEUE_LIMIT = 128
@@ -174,13 +177,15 @@ class Interface:
         self.context = contextvars.copy_context()
         self.heard: Heard = _nobody
         self.paths: dict[Path, Line] = {}
+        self.pair: KeyPair | None = None
+        self.allows: Callable[[str], bool] = _not_one
         self._port = 0
         self.closed = False
         self.stopped_at: float | None = None
         self._channels: dict[VirtualChannel, None] = {}
 
     def bind(self, address: str, heard: Heard) -> str:
-        host, port = parse_address(address)
+        host, port = check_reach(address, secure=self.pair is not None, listening=True)
         if port in self.network.doors:
             raise CannotListen(
                 f"cannot listen at {address}: the port is in use; choose another port, or 0 for any free one"
@@ -188,7 +193,15 @@ class Interface:
         self._port = port or self.network.next_port()
         self.heard = heard
         self.network.doors[self._port] = self
-        return f"tcp://{host}:{self._port}"
+        return f"tcp://[{host}]:{self._port}" if ":" in host else f"tcp://{host}:{self._port}"
+
+    def secure(self, pair: KeyPair, allows: Callable[[str], bool]) -> None:
+        self.pair = pair
+        self.allows = allows
+
+    def key_of(self, path: Path) -> str:
+        line = self.paths.get(path)
+        return line.key if line is not None else ""
 
     def answer(self, path: Path, frame: bytes) -> bool:
         line = self.paths.get(path)
@@ -201,15 +214,17 @@ class Interface:
         writable: Callable[[], None],
         *,
         connected: Callable[[], None] | None = None,
+        key: str = "",
+        pair: KeyPair | None = None,
     ) -> VirtualChannel:
-        _, port = parse_address(address)
-        channel = VirtualChannel(self, port, heard, writable, connected)
+        _, port = check_reach(address, secure=self.pair is not None)
+        channel = VirtualChannel(self, port, heard, writable, connected, key, pair or self.pair)
         self._channels[channel] = None
         channel.dial()
         return channel
 
     async def listens(self, address: str) -> bool:
-        _, port = parse_address(address)
+        _, port = check_reach(address, secure=True)
         network, wait = self.network, 1.0
         while True:
             door = network.doors.get(port)
@@ -261,9 +276,13 @@ class VirtualChannel:
         heard: Callable[[bytes], None],
         writable: Callable[[], None],
         connected: Callable[[], None] | None,
+        key: str,
+        pair: KeyPair | None,
     ) -> None:
         self.interface = interface
         self.heard = heard
+        self.pair = pair
+        self._key = key
         self._port = port
         self._writable = writable
         self._connected = connected
@@ -314,7 +333,12 @@ class VirtualChannel:
         door = network.doors.get(self._port)
         if self._closed or self._line is not None or self.interface.closed:
             return
-        if door is None or network.blocked(here, door.name) or network.blocked(door.name, here):
+        if (
+            door is None
+            or network.blocked(here, door.name)
+            or network.blocked(door.name, here)
+            or not self._proved(door)
+        ):
             self.interface.on_loop(self._retry, self.dial)
             self._retry = min(2 * self._retry, RETRY_LIMIT)
         else:
@@ -322,6 +346,11 @@ class VirtualChannel:
             if self._connected is not None:
                 self._connected()
             self.room()
+
+    def _proved(self, door: Interface) -> bool:
+        if door.pair is None or self.pair is None:
+            return door.pair is self.pair
+        return door.pair.public == self._key and door.allows(self.pair.public)
 
 
 class Line:
@@ -332,6 +361,7 @@ class Line:
         self.channel = channel
         self.door = door
         self.path = self.network.next_path()
+        self.key = channel.pair.public if channel.pair is not None else ""
         self.standing = True
         self.there = Lane(self, channel.interface, door)
         self.back = Lane(self, door, channel.interface)
@@ -436,3 +466,8 @@ class Lane:
 
 def _nobody(path: Path, frame: bytes, body: memoryview | None = None) -> None:
     """Not bound yet."""
+
+
+def _not_one(key: str) -> bool:
+    """Whom a node lets in that was not told."""
+    return False

@@ -25,6 +25,7 @@ import msgpack
 from tests.sides import Add, Counter, Misbehave, PassOn, Side, Total, Who
 from understudy.actors import ActorRef, Failure, NameTaken, UnderstudyError
 from understudy.transport.frames import DATA, HEAD, Peer
+from understudy.transport.keys import KeyPair
 from understudy.transport.link import Link
 from understudy.transport.network import Heard, Loaded, Path, parse_address
 from understudy.transport.operations import TELL
@@ -80,6 +81,12 @@ class Wiretap:
         self.air[address], self.door = self, heard
         return address
 
+    def secure(self, pair: KeyPair, allows: Callable[[str], bool]) -> None:
+        raise NotImplementedError("the wiretap knows no keys")
+
+    def key_of(self, path: Path) -> str:
+        return ""
+
     def answer(self, path: Path, frame: bytes) -> bool:
         if path in self.back:
             self.carry(self.back[path], frame)
@@ -92,6 +99,8 @@ class Wiretap:
         writable: Callable[[], None],
         *,
         connected: Callable[[], None] | None = None,
+        key: str = "",
+        pair: KeyPair | None = None,
     ) -> Way:
         parse_address(address)
         return Way(self, self.air.get(address), heard)

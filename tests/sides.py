@@ -10,6 +10,7 @@ from typing import Any
 
 from understudy.actors import Actor, ActorRef, ActorSystem, Down, Exit, NoConnection, Refused, Request, World, message
 from understudy.transport.abroad import Abroad
+from understudy.transport.keys import KeyPair
 from understudy.transport.link import Link
 from understudy.transport.links import Links
 from understudy.transport.network import Channel, Heard, Network, Path
@@ -191,6 +192,12 @@ class Faulty:
     def answer(self, path: Path, frame: bytes) -> bool:
         return self.deaf or self.inner.answer(path, frame)
 
+    def secure(self, pair: KeyPair, allows: Callable[[str], bool]) -> None:
+        self.inner.secure(pair, allows)
+
+    def key_of(self, path: Path) -> str:
+        return self.inner.key_of(path)
+
     def connect(
         self,
         address: str,
@@ -198,12 +205,14 @@ class Faulty:
         writable: Callable[[], None],
         *,
         connected: Callable[[], None] | None = None,
+        key: str = "",
+        pair: KeyPair | None = None,
     ) -> Channel:
         def sometimes(frame: bytes) -> None:
             for _ in range(self.fate(frame)):
                 heard(frame)
 
-        return self.inner.connect(address, sometimes, writable, connected=connected)
+        return self.inner.connect(address, sometimes, writable, connected=connected, key=key, pair=pair)
 
     async def listens(self, address: str) -> bool:
         return await self.inner.listens(address)

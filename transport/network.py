@@ -6,6 +6,11 @@
 
 A frame arrives whole or not at all: it may be lost, repeated or overtaken, which the session layer above mends. Nothing
 here blocks. `zeromq.py` is the real one. One contract suite holds every network: `tests/contract/test_network.py`.
+
+A node that has a key is `secure`: both ends of every connection prove theirs, and all that passes is enciphered.
+
+    connect(address, key of B) ── proves the key of A ──▶ does `allows` of B say yes?   then frames pass
+                               ◀── proves the key of B ── is it the key that was named?
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from ipaddress import ip_address
 from typing import Protocol, TypeAlias
 
 from understudy.actors import UnderstudyError
+from understudy.transport.keys import KeyPair
 
 Path: TypeAlias = bytes
 """The way back to whoever sent a frame. Good for as long as its connection stands."""
@@ -69,6 +75,17 @@ class Network(Protocol):
         """Listen at `address` (port 0: any free one) and return the address in full. Raises BadAddress, CannotListen."""
         ...
 
+    def secure(self, pair: KeyPair, allows: Callable[[str], bool]) -> None:
+        """Before bind: hear only those whose public key `allows`, and prove to be the owner of `pair`.
+
+        Again, with another pair: the door and all channels opened from now on prove that one; what stood may break.
+        """
+        ...
+
+    def key_of(self, path: Path) -> str:
+        """The public key that whoever sent the frame that is being heard has proved. Asked within `heard`; "" without keys."""
+        ...
+
     def answer(self, path: Path, frame: bytes) -> bool:
         """Send a frame back along a path. False: it has gone, or is full; the frame is lost."""
         ...
@@ -80,11 +97,15 @@ class Network(Protocol):
         writable: Callable[[], None],
         *,
         connected: Callable[[], None] | None = None,
+        key: str = "",
+        pair: KeyPair | None = None,
     ) -> Channel:
         """Open a way to the node that listens at `address`, now or whenever it begins to. Raises BadAddress.
 
         `connected` is called when a connection stands, the first and each later one: what was under way on the one before may
         be lost.
+        `key`: the public key that it must prove, if this node is secure; nothing passes to anybody else.
+        `pair`: what to prove to it, if not the pair of this node.
         """
         ...
 
@@ -98,24 +119,36 @@ class Network(Protocol):
 
 
 def parse_address(address: str) -> tuple[str, int]:
-    """Host and port of "tcp://HOST:PORT". Raises BadAddress.
-
-    Beyond loopback, nodes would have to prove who they are (CURVE), which they cannot do yet: refused.
-    """
+    """Host and port of "tcp://HOST:PORT". Raises BadAddress."""
     scheme, _, rest = address.partition("://")
     host, _, port = rest.rpartition(":")
-    if scheme != "tcp" or not host or not (port.isascii() and port.isdigit() and int(port) < 65_536):
+    bare = host.removeprefix("[").removesuffix("]")
+    if scheme != "tcp" or not bare or not (port.isascii() and port.isdigit() and int(port) < 65_536):
         raise BadAddress(
             f"{address!r} is no address of a node; one looks like tcp://127.0.0.1:4100, with port 0 for any free one"
         )
-    bare = host.removeprefix("[").removesuffix("]")
+    return bare, int(port)
+
+
+def check_reach(address: str, *, secure: bool, listening: bool = False) -> tuple[str, int]:
+    """Host and port of an address that may be used. Raises BadAddress.
+
+    Beyond loopback nodes must prove who they are. A node listens at one address, the one that others find it at.
+    """
+    host, port = parse_address(address)
     try:
-        loopback = host == "localhost" or ip_address(bare).is_loopback
+        ip = ip_address(host)
     except ValueError:
-        loopback = False
-    if not loopback:
-        raise BadAddress(
-            f"{address} is not on loopback: refused, because nodes cannot prove who they are to each other yet; "
-            f"use an address of 127.0.0.0/8"
-        )
-    return host, int(port)
+        ip = None
+    if not (host == "localhost" or (ip is not None and ip.is_loopback)):
+        if not secure:
+            raise BadAddress(
+                f"{address} is not on loopback: refused, because without keys nodes cannot prove who they are to each "
+                f"other; give the node keys (`keys=` or --keys, see docs/security.md), or use an address of 127.0.0.0/8"
+            )
+        if listening and (ip is None or ip.is_unspecified):
+            raise BadAddress(
+                f"{address} is not one address of this machine: name the one at which others reach it, such as "
+                f"tcp://192.168.1.7:{port or 4100}"
+            )
+    return host, port

@@ -11,26 +11,34 @@ socket's file descriptor is edge-triggered, and every send, receive and look at 
                                                                             ──▶ neither: wait for the next edge
                                                           its time is up    ──▶ pump again, after the loop's turn
     never `add_writer`
+
+With keys every connection is CURVE: the ROUTER is its server, the DEALER its client, and a doorman (`zap.py`) lets in.
+A DEALER that was refused never tries again by itself (measured, whichever status the doorman gives), so it is made anew.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from understudy.transport import zap
+from understudy.transport.keys import KeyPair
 from understudy.transport.lookout import Lookout
-from understudy.transport.network import CannotListen, Channel, Heard, Loaded, Path, parse_address
+from understudy.transport.network import CannotListen, Channel, Heard, Loaded, Path, check_reach
 from understudy.transport.wire import FRAME_LIMIT
+
+logger = logging.getLogger("understudy.transport")
 
 PUMP_BUDGET = 0.005
 """Seconds of receiving before the loop gets a turn."""
 
 POLLIN, POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)  # as enums they cost 1 us a look
 
-UP = zmq.EVENT_HANDSHAKE_SUCCEEDED
+UP, REFUSED = zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_HANDSHAKE_FAILED_AUTH
 
 QUEUE_LIMIT = 64
 """Frames in ZeroMQ's own queues, each way, per peer: the reservoir is the session's bounded outbox, not these."""
@@ -47,12 +55,23 @@ OPTIONS = {
     zmq.HEARTBEAT_TIMEOUT: 2_000,
     zmq.HEARTBEAT_TTL: 2_000,
     zmq.HANDSHAKE_IVL: 5_000,  # a stranger that says nothing
-    zmq.MAXMSGSIZE: FRAME_LIMIT,
     zmq.TCP_KEEPALIVE: 1,
 }
 
 LAST_WORDS = 100
 """Milliseconds that the last answers have to leave this process after close()."""
+
+
+CURVE_OVERHEAD = 33
+"""Bytes by which CURVE makes a frame longer; ZeroMQ looks at its size before it is deciphered."""
+
+REDIAL = 0.1
+"""Seconds after which a channel that was refused is made anew: twice as long from time to time, up to REDIAL_LIMIT."""
+
+REDIAL_LIMIT = 1.0
+
+BIND_AGAIN = 0.002
+"""Seconds between two attempts to open the door again with another key."""
 
 
 class _Pump:
@@ -144,12 +163,33 @@ class ZeroMqNetwork:
         self._router: _Pump | None = None
         self._lookout: Lookout | None = None
         self._channels: set[_Way] = set()
+        self._pair: KeyPair | None = None
+        self._doorman: _Pump | None = None
+        self._allows: Callable[[str], bool] = _nobody
+        self._speaker = ""
+
+    def secure(self, pair: KeyPair, allows: Callable[[str], bool]) -> None:
+        renewed = self._pair is not None and self._pair != pair
+        self._pair = pair
+        self._allows = allows
+        if self._doorman is None:
+            self._doorman = _Pump(zap.open_door(self._context), self._judge)
+        if renewed and self._router is not None:
+            router = self._router.socket
+            router.setsockopt(zmq.CURVE_SECRETKEY, bytes.fromhex(pair.secret))
+            endpoint = router.getsockopt_string(zmq.LAST_ENDPOINT)
+            router.unbind(endpoint)
+            self._bind_again(router, endpoint)
 
     def bind(self, address: str, heard: Heard) -> str:
-        parse_address(address)
-        socket = self._context.socket(zmq.ROUTER)
-        _configure(socket)
+        check_reach(address, secure=self._pair is not None, listening=True)
+        socket = self._socket(zmq.ROUTER, address)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        if self._pair is not None:
+            socket.setsockopt(zmq.CURVE_SERVER, 1)
+            socket.setsockopt(zmq.CURVE_SECRETKEY, bytes.fromhex(self._pair.secret))
+            socket.setsockopt(zmq.ZAP_DOMAIN, zap.DOMAIN)
+            socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
@@ -165,15 +205,25 @@ class ZeroMqNetwork:
                 lookout.heard()
                 heard(path, frame)
                 return
-            body = part = socket.recv(zmq.NOBLOCK, copy=False)
-            while part.more:
-                part = socket.recv(zmq.NOBLOCK, copy=False)
-            if part is body:  # more parts are none of ours
-                heard(path, frame, body.buffer)
+            if (body := _body(socket)) is not None:
+                heard(path, frame, body)
 
-        self._router = router = _Pump(socket, take)
+        def take_proved(socket: zmq.Socket[bytes]) -> None:
+            # The key comes with every frame. Kept by path instead, it would be as good as a routing id, which a peer may choose.
+            path, part = socket.recv(zmq.NOBLOCK), socket.recv(zmq.NOBLOCK, copy=False)
+            self._speaker = str(part.get("User-Id"))
+            if not part.more:
+                lookout.heard()
+                heard(path, part.bytes)
+            elif (body := _body(socket)) is not None:
+                heard(path, part.bytes, body)
+
+        self._router = router = _Pump(socket, take if self._pair is None else take_proved)
         self._lookout = lookout = Lookout(router.look)
         return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def key_of(self, path: Path) -> str:
+        return self._speaker
 
     def answer(self, path: Path, frame: bytes) -> bool:
         return self._router is not None and self._router.send(frame, path)
@@ -185,21 +235,29 @@ class ZeroMqNetwork:
         writable: Callable[[], None],
         *,
         connected: Callable[[], None] | None = None,
+        key: str = "",
+        pair: KeyPair | None = None,
     ) -> Channel:
-        parse_address(address)
-        socket = self._context.socket(zmq.DEALER)
-        _configure(socket)
+        check_reach(address, secure=self._pair is not None)
+        own = (pair or self._pair) if self._pair is not None else None
+
+        def dial(way: _Way) -> None:
+            socket = self._socket(zmq.DEALER, address)
+            if own is not None:
+                socket.setsockopt(zmq.CURVE_PUBLICKEY, bytes.fromhex(own.public))
+                socket.setsockopt(zmq.CURVE_SECRETKEY, bytes.fromhex(own.secret))
+                socket.setsockopt(zmq.CURVE_SERVERKEY, bytes.fromhex(key))
+            way.attach(socket)
+            socket.connect(address)
 
         def take(socket: zmq.Socket[bytes]) -> None:
             heard(socket.recv(zmq.NOBLOCK))
 
-        way = _Way(_Pump(socket, take, writable), connected, self._channels, self._lookout)
-        socket.connect(address)
-        return way
+        return _Way(dial, take, writable, connected, self._channels, self._lookout)
 
     async def listens(self, address: str) -> bool:
         try:
-            _, writer = await asyncio.open_connection(*parse_address(address))
+            _, writer = await asyncio.open_connection(*check_reach(address, secure=True))
         except OSError:
             return False
         writer.close()
@@ -210,26 +268,64 @@ class ZeroMqNetwork:
             way.close()
         if self._router is not None:
             self._router.close(LAST_WORDS)
+        if self._doorman is not None:
+            self._doorman.close()
         self._context.term()
+
+    def _socket(self, kind: int, address: str) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        for option, value in OPTIONS.items():
+            socket.setsockopt(option, value)
+        socket.setsockopt(zmq.MAXMSGSIZE, FRAME_LIMIT + (CURVE_OVERHEAD if self._pair is not None else 0))
+        socket.setsockopt(zmq.IPV6, int("[" in address))
+        return socket
+
+    def _judge(self, socket: zmq.Socket[bytes]) -> None:
+        """Somebody wants to come in."""
+        socket.send_multipart(zap.answer(socket.recv_multipart(zmq.NOBLOCK), self._allows))
+
+    def _bind_again(self, router: zmq.Socket[bytes], endpoint: str, tries: int = 1) -> None:
+        """Open the door that was just closed: ZeroMQ lets go of a port a moment later, on a thread of its own."""
+        if router.closed:
+            return
+        try:
+            router.bind(endpoint)
+        except zmq.ZMQError as error:
+            if tries == 1_000:
+                logger.error("cannot listen at %s with the new key: %s; trying on", endpoint, error)
+            asyncio.get_running_loop().call_later(BIND_AGAIN, self._bind_again, router, endpoint, tries + 1)
 
 
 class _Way:
-    """The `Channel` of one DEALER, whose monitor tells of its connections."""
+    """The `Channel` of one DEALER, whose monitor tells of its connections. `dial` makes it, attaches and connects it."""
 
     def __init__(
         self,
-        pump: _Pump,
+        dial: Callable[[_Way], object],
+        take: Callable[[zmq.Socket[bytes]], None],
+        writable: Callable[[], None],
         connected: Callable[[], None] | None,
         all_channels: set[_Way],
         lookout: Lookout | None,
     ) -> None:
         self.stands = False
-        self._pump = pump
+        self._dial = dial
+        self._take = take
+        self._writable = writable
         self._connected = connected
-        self._events = _Pump(pump.socket.get_monitor_socket(UP | zmq.EVENT_DISCONNECTED), self._happened)
         self._all = all_channels
-        all_channels.add(self)
         self._lookout = lookout
+        self._pump: _Pump
+        self._events: _Pump
+        self._closed = False
+        self._patience = REDIAL
+        dial(self)
+        all_channels.add(self)
+
+    def attach(self, socket: zmq.Socket[bytes]) -> None:
+        """This is the DEALER from now on; it is not connected yet, so that its monitor misses nothing."""
+        self._pump = _Pump(socket, self._take, self._writable)
+        self._events = _Pump(socket.get_monitor_socket(UP | zmq.EVENT_DISCONNECTED | REFUSED), self._happened)
 
     def send(self, frame: bytes | Loaded) -> bool:
         taken = self._pump.send(frame)
@@ -238,20 +334,43 @@ class _Way:
         return taken
 
     def close(self) -> None:
+        self._closed = True
+        self._detach()
+        self._all.discard(self)
+
+    def _detach(self) -> None:
         if not self._pump.socket.closed:
             self._pump.socket.disable_monitor()
             self._events.close()
         self._pump.close()
         self.stands = False
-        self._all.discard(self)
 
     def _happened(self, events: zmq.Socket[bytes]) -> None:
         event = parse_monitor_message(events.recv_multipart(zmq.NOBLOCK))["event"]
         self.stands = event == UP
-        if self.stands and self._connected is not None:
-            self._connected()
+        if self.stands:
+            self._patience = REDIAL
+            if self._connected is not None:
+                self._connected()
+        elif event == REFUSED:
+            asyncio.get_running_loop().call_later(self._patience, self._redial)
+            self._patience = min(2 * self._patience, REDIAL_LIMIT)
+
+    def _redial(self) -> None:
+        if not self._closed:
+            self._detach()
+            self._dial(self)
+            self._writable()
 
 
-def _configure(socket: zmq.Socket[bytes]) -> None:
-    for option, value in OPTIONS.items():
-        socket.setsockopt(option, value)
+def _body(socket: zmq.Socket[bytes]) -> memoryview | None:
+    """The body that comes with a frame; None if more parts follow, which are none of ours."""
+    body = part = socket.recv(zmq.NOBLOCK, copy=False)
+    while part.more:
+        part = socket.recv(zmq.NOBLOCK, copy=False)
+    return body.buffer if part is body else None
+
+
+def _nobody(key: str) -> bool:
+    """Whom a network lets in that was not told."""
+    return False

@@ -13,13 +13,18 @@ import pytest
 from tests.helpers import eventually
 from understudy.simulation import VirtualNetwork
 from understudy.transport import BadAddress, CannotListen, Network, ZeroMqNetwork
-from understudy.transport.network import Channel, parse_address
+from understudy.transport.keys import KeyPair, new_pair
+from understudy.transport.network import Channel, check_reach, parse_address
 from understudy.transport.wire import FRAME_LIMIT
 
 ANY = "tcp://127.0.0.1:0"
 
 AT_ONCE = 150
 """Frames between two turns of the loop, at most: what a virtual network may have under way, and some."""
+
+
+PAIR = new_pair()
+"""The key that all have, where what is asked is not about keys."""
 
 
 def zeromq() -> Callable[[], Network]:
@@ -30,9 +35,32 @@ def virtual() -> Callable[[], Network]:
     return VirtualNetwork().interface
 
 
-@pytest.fixture(params=[zeromq, virtual])
+def secured(kind: Callable[[], Callable[[], Network]]) -> Callable[[], Callable[[], Network]]:
+    def make_one(make: Callable[[], Network]) -> Network:
+        network = make()
+        network.secure(PAIR, lambda key: key == PAIR.public)
+        return network
+
+    def make_whole() -> Callable[[], Network]:
+        make = kind()
+        return lambda: make_one(make)
+
+    return make_whole
+
+
+@pytest.fixture(
+    params=[zeromq, virtual, secured(zeromq), secured(virtual)],
+    ids=["zeromq", "virtual", "zeromq-keys", "virtual-keys"],
+)
 def make(request: pytest.FixtureRequest) -> Callable[[], Network]:
     """Makes one node's network; all of a test are parts of one whole."""
+    made: Callable[[], Network] = request.param()
+    return made
+
+
+@pytest.fixture(params=[zeromq, virtual])
+def bare(request: pytest.FixtureRequest) -> Callable[[], Network]:
+    """The same, all without keys."""
     made: Callable[[], Network] = request.param()
     return made
 
@@ -53,7 +81,7 @@ class Ear:
         self.heard.append((path, frame))
 
     def connect(self, address: str) -> Channel:
-        return self.network.connect(address, self.answers.append, self.count)
+        return self.network.connect(address, self.answers.append, self.count, key=PAIR.public)
 
     def count(self) -> None:
         self.writable += 1
@@ -205,8 +233,8 @@ async def test_what_is_no_address_is_refused_with_an_example(make: Callable[[], 
 @pytest.mark.parametrize(
     "address", ["tcp://0.0.0.0:0", "tcp://*:0", "tcp://192.168.1.7:4000", "tcp://example.org:1", "tcp://eth0:1"]
 )
-async def test_beyond_loopback_is_refused_in_one_line(make: Callable[[], Network], address: str) -> None:
-    network = make()
+async def test_beyond_loopback_is_refused_in_one_line(bare: Callable[[], Network], address: str) -> None:
+    network = bare()
     with pytest.raises(BadAddress, match=r"not on loopback.*127\.0\.0\.0/8") as refusal:
         network.bind(address, lambda path, frame: None)
     assert "\n" not in str(refusal.value)
@@ -231,7 +259,7 @@ async def test_whoever_connects_is_told_of_every_connection_that_stands(make: Ca
         connections += 1
 
     first = Ear(make())
-    channel = here.connect(first.address, lambda frame: None, lambda: None, connected=connected)
+    channel = here.connect(first.address, lambda frame: None, lambda: None, connected=connected, key=PAIR.public)
     assert not channel.stands
     await eventually(lambda: connections == 1)
     assert channel.stands
@@ -245,3 +273,119 @@ async def test_whoever_connects_is_told_of_every_connection_that_stands(make: Ca
     assert not channel.stands
     here.close()
     network.close()
+
+
+# --- keys ---
+
+
+class Keyed(Ear):
+    """An ear with a key of its own, and a list of those that it hears. `speakers` has the key behind each frame."""
+
+    def __init__(self, network: Network) -> None:
+        self.pair = new_pair()
+        self.trusted: set[str] = set()
+        self.speakers: list[str] = []
+        network.secure(self.pair, self.trusted.__contains__)
+        super().__init__(network)
+
+    def hear(self, path: bytes, frame: bytes) -> None:
+        self.speakers.append(self.network.key_of(path))
+        super().hear(path, frame)
+
+    def to(self, other: Keyed, key: str | None = None, pair: KeyPair | None = None) -> Channel:
+        return self.network.connect(
+            other.address,
+            self.answers.append,
+            self.count,
+            key=key if key is not None else other.pair.public,
+            pair=pair,
+        )
+
+
+@asynccontextmanager
+async def keyed(make: Callable[[], Network], count: int = 2) -> AsyncIterator[list[Keyed]]:
+    made = [Keyed(make()) for _ in range(count)]
+    try:
+        yield made
+    finally:
+        for ear in made:
+            ear.network.close()
+
+
+async def test_each_frame_comes_with_the_key_that_its_sender_has_proved(bare: Callable[[], Network]) -> None:
+    async with keyed(bare, 3) as (a, b, door):
+        door.trusted |= {a.pair.public, b.pair.public}
+        first, second = a.to(door), b.to(door)
+        for _ in range(5):
+            await sent(first, b"a")
+            await sent(second, b"b")
+        await eventually(lambda: len(door.heard) == 10)
+        names = {a.pair.public: b"a", b.pair.public: b"b"}
+        assert [names[key] for key in door.speakers] == door.frames
+
+
+async def test_who_has_no_key_an_unknown_one_or_names_the_wrong_one_is_not_heard_and_others_are_at_once(
+    bare: Callable[[], Network],
+) -> None:
+    async with keyed(bare, 3) as (friend, stranger, door):
+        door.trusted |= {friend.pair.public}
+        naked = bare()
+        attempts = [
+            naked.connect(door.address, stranger.answers.append, stranger.count),
+            stranger.to(door),
+            friend.to(door, key=stranger.pair.public),
+            friend.to(door, pair=new_pair()),
+        ]
+        for _ in range(20):
+            for channel in attempts:
+                assert not channel.send(b"let me in")
+            await asyncio.sleep(0.01)
+        channel = friend.to(door)
+        await eventually(lambda: channel.send(b"it is me"), timeout=2.0)
+        await eventually(lambda: door.heard)
+        assert door.frames == [b"it is me"]
+        naked.close()
+
+
+async def test_who_listens_without_a_key_is_sent_nothing_by_one_who_expects_it(bare: Callable[[], Network]) -> None:
+    async with keyed(bare, 1) as (a,), ears(bare, 1) as (naked,):
+        channel = a.network.connect(naked.address, a.answers.append, a.count, key=a.pair.public)
+        for _ in range(20):
+            assert not channel.send(b"secret")
+            await asyncio.sleep(0.01)
+        assert naked.heard == []
+
+
+async def test_a_node_takes_a_new_key_where_it_listens(bare: Callable[[], Network]) -> None:
+    async with keyed(bare) as (a, door):
+        door.trusted |= {a.pair.public}
+        await sent(a.to(door), b"one")
+        old, door.pair = door.pair, new_pair()
+        door.network.secure(door.pair, door.trusted.__contains__)
+        await sent(a.to(door), b"two")
+        await eventually(lambda: door.frames == [b"one", b"two"])
+        late = a.to(door, key=old.public)
+        for _ in range(20):
+            assert not late.send(b"three")
+            await asyncio.sleep(0.01)
+
+
+async def test_who_was_refused_comes_in_within_two_seconds_of_being_trusted(bare: Callable[[], Network]) -> None:
+    async with keyed(bare) as (a, door):
+        channel = a.to(door)
+        for _ in range(30):
+            assert not channel.send(b"too early")
+            await asyncio.sleep(0.01)
+        door.trusted |= {a.pair.public}
+        await eventually(lambda: channel.send(b"now"), timeout=2.0)
+        await eventually(lambda: door.frames == [b"now"])
+
+
+async def test_with_keys_a_node_may_listen_beyond_loopback_but_at_one_address(bare: Callable[[], Network]) -> None:
+    network = bare()
+    network.secure(PAIR, lambda key: False)
+    for address in ("tcp://0.0.0.0:0", "tcp://[::]:0", "tcp://*:0", "tcp://example.org:4000"):
+        with pytest.raises(BadAddress, match="is not one address of this machine"):
+            network.bind(address, lambda path, frame: None)
+    network.close()
+    assert check_reach("tcp://203.0.113.7:4000", secure=True, listening=True) == ("203.0.113.7", 4000)
