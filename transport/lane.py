@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 from understudy.transport.frames import NEWEST, OLDEST, Ack, Bye, Hello, Pong, Stale, Welcome, decode
@@ -64,8 +65,8 @@ class Lane:
             address = self._link.address
             if address is None or out.state == "ended":
                 return
-            channel = self._channel = self._link.links.network.connect(
-                address, self.heard, self.transmit, connected=self._connected
+            channel = self._channel = self._neutral().run(
+                self._link.links.network.connect, address, self.heard, self.transmit, connected=self._connected
             )
         if self._urgent is not None and channel.send(self._urgent):
             self._urgent = None
@@ -73,7 +74,7 @@ class Lane:
         while (frame := out.pending()) is not None and channel.send(frame):
             out.sent(now)
         if self._timer is None and (due := out.due) is not None:
-            self._timer = self._link.loop.call_at(due, self._alarm)
+            self._timer = self._link.loop.call_at(due, self._alarm, context=self._neutral())
 
     def end(self) -> list[Undelivered]:
         """The peer is gone for good: what it has not acknowledged, oldest first."""
@@ -82,6 +83,10 @@ class Lane:
         if self._channel is not None:
             self._channel.close()
         return list(self.out.end())
+
+    def _neutral(self) -> Context:
+        """For what outlives this moment: an actor's own context would keep the message at hand, payloads and all."""
+        return self._link.system.scheduler.neutral_context()
 
     def _alarm(self) -> None:
         self._timer = None
