@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -843,3 +844,25 @@ async def test_a_call_after_the_largest_message_has_a_frame_of_its_own() -> None
         recorder.tell(largest)
         await recorder.call("after it")
         assert inside(ref).seen == [largest, "after it"]
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+async def test_the_collector_is_as_it_was_after_a_batch_and_whenever_a_handler_runs(collecting: bool) -> None:
+    seen: list[bool] = []
+
+    class Looks(Actor):
+        def on_receive(self, message: Any) -> Any:
+            seen.append(gc.isenabled())
+
+    before = gc.isenabled()
+    async with sides("a", "b") as (a, b):
+        await b.system.spawn(Looks, name="looks")
+        looks = a.links.named("b", "looks")
+        try:
+            (gc.enable if collecting else gc.disable)()
+            for n in range(3):
+                looks.tell(n)
+            await looks.call("last")
+        finally:
+            (gc.enable if before else gc.disable)()
+    assert seen == [collecting] * 4

@@ -10,6 +10,7 @@ An item that makes no sense is reported and harms no other: not its batch, not i
 
 from __future__ import annotations
 
+import gc
 import threading  # noqa: TID251 - only to ask which thread this is
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,20 @@ class Delivery:
         }
 
     def deliver(self, batch: memoryview) -> None:
-        """Hand out every item of a batch, in order."""
+        """Hand out every item of a batch, in order.
+
+        The collector is kept out of it: a batch is hundreds of new objects, nearly all of them gone a moment later, and
+        the collector would walk over each of them several times. That took a third of the receiver's time.
+        """
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            self._hand_out(batch)
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _hand_out(self, batch: memoryview) -> None:
         try:
             items = self._decoder.items(batch)
         except Unreadable as error:

@@ -1,6 +1,6 @@
 """A link: everything between this node and one life of another. There is one per pair of incarnations, and no second.
 
-    RemoteRef.tell ──▶ items ── once per tick, or at 64 KiB ──▶ Lane: Outbound session, Channel ──▶ the other node
+    RemoteRef.tell ──▶ items ── once per tick, or at 48 KiB ──▶ Lane: Outbound session, Channel ──▶ the other node
     call           ──▶ Calls ── at once if it is alone ──────▶                                         │
     monitor, link  ──▶ Bonds ──▶                                                                       │
     offer          ──▶ Offers ─▶                                                                       │
@@ -43,8 +43,9 @@ from understudy.transport.wire import Decoder, Encoder
 if TYPE_CHECKING:
     from understudy.transport.links import Links
 
-BATCH = 64 * 1024
-"""Bytes after which a batch does not wait for the end of the tick."""
+BATCH = 48 * 1024
+"""Bytes after which a batch does not wait for the end of the tick. Larger ones do not move more: from some 700 messages on
+the receiver's collector begins to walk over them while they wait for their turn (docs/performance.md)."""
 
 OUTBOX_LIMIT = 32 * 1024 * 1024
 """Bytes that may wait for acknowledgement; beyond it `tell` and `call` raise Overloaded, and offers wait. What must pass does:

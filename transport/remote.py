@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-import threading  # noqa: TID251 - only to ask which thread this is
 from collections.abc import Callable
+from threading import get_ident  # noqa: TID251 - only to ask which thread this is
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors import (
@@ -65,7 +65,7 @@ class RemoteRef(ActorRef[A]):
 
     def tell(self, message: Any) -> None:
         link = self._link_to
-        if link.thread != threading.get_ident():
+        if link.thread != get_ident():
             _from_afar(link, self, message)
         elif link.full:
             link.obstructed(self, message)
@@ -73,7 +73,7 @@ class RemoteRef(ActorRef[A]):
             encoder = link.encoder
             cls = message.__class__
             try:
-                item = encoder.pack((encoder.parts.get(cls) or encoder.introduce(cls))(TELL, self.target, message))
+                item = (encoder.tellers.get(cls) or encoder.teller(cls))(self.target, message)
             except (TypeError, ValueError, OverflowError, RecursionError) as error:
                 item = encoder.otherwise(error, TELL, self.target, message)
             size = len(item)
@@ -85,7 +85,7 @@ class RemoteRef(ActorRef[A]):
 
     async def call(self, message: Any, timeout: float = DEFAULT_TIMEOUT) -> Any:
         link = self.link
-        if link.thread != threading.get_ident():
+        if link.thread != get_ident():
             return await self._call_across(link, message, timeout)
         pending = Pending(self, timeout)
         request = request_here()
@@ -233,7 +233,7 @@ class RemoteRef(ActorRef[A]):
     def _on_loop(self, action: Callable[[], object]) -> None:
         """At once on the loop's thread: an actor's signals and messages to another keep the order they were sent in."""
         link = self.link
-        if link.thread == threading.get_ident():
+        if link.thread == get_ident():
             action()
         else:
             link.system.scheduler.signal(action, ())

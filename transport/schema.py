@@ -24,7 +24,7 @@ import msgpack
 
 from understudy.actors import UnderstudyError
 from understudy.actors.message import NOTHING, registered_name, registration
-from understudy.transport.operations import DEFINE
+from understudy.transport.operations import DEFINE, TELL
 
 PLAIN = 0
 """The code of a plain value: the item's first field is all of it."""
@@ -32,6 +32,9 @@ PLAIN = 0
 Item: TypeAlias = list[Any]
 Parts: TypeAlias = Callable[[Any, Any, Any], tuple[Any, ...]]
 """`parts(first, second, message)` are the parts of an item: first, second, code, fields..."""
+Pack: TypeAlias = Callable[[Any], bytes]
+Teller: TypeAlias = Callable[[Any, Any], bytes]
+"""`tell(target, message)` is the packed item that tells a message."""
 Convert: TypeAlias = Callable[[Any], Any]
 
 
@@ -42,7 +45,7 @@ class Unreadable(UnderstudyError):
 class Schema:
     """A registered class as this process sends it. `code` is the same on all links of the process."""
 
-    __slots__ = ("code", "definition", "parts")
+    __slots__ = ("code", "definition", "parts", "teller")
 
     _codes = count(PLAIN + 1)
 
@@ -51,6 +54,7 @@ class Schema:
         names = field_names(cls)
         self.code = next(self._codes)
         self.parts = packer(self.code, names)
+        self.teller = teller(self.code, [f"message.{name}" for name in names])
         once = {before: names.index(now) for before, now in known.renamed.items() if now in names}
         self.definition: bytes = msgpack.packb((DEFINE, self.code, known.name, names, known.formerly, once))
 
@@ -185,6 +189,13 @@ def packer(code: int, names: Sequence[str]) -> Parts:
     values = "".join(f", message.{name}" for name in names)
     made: Any = eval(f"lambda first, second, message: (first, second, {code}{values})")  # noqa: S307 - a dataclass's own fields
     return cast("Parts", made)
+
+
+def teller(code: int, values: Sequence[str]) -> Callable[[Pack], Teller]:
+    """Generate the function that makes, for an encoder's `pack`, the one that packs a tell of such a message."""
+    item = "".join(f"{part}, " for part in (TELL, "target", code, *values))
+    made: Any = eval(f"lambda pack: lambda target, message: pack(({item}))")  # noqa: S307 - a dataclass's own fields
+    return cast("Callable[[Pack], Teller]", made)
 
 
 def _lacking(cls: type, name: str) -> Callable[[Item], Any]:

@@ -50,12 +50,15 @@ from understudy.transport.payload import Payload, checked_array
 from understudy.transport.schema import (
     PLAIN,
     Item,
+    Pack,
     Parts,
+    Teller,
     Unreadable,
     field_names,
     own_unpackers,
     packer,
     schema_of,
+    teller,
     unpacker,
 )
 from understudy.transport.sources import Memory, Source
@@ -67,7 +70,7 @@ ITEM_LIMIT = FRAME_LIMIT - 64
 """Bytes of one item: it must fit into a frame of its own."""
 
 BATCH_ITEMS = 32 * 1024
-"""Items of one batch. The smallest, KILL and CANCEL, have three bytes, and a batch of small ones is sent at 64 KiB."""
+"""Items of one batch. The smallest, KILL and CANCEL, have three bytes, and a batch of small ones is sent at 48 KiB."""
 
 NESTING_LIMIT = 32
 """Messages inside messages. MessagePack itself stops at 1023 lists inside lists, on both sides."""
@@ -137,13 +140,13 @@ class HasPayload(ValueError):
 class Encoder:
     """Packs the items of one session.
 
-    `announce` takes the definitions, each to be sent in a batch before the first item that needs it. `parts` and `pack`
-    are the two halves of `item`, for the one caller that is in a hurry: `pack(parts[type(message)](TELL, target, message))`,
-    and `otherwise` when that raised something. A message with payloads is always packed there: whatever goes wrong, no
-    stream is left open, and who has none pays nothing for it.
+    `announce` takes the definitions, each to be sent in a batch before the first item that needs it. `tellers` is for the
+    one caller that is in a hurry: `tellers[type(message)](target, message)` is the item of a tell, once its class was
+    introduced, and `otherwise` when that raised something. A message with payloads is always packed there: whatever goes
+    wrong, no stream is left open, and who has none pays nothing for it.
     """
 
-    __slots__ = ("_announce", "_export", "_inline", "_nesting", "_streams", "pack", "parts")
+    __slots__ = ("_announce", "_export", "_inline", "_nesting", "_parts", "_streams", "pack", "tellers")
 
     def __init__(self, export: Export, announce: Callable[[bytes], None], streams: Streams | None = None) -> None:
         self._export = export
@@ -153,14 +156,15 @@ class Encoder:
             -1
         )  # bytes of payloads that may still go into the message at hand; -1: it is not packed with care
         self._nesting = 0
-        self.parts: dict[type, Parts] = dict.fromkeys(_PLAIN_TYPES, _plain)
-        self.pack: Callable[[Any], bytes] = msgpack.Packer(default=self._extension).pack
+        self.pack: Pack = msgpack.Packer(default=self._extension).pack
+        self._parts: dict[type, Parts] = dict.fromkeys(_PLAIN_TYPES, _plain)
+        self.tellers: dict[type, Teller] = dict.fromkeys(_PLAIN_TYPES, _tell_plain(self.pack))
 
     def item(self, first: Any, second: Any, value: Any, before: tuple[Any, ...] = ()) -> bytes:
         """What stands `before`, two places, and the value, as one item. Raises NotRegistered, TooLarge."""
         try:
             cls = type(value)
-            parts = self.parts.get(cls) or self.introduce(cls)
+            parts = self._parts.get(cls) or self.introduce(cls)
             return self.checked(self.pack(before + parts(first, second, value)), value)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             return self.otherwise(error, first, second, value, before)
@@ -186,7 +190,7 @@ class Encoder:
 
     def _with_payloads(self, inline: int, before: tuple[Any, ...], first: Any, second: Any, value: Any) -> bytes:
         self._inline = inline
-        return self.pack(before + self.parts[type(value)](first, second, value))
+        return self.pack(before + self._parts[type(value)](first, second, value))
 
     def checked(self, item: bytes, value: Any) -> bytes:
         """The item, unless it is too large for the wire."""
@@ -201,12 +205,19 @@ class Encoder:
         """How to send values of that class from now on; a message class is defined on the wire first."""
         if issubclass(cls, (*_PLAIN_TYPES, ActorRef, Payload)):
             known: Parts = _plain
+            tell = _tell_plain(self.pack)
         else:
             schema = schema_of(cls)
             self._announce(schema.definition)
-            known = schema.parts
-        self.parts[cls] = known
+            known, tell = schema.parts, schema.teller(self.pack)
+        self._parts[cls], self.tellers[cls] = known, tell
         return known
+
+    def teller(self, cls: type) -> Teller:
+        """What packs a tell of that class, introduced if it was not yet."""
+        if cls not in self.tellers:
+            self.introduce(cls)
+        return self.tellers[cls]
 
     def _extension(self, value: Any) -> msgpack.ExtType:
         """What MessagePack does not know by itself."""
@@ -225,7 +236,7 @@ class Encoder:
             if len(packed) > REASON_LIMIT:
                 packed = msgpack.packb(_reason_parts[Failure](0, 0, Failure(cls.__name__, str(value)[:2_000])))
             return msgpack.ExtType(REASON, packed)
-        parts = self.parts.get(cls) or self.introduce(cls)
+        parts = self._parts.get(cls) or self.introduce(cls)
         self._nesting += 1
         try:
             if self._nesting > NESTING_LIMIT:
@@ -415,6 +426,9 @@ def explained(error: Exception, value: Any) -> NotRegistered:
         f"a {type(value).__qualname__} may not cross the wire as it is: {error}. "
         f"Send registered messages, None, bool, int of 64 bits, float, str, bytes, lists and dicts"
     )
+
+
+_tell_plain = teller(PLAIN, ["message"])
 
 
 def _plain(first: Any, second: Any, value: Any) -> tuple[Any, ...]:
