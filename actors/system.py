@@ -18,9 +18,10 @@ from types import CoroutineType
 from typing import Any, Self, TypeVar, cast
 
 from understudy.actors.actor import Actor
-from understudy.actors.arguments import is_count, is_number
+from understudy.actors.arguments import is_count, is_number, takes
 from understudy.actors.cell import Cell
 from understudy.actors.closing import Closing
+from understudy.actors.copied import copied
 from understudy.actors.crashes import Crashes
 from understudy.actors.dead_letters import DeadLetters
 from understudy.actors.deadlines import waiting_time
@@ -63,12 +64,18 @@ class ActorSystem(Introspection):
         threads: int = THREADS,
         slow_after: float | None = SLOW_AFTER,
         slow_thread_after: float | None = SLOW_THREAD_AFTER,
+        copy: Callable[[Any], Any] | None = None,
     ) -> None:
         """`threads`: how many of them `offload` may use at a time. `slow_after`: seconds for which something may hold the loop
         before the watchdog says so, `slow_thread_after` the same for a thread actor's handler; None switches it off.
+        `copy`: for debugging, what each message and answer between its actors is put through; see `wire_copy`.
         """
         checked_name(name, "a system's")
         _checked_settings(incarnation, world, threads, slow_after, slow_thread_after)
+        if copy is not None and not takes(copy):
+            raise TypeError(
+                f"ActorSystem's copy is a function of one message, such as wire_copy, or None, not {copy!r}"
+            )
         self.name = name
         self.incarnation = incarnation
         self.world = world if world is not None else World()
@@ -85,6 +92,7 @@ class ActorSystem(Introspection):
         self.crashes = Crashes(self.scheduler)
         if slow_after is not None and not hasattr(self.loop, "scheduler_class"):  # code takes no time in a simulation
             watchdog.watch(self.scheduler, slow_after, slow_thread_after)
+        self.copy = copy
         self._names: dict[str, Cell[Any]] = {}
         # Each with the future of a shutdown that waits for it, or the mark of those that have not started yet.
         self._top: dict[Cell[Any], asyncio.Future[None] | object | None] = {}
@@ -185,6 +193,8 @@ class ActorSystem(Introspection):
             raise StartFailed(cls.__name__, Shutdown(f"its {_role(parent)} {spawner!r} has ended"))
         scheduler = self.scheduler
         cell = cls._make_cell(scheduler, next(self._numbers), parent)
+        if self.copy is not None:
+            cell = copied(cell)
         if name is not None:
             self._claim(name, cell)
         if parent is None:

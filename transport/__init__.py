@@ -1,6 +1,7 @@
 """Between machines: the wire format, links, nodes, membership. Stands on the kernel alone."""
 
 from understudy.transport.admission import MailboxFull
+from understudy.transport.copies import wire_copy
 from understudy.transport.health import LinkMetrics, PeerReachable, PeerUnreachable
 from understudy.transport.links import CannotReach
 from understudy.transport.membership import Membership
@@ -63,4 +64,5 @@ __all__ = [
     "Unreadable",
     "Versions",
     "ZeroMqNetwork",
+    "wire_copy",
 ]

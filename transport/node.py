@@ -32,6 +32,7 @@ from understudy.actors import (
 )
 from understudy.actors.nodes import Alone
 from understudy.transport.abroad import Abroad
+from understudy.transport.copies import wanted_copy
 from understudy.transport.frames import NAME_LIMIT, Peer
 from understudy.transport.health import Health, LinkMetrics
 from understudy.transport.links import CannotReach, Links
@@ -230,7 +231,7 @@ class Node:
             raise RuntimeError(f"node {self.name!r} was started before: make a new Node for its next life")
         self._ended = asyncio.get_running_loop().create_future()
         async with AsyncExitStack() as stack:
-            self._system = self._given_system or ActorSystem(self.name)
+            self._system = self._given_system or ActorSystem(self.name, copy=wanted_copy())
             self._system.incarnation = int(self._system.world.wall() * 1000)
             links = self._links = Links(self._system, self._given_network or ZeroMqNetwork())
             stack.push_async_callback(

@@ -84,7 +84,19 @@ from understudy.supervisors import (
     TerminateChild,
     WhichChildren,
 )
-from understudy.transport import BadAddress, CannotListen, CannotReach, Node, NodeLost, NodeUp, TableError
+from understudy.transport import (
+    BadAddress,
+    CannotListen,
+    CannotReach,
+    LinkMetrics,
+    Node,
+    NodeLost,
+    NodeUp,
+    PeerReachable,
+    PeerUnreachable,
+    TableError,
+    wire_copy,
+)
 
 __all__ = [
     "Actor",
@@ -121,6 +133,7 @@ __all__ = [
     "Killed",
     "Later",
     "Left",
+    "LinkMetrics",
     "Linked",
     "NameTaken",
     "NamedRef",
@@ -134,6 +147,8 @@ __all__ = [
     "NotRegistered",
     "Overloaded",
     "PartitionedSupervisor",
+    "PeerReachable",
+    "PeerUnreachable",
     "ReceiveTimeout",
     "Refused",
     "Request",
@@ -168,4 +183,5 @@ __all__ = [
     "proxy_field",
     "proxy_method",
     "reentrant",
+    "wire_copy",
 ]
