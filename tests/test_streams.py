@@ -381,8 +381,10 @@ async def test_too_many_streams_and_too_much_memory_are_refused_and_told_when_th
     large = Payload(bytes(HELD + 1))
     kept = [pair.sent(large), pair.sent(large)]  # one alone may be as large as it likes, and it is held once
     assert pair.departures.held == HELD + 1
+    beside = pair.sent(Payload(bytes(HELD)))
     with pytest.raises(Overloaded, match="nothing was sent"):
         pair.departures.take(Payload(bytes(1)))
+    beside.close()
     kept.pop()
     await pair.quiet()
     assert pair.departures.held == HELD + 1

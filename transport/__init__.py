@@ -8,9 +8,11 @@ from understudy.transport.membership import Membership
 from understudy.transport.memory import MemoryTable
 from understudy.transport.network import BadAddress, CannotListen, Channel, Network
 from understudy.transport.node import Node, NodeLost, NodeUp
+from understudy.transport.payload import Payload
 from understudy.transport.remote import RemoteNamedRef, RemoteRef
 from understudy.transport.schema import Unreadable
 from understudy.transport.served import RemoteTable, TableServer
+from understudy.transport.sources import PayloadError
 from understudy.transport.sqlite import SqliteTable
 from understudy.transport.table import (
     Change,
@@ -47,6 +49,8 @@ __all__ = [
     "Node",
     "NodeLost",
     "NodeUp",
+    "Payload",
+    "PayloadError",
     "PeerReachable",
     "PeerUnreachable",
     "RemoteNamedRef",

@@ -42,7 +42,7 @@ STREAMS = 1024
 """Streams to one peer that may be open."""
 
 HELD = 32 * 1024 * 1024
-"""Bytes of memory that the open streams to one peer may hold on to; one alone may be of any size."""
+"""Bytes of memory that the open streams to one peer may hold on to, the largest payload apart, which may be of any size."""
 
 PIECES = 64
 """Pieces of a source that are read ahead, if they do not make up a chunk before."""
@@ -203,10 +203,10 @@ class Departures:
                 f"{STREAMS:,} payloads to that node are under way, or wait to be read there: nothing was sent"
             )
         if isinstance(source, Memory):
-            if self.held and payload not in self._held and self.held + source.size > HELD:
+            if payload not in self._held and self._too_much(source.size):
                 raise Overloaded(
-                    f"payloads under way to that node hold {self.held:,} bytes of memory, and {HELD:,} are the limit: "
-                    f"nothing was sent; `await ref.offer(message)` waits for room"
+                    f"payloads under way to that node hold {self.held:,} bytes of memory, and {HELD:,} are the limit "
+                    f"for all but the largest: nothing was sent; `await ref.offer(message)` waits for room"
                 )
             if not self._held[payload]:
                 self.held += source.size
@@ -314,6 +314,13 @@ class Departures:
             departure.pooled = 0
             while self._unread:
                 self._wake(self._unread.popleft())
+
+    def _too_much(self, size: int) -> bool:
+        """Whether payloads would hold on to more memory than they may, with one of that size."""
+        if self.held + size <= HELD:
+            return False
+        largest = max((each.size or 0 for each in self._held), default=0)
+        return self.held + size - max(size, largest) > HELD
 
     def _forget(self, departure: Departure) -> None:
         if self._streams.pop(departure.number, None) is not None:

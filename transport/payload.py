@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
 
@@ -100,8 +101,7 @@ class Payload:
         """
         if self.dtype is None or self.shape is None:
             raise PayloadError(f"{self!r} was not made of an array: use bytes()")
-        import numpy  # only for those who send arrays
-
+        numpy: Any = import_module("numpy")  # only for those who send arrays
         self._within(limit, self.size)
         source = self.source
         if isinstance(source, Memory):

@@ -152,9 +152,7 @@ class Encoder:
         self._export = export
         self._announce = announce
         self._streams: Streams = streams if streams is not None else Trial()
-        self._inline = (
-            -1
-        )  # bytes of payloads that may still go into the message at hand; -1: it is not packed with care
+        self._inline = -1  # bytes of payloads that may go into the message at hand; -1: it is not packed with care
         self._nesting = 0
         self.pack: Pack = msgpack.Packer(default=self._extension).pack
         self._parts: dict[type, Parts] = dict.fromkeys(_PLAIN_TYPES, _plain)
@@ -183,6 +181,8 @@ class Encoder:
             sent = True
         except (TypeError, ValueError, OverflowError, RecursionError) as flaw:
             raise explained(flaw, value) from flaw
+        except UnderstudyError as refusal:
+            raise refusal from None  # not because of the interruption
         finally:
             self._inline = -1
             self._streams.packed(sent=sent)
