@@ -508,6 +508,21 @@ async def test_a_blocked_node_whose_connection_breaks_dies_at_once() -> None:
 
 
 @in_virtual_time
+async def test_what_was_missed_while_the_table_was_away_accuses_nobody_who_is_back_with_it() -> None:
+    """What ailed the way to the table may have ailed all others: a switch, say, that nobody is heard through."""
+    cluster = Cluster()
+    a, b, c = await cluster.start("a", "b", "c")
+    cluster.cut = {frozenset("ab"), frozenset("ac"), frozenset("bc")}
+    cluster.table.away = True
+    await asyncio.sleep(60.1)
+    cluster.table.away = False  # at that moment nobody has probed again
+    cluster.cut = set()
+    await asyncio.sleep(60)
+    assert a.news() == b.news() == c.news() == []
+    await cluster.stop()
+
+
+@in_virtual_time
 async def test_a_newer_incarnation_that_says_hello_ends_the_old_one_even_while_the_table_is_away() -> None:
     cluster = Cluster()
     stage, engine = await cluster.start("stage", "engine-1")

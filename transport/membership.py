@@ -292,6 +292,8 @@ class Membership:
             if self.trouble:
                 log.info("%s reaches the membership table again", self.me.node)
                 self.trouble = ""
+                # What kept us from the table may have kept us from the others: they have their probes to miss once more.
+                self._watch = replace(self._watch, misses={}, overwhelmed_since=None)
             for row in delta.members:
                 self._told(row)
             if delta.versions.members < before.members and delta.member(self.me.node) is None and not self._ended:

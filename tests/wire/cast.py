@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -74,11 +74,16 @@ class Player:
         """Bytes that it has in memory now."""
         return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * PAGE
 
-    @property
-    def peak(self) -> int:
-        """The most that it ever had, in bytes."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    def growth(self) -> Callable[[], int]:
+        """From now on; the function returned says by how many bytes it grew at most."""
+        before = self.memory
+        Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")  # the peak is the present
+
+        def grown() -> int:
+            status = Path(f"/proc/{self._process.pid}/status").read_text()
+            return int(status.partition("VmHWM:")[2].split()[0]) * 1024 - before
+
+        return grown
 
     def kill(self) -> None:
         """kill -9."""
@@ -160,7 +165,7 @@ class Cast:
         self, name: str, behind: str | None, through: tuple[str, ...], node: dict[str, Any]
     ) -> AsyncIterator[Player]:
         book = self.folder / f"{name}-{next(self._lives)}.book"
-        options = {"name": name, "state": str(self.folder), "book": str(book), "node": node}
+        options = {"name": name, "book": str(book), "node": {"state": str(self.folder)} | node}
         if behind is not None:
             options["behind"] = behind
         async with running("tests.wire.player", json.dumps(options), through=through) as process:

@@ -1,6 +1,6 @@
 """A proxy cuts the connection every 50 ms under load: nothing is lost, doubled or reordered.
 
-Player "here" ── DEALER ──▶ cutter ──▶ ROUTER of Player "there"
+Player "here" ── DEALER ──▶ proxy ──▶ ROUTER of Player "there"
                  ◀── acknowledgements ──┘
 """
 
@@ -21,23 +21,23 @@ PADDING = 80
 
 async def cut_under_load(folder: Path, messages: int, within: float) -> dict[str, Any]:
     """Send so many messages through it; what came of them, how many cuts there were, and messages a second."""
-    async with running("tests.wire.cutter", str(EVERY)) as cutter, Cast(folder) as cast:
-        there = await cast.enter("there", behind=await cutter.line())
+    async with running("tests.wire.proxy", json.dumps({"cut_every": EVERY})) as proxy, Cast(folder) as cast:
+        there = await cast.enter("there", behind=await proxy.line())
         here = await cast.enter("here")
         await here.sees(there)
         loop = asyncio.get_running_loop()
-        await cutter.say(there.door)
+        await proxy.say(there.door)
         begun = loop.time()
         stream = await cast.stream(here, there, PADDING, messages, actor="counter")
         account = await stream.sent(within)
         balanced = await stream.settled()
         took = loop.time() - begun
         assert balanced.came == balanced.sent == messages, balanced
-        assert await cutter.ended() == 0
+        assert await proxy.ended() == 0
         return {
             "messages": messages,
             "lost_doubled_or_reordered": 0,
-            **json.loads(cutter.output),
+            **json.loads(proxy.output),
             "outbox_full": account.waited,
             "messages_per_second": round(messages / took),
         }

@@ -25,6 +25,7 @@ from understudy.actors import (
     Actor,
     ActorDied,
     ActorRef,
+    Bounded,
     DeadLetter,
     Down,
     Overloaded,
@@ -34,6 +35,9 @@ from understudy.transport import Node, NodeLost, NodeUp, ZeroMqNetwork
 
 TURN = 200
 """Messages of a stream that are told before the loop has its turn."""
+
+
+SLOW_CAPACITY = 100
 
 
 @message("wire.block")
@@ -47,6 +51,17 @@ class Blocker(Actor):
     def on_receive(self, message: Any) -> None:
         assert isinstance(message, Block)
         time.sleep(message.seconds)
+
+
+class Slow(Sink):
+    """Takes its time with each message, and lets no more than SLOW_CAPACITY wait."""
+
+    mailbox = Bounded(SLOW_CAPACITY)
+
+    async def on_receive(self, message: Any) -> Any:
+        if isinstance(message, Numbered):
+            await asyncio.sleep(0.001)
+        return super().on_receive(message)
 
 
 class News:
@@ -133,6 +148,7 @@ class Player:
         node.system.hooks.subscribe(DeadLetter, self._letter)
         await node.spawn(noted_at_the_door(self._book, node.incarnation), self._book, node.incarnation, name="sink")
         await node.spawn(Sink, self._book, node.incarnation, name="counter")
+        await node.spawn(Slow, self._book, node.incarnation, name="slow")
         await node.spawn(Blocker, name="blocker")
         node.subscribe(await node.spawn(Reporter, self._news))
 
@@ -215,7 +231,7 @@ class Player:
     # --- how quick, how well ---
 
     async def latency(self, to: str, calls: int, pause: float) -> list[float]:
-        """How many seconds each of so many calls took, one after the other."""
+        """How many seconds each of so many calls took, one after the other with a pause between; the quickest first."""
         whoever: ActorRef[Any] = await self._node.ref(to).call(Whoever())
         took: list[float] = []
         for number in range(calls):
@@ -223,7 +239,7 @@ class Player:
             assert await whoever.call(Echo(number)) == number
             took.append(time.perf_counter() - begun)
             await asyncio.sleep(pause)
-        return took
+        return sorted(took)
 
     async def call(self, to: str, timeout: float) -> str:
         """What comes of one call: "ok", or the name of the error."""
@@ -248,6 +264,14 @@ class Player:
         await self._until(lambda: (node, life) in self._news.lost)
         return self._news.lost[node, life]
 
+    async def letters(self) -> dict[str, int]:
+        """How many dead letters there are here, by their reasons."""
+        return dict(self._node.system.dead_letters.by_reason)
+
+    async def waiting(self, name: str) -> int:
+        """How many messages wait in the mailbox of an actor here."""
+        return self._node.system.info(self._node.ref(name)).mailbox
+
     async def warnings(self) -> list[tuple[float, str]]:
         """What was logged as a warning or worse so far, and when."""
         return self._warnings.lines
@@ -264,7 +288,7 @@ async def main(given: str) -> None:
     logging.getLogger().addHandler(warnings)
     network = Behind(options["behind"]) if "behind" in options else ZeroMqNetwork()
     book = Book(Path(options["book"]))
-    node = Node(options["name"], state=options["state"], network=network, **options.get("node", {}))
+    node = Node(options["name"], network=network, **options["node"])
     async with node:
         player = Player(node, book, warnings)
         await player.begin()

@@ -6,7 +6,7 @@ from tests.wire.deaths import blocked, killed_again_and_again, stopped
 
 
 async def test_whenever_a_receiver_is_killed_the_equation_holds_for_each_of_its_lives(tmp_path: Path) -> None:
-    figures = await killed_again_and_again(tmp_path, 5, seed=1)
+    figures = await killed_again_and_again(tmp_path, 3, seed=1)
     assert figures["unknown"] > 0
     assert figures["stale_accepted"] == 0
 

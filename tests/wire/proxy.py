@@ -1,5 +1,6 @@
-"""A proxy that cuts its connections again and again, in a process of its own: `python -m tests.wire.cutter SECONDS`.
+"""A proxy that cuts its connections, or lets little through, in a process of its own: `python -m tests.wire.proxy OPTIONS`.
 
+    OPTIONS           {"cut_every": seconds, "bytes_per_second": towards the target, on each connection}
     standard output   its address
     standard input    the address to pass on to, once; the end of it ends the proxy
     at the end        {"connections": ..., "cuts": ..., "bytes": ...}
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import socket
 import struct
 import sys
@@ -22,14 +24,17 @@ from tests.processes import orders
 from understudy.transport.network import parse_address
 
 CHUNK = 1 << 20
+SIP = 1 << 16
+"""Bytes at a time where only so many a second may pass, which is as much as waits in our own hands."""
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what is under way is thrown away
 
 
 class Pipe:
     """One connection: to us, and from us to the target."""
 
-    def __init__(self, near: socket.socket, far: socket.socket) -> None:
+    def __init__(self, near: socket.socket, far: socket.socket, rate: float) -> None:
         self.ends = (near, far)
+        self.rate = rate
         self.bytes = 0
         for end in self.ends:
             end.setblocking(False)
@@ -37,7 +42,10 @@ class Pipe:
 
     async def run(self) -> None:
         near, far = self.ends
-        ways = [asyncio.create_task(self._way(near, far)), asyncio.create_task(self._way(far, near))]
+        ways = [
+            asyncio.create_task(self._way(near, far, self.rate)),
+            asyncio.create_task(self._way(far, near, math.inf)),
+        ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -48,15 +56,20 @@ class Pipe:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                 end.close()
 
-    async def _way(self, source: socket.socket, to: socket.socket) -> None:
-        loop, buffer = asyncio.get_running_loop(), memoryview(bytearray(CHUNK))
+    async def _way(self, source: socket.socket, to: socket.socket, rate: float) -> None:
+        loop, buffer = asyncio.get_running_loop(), memoryview(bytearray(CHUNK if rate == math.inf else SIP))
+        due = loop.time()
         while size := await loop.sock_recv_into(source, buffer):
             await loop.sock_sendall(to, buffer[:size])
             self.bytes += size
+            due = max(due, loop.time()) + size / rate
+            if due > loop.time():
+                await asyncio.sleep(due - loop.time())
 
 
-class Cutter:
-    def __init__(self) -> None:
+class Proxy:
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
         self.connections = 0
         self.cuts = 0
         self.bytes = 0
@@ -69,7 +82,7 @@ class Cutter:
             far = socket.socket()
             far.setblocking(False)
             await loop.sock_connect(far, target)
-            pipe = Pipe(near, far)
+            pipe = Pipe(near, far, self.rate)
             self.connections += 1
             task = asyncio.create_task(pipe.run())
             self.open[task] = pipe
@@ -80,29 +93,29 @@ class Cutter:
 
     async def cut(self, every: float) -> None:
         """Cut whatever is open, every so many seconds."""
-        while True:
+        while every < math.inf:
             await asyncio.sleep(every)
             for task, pipe in tuple(self.open.items()):
                 self.cuts += pipe.bytes > 0
                 task.cancel()
 
 
-async def main(every: float) -> None:
-    cutter = Cutter()
+async def main(cut_every: float = math.inf, bytes_per_second: float = math.inf) -> None:
+    proxy = Proxy(bytes_per_second)
     with socket.create_server(("127.0.0.1", 0)) as door:
         door.setblocking(False)
         print("tcp://{}:{}".format(*door.getsockname()), flush=True)
         tasks: list[asyncio.Task[None]] = []
         async for target in orders():
             tasks += [
-                asyncio.create_task(cutter.accept(door, parse_address(target))),
-                asyncio.create_task(cutter.cut(every)),
+                asyncio.create_task(proxy.accept(door, parse_address(target))),
+                asyncio.create_task(proxy.cut(cut_every)),
             ]
-        for task in (*tasks, *cutter.open):
+        for task in (*tasks, *proxy.open):
             task.cancel()
-        await asyncio.gather(*tasks, *cutter.open, return_exceptions=True)
-    print(json.dumps({"connections": cutter.connections, "cuts": cutter.cuts, "bytes": cutter.bytes}))
+        await asyncio.gather(*tasks, *proxy.open, return_exceptions=True)
+    print(json.dumps({"connections": proxy.connections, "cuts": proxy.cuts, "bytes": proxy.bytes}))
 
 
 if __name__ == "__main__":
-    uvloop.run(main(float(sys.argv[1])))
+    uvloop.run(main(**json.loads(sys.argv[1])))
