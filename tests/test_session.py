@@ -210,6 +210,24 @@ def test_no_more_than_a_window_is_under_way() -> None:
     assert len(transmit(out)) == 4
 
 
+def test_no_more_bytes_than_a_window_are_under_way_whatever_their_frames() -> None:
+    out = opened()
+    big = [msgpack.packb(b"x" * 1_000_000)]
+    for _ in range(20):
+        out.offer(big)
+    assert len(transmit(out, 1.0)) == 9  # the one that reaches the limit is the last
+    out.acknowledged(Ack(99, 2), 1.01)
+    assert len(transmit(out, 1.01)) == 2
+    out.connected(1.02)
+    transmit(out, 1.02)
+    out.welcomed(Welcome(99, 5, NEWEST), 1.03)
+    assert len(transmit(out, 1.03)) == 9
+    out.acknowledged(Ack(99, 14), 1.04)
+    assert len(transmit(out, 1.04)) == 6
+    out.acknowledged(Ack(99, 20), 1.05)
+    assert (out._under_way, out.size) == (0, 0)
+
+
 def test_without_progress_it_asks_and_goes_back_to_the_first_frame_that_is_missing() -> None:
     out = opened()
     for number in range(5):

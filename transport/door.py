@@ -33,6 +33,9 @@ tick made an unloaded call a third slower (355 us against 236 us in the same min
 ACK_FRAMES = 16
 """Frames after which it does not wait. A sender may be session.WINDOW frames ahead."""
 
+ACK_BYTES = 64 * 1024
+"""Bytes that count for another frame. A sender may be session.WINDOW_BYTES ahead."""
+
 SESSIONS_LIMIT = 64
 """Sessions that one life of a node may have here at a time: one for its messages, a few for its large payloads."""
 
@@ -132,23 +135,23 @@ class Door:
         self._network.answer(path, visitor.inbound.welcome().encode())
 
     def _data(self, path: Path, frame: Data) -> None:
-        visitor = self._accepted(path, frame)
+        visitor = self._accepted(path, frame, len(frame.batch))
         if visitor is not None:
             self._links.system.scheduler.spot.bring_in(visitor.deliver, frame.batch)
 
     def _chunk(self, path: Path, frame: Chunk, body: memoryview) -> None:
-        visitor = self._accepted(path, frame)
+        visitor = self._accepted(path, frame, 0)
         if visitor is not None:
             visitor.link.arrivals.chunk(frame.stream, frame.number, frame.kind, body)
 
-    def _accepted(self, path: Path, frame: Data | Chunk) -> Visitor | None:
-        """The visitor whose next frame that is, which will be acknowledged."""
+    def _accepted(self, path: Path, frame: Data | Chunk, size: int) -> Visitor | None:
+        """The visitor whose next frame that is, which will be acknowledged. A large one counts for several."""
         visitor = self._visitor(path, frame.session)
         if visitor is None:
             return None
         before = self._unacknowledged
         expected = visitor.inbound.accept(frame.sequence)
-        self._unacknowledged += 1 if expected else ACK_FRAMES  # who does not know how far we are is told at once
+        self._unacknowledged += 1 + size // ACK_BYTES if expected else ACK_FRAMES  # who is lost is told at once
         self._owed.add(frame.session)
         if before < ACK_FRAMES <= self._unacknowledged:
             self._loop.call_soon(self._acknowledge)

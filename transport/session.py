@@ -8,7 +8,7 @@ loses, repeats and reorders. A pure state machine: no socket, no clock; time is 
        │                                      ◀── WELCOME(next) ────  expects `next`, 0 at first
        ▼
      OPEN ───── DATA(session, sequence) ───────────────────────────▶  sequence = next: delivered, next + 1
-      │ ▲       up to WINDOW frames ahead                             sequence < next: a duplicate, dropped
+      │ ▲       up to a window ahead                                  sequence < next: a duplicate, dropped
       │ │                                                             sequence > next: after a gap, ignored
       │ │                                     ◀── ACK(next) ────────  at once for many, soon for few
       │ │                                     ◀── BYE(next) ────────  it stops: no later acknowledgement
@@ -52,6 +52,9 @@ from understudy.transport.network import Loaded
 WINDOW = 256
 """Frames that may be under way unacknowledged."""
 
+WINDOW_BYTES = 8 * 1024 * 1024
+"""Bytes after which no more goes under way: the network holds them in queues of its own, beside what is held here."""
+
 PATIENCE = 0.15
 """Seconds without an answer or progress before it is asked again. Doubles with each time, up to PATIENCE_LIMIT."""
 
@@ -91,6 +94,7 @@ class Outbound:
         "_progress",
         "_timed",
         "_timed_at",
+        "_under_way",
         "_versions",
         "_waiting",
         "resends",
@@ -120,6 +124,7 @@ class Outbound:
         self._next = 0  # the next one to send
         self._high = 0  # one past the highest ever sent
         self._end = 0  # one past the last one offered
+        self._under_way = 0  # bytes from `_base` to `_next`
         self._waiting = False  # HELLO or RESUME was sent, its answer is awaited
         self._progress = 0.0
         self._patience = PATIENCE
@@ -141,7 +146,8 @@ class Outbound:
     def pending(self) -> bytes | Loaded | None:
         """The frame to transmit next; it stays the same until it is `sent`."""
         if self.state == "open":
-            return self._frames.get(self._next) if self._next < self._base + WINDOW else None
+            room = self._next < self._base + WINDOW and self._under_way < WINDOW_BYTES
+            return self._frames.get(self._next) if room else None
         if self._waiting or self.state == "ended":
             return None
         return self._hello if self.state == "greeting" else Resume(self.session, self._base).encode()
@@ -156,6 +162,7 @@ class Outbound:
         if sequence == self._base:
             self._progress = now  # the wait for an acknowledgement begins
         self._next = sequence + 1
+        self._under_way += len(self._frames[sequence])
         if sequence < self._high:
             self.resends += 1
             return
@@ -200,6 +207,7 @@ class Outbound:
             self._waiting = False
             self._patience = PATIENCE
             self._next = self._base
+            self._under_way = 0
 
     def acknowledged(self, ack: Ack | Bye, now: float) -> None:
         """The other side delivered everything below `ack.next`."""
@@ -258,7 +266,10 @@ class Outbound:
         if next_expected <= self._base:
             return False  # an old one that was overtaken
         for sequence in range(self._base, next_expected):
-            self.size -= len(self._frames.pop(sequence))
+            length = len(self._frames.pop(sequence))
+            self.size -= length
+            if sequence < self._next:
+                self._under_way -= length
         self._base = next_expected
         self._next = max(self._next, next_expected)
         self._progress = now
