@@ -107,3 +107,17 @@ class Declining(Actor):
 
     def on_start(self) -> None:
         raise Ignore("no licence")
+
+
+class Lingering(Actor):
+    """Takes a second to end."""
+
+    async def on_stop(self, reason: ExitReason) -> None:
+        await asyncio.sleep(1.0)
+
+
+class Mother(Emigrant):
+    """Has a child with a name, which takes its time to end."""
+
+    async def on_start(self) -> None:
+        await self.spawn(Lingering, name="lingering")

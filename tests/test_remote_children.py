@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.emigrants import Declining, Emigrant, Obstinate, Say, Trapping
+from tests.emigrants import Declining, Emigrant, Mother, Obstinate, Say, Trapping
 from understudy.actors import (
     ActorDied,
     ActorRef,
@@ -168,6 +168,17 @@ async def test_one_that_does_not_end_in_its_shutdown_time_is_killed_and_brutal_k
         await boss.stop()
         assert takes <= clock() - begun < takes + 0.1
         assert child.reason == Killed()
+
+
+@in_cluster("stage", "engine")
+async def test_whoever_is_started_after_a_kill_finds_the_names_of_the_family_there_free(cluster: Cluster) -> None:
+    stage, node = cluster.node("stage"), cluster.node("engine")
+    boss = await stage.spawn(Supervisor, [engine("a", cls=Mother, shutdown="brutal_kill")], intensity=1, period=3600.0)
+    node.system.ref("a").kill()
+    await until(lambda: len(there(node, Mother)) == 1 and there(node, Mother)[0].is_alive())
+    assert (await rows(boss))["a"].restarts == 1, "and no attempt has failed"
+    await boss.call(TerminateChild("a"))
+    assert await (await boss.call(RestartChild("a"))).call(Say("where")) == "engine"
 
 
 @in_cluster("stage", "engine")

@@ -2,10 +2,10 @@
 
 A ledger outside of all nodes knows who really lives where. Promised, and held against it:
 
-- in one life of a node there are never two living children of one place;
-- while the nodes of a supervisor and its child do not take each other for dead, there is one child at most;
+- in one life of a node there are never two living children of one place, and nobody lives there for a supervisor that has ended
+  or whose node is lost, but for the time that it takes to learn of that and to end;
 - when all is well again every place is filled, by one child, which its supervisor knows; and nobody else lives;
-- every `spawn_on` ends, and what it did not return has ended.
+- every `spawn_on` ends; what it has returned lives on as it was said, and nothing lives that it has not returned.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import Actor, Address, CallError, Ended, ExitReason, Request, UnderstudyError, message
+from understudy.actors import Actor, ActorRef, Address, CallError, Ended, ExitReason, Request, UnderstudyError, message
 from understudy.simulation import Cluster, Simulation, faults
 from understudy.supervisors import Child, Supervisor, WhichChildren
 from understudy.transport import Node
@@ -180,3 +180,96 @@ async def test_after_any_faults_every_place_is_filled_once_and_nothing_is_left_o
         if not frail:
             company.check()
         assert company.ledger.mistakes == []
+
+
+@dataclass
+class Attempt:
+    """One spawn_on, of one life of the stage."""
+
+    place: str
+    life: int
+    child: bool
+    timeout: float
+    began: float
+    ended: float | None = None
+    ref: ActorRef[Any] | None = None
+
+
+class Spawner(Actor):
+    """Starts actors elsewhere, some of them as its children, and does not live for ever."""
+
+    trap_exit = True
+
+    def __init__(self, node: Node, ledger: int, attempts: list[Attempt], simulation: Simulation) -> None:
+        super().__init__()
+        self.node = node
+        self.ledger = ledger
+        self.attempts = attempts
+        self.simulation = simulation
+
+    def on_start(self) -> None:
+        self.run(self.work())
+
+    def on_receive(self, message: object) -> object:
+        return None  # ends of children
+
+    async def work(self) -> None:
+        random, loop = self.simulation.random, asyncio.get_running_loop()
+        for _ in range(6):
+            await asyncio.sleep(random.uniform(0.0, 1.5))
+            where, child = f"engine-{random.randint(1, 2)}", random.random() < 0.5
+            place, timeout = f"spawned-{len(self.attempts)}", random.choice([0.02, 0.5, 3.0])
+            attempt = Attempt(place, self.actor_ref.address.incarnation, child, timeout, loop.time())
+            self.attempts.append(attempt)
+            spawn = self.spawn_on if child else self.node.spawn_on
+            try:
+                async with asyncio.timeout(random.choice([0.01, 1.0, 100.0])):  # some are cancelled
+                    attempt.ref = await spawn(where, Engine, self.ledger, place, 0.0, timeout=timeout)
+            except (UnderstudyError, TimeoutError):
+                pass
+            finally:
+                attempt.ended = loop.time()
+
+
+@pytest.mark.seeds(300)
+async def test_every_spawn_ends_and_nothing_lives_that_nobody_was_given(simulation: Simulation) -> None:
+    async with Cluster(simulation) as cluster:
+        ledger = LEDGERS[len(LEDGERS)] = Ledger(cluster)
+        number, attempts, owners = len(LEDGERS) - 1, list[Attempt](), list[ActorRef[Any]]()
+
+        async def stage(node: Node) -> None:
+            owners.append(await node.spawn(Spawner, node, number, attempts, simulation))
+
+        await asyncio.gather(*(cluster.start(f"engine-{n}", ledger.setup) for n in (1, 2)))
+        await cluster.start("stage", stage)
+        keeper = asyncio.ensure_future(cluster.keep_alive())
+        kinds = faults.NETWORK + 2 * faults.NODES + faults.TABLE
+        script = faults.plan(simulation, ["stage", "engine-1", "engine-2"], kinds, seconds=8, most=6, longest=6.0)
+        await faults.play(cluster, script)
+        while len(cluster.running()) < 3:  # noqa: ASYNC110 - looking is cheap in virtual time
+            await asyncio.sleep(0.5)
+        await cluster.met(60)
+        await asyncio.sleep(15.0)
+        if simulation.chance(0.5, "the owner ends"):
+            owners[-1].kill()
+            await asyncio.sleep(2.0)
+        keeper.cancel()
+        now = cluster.node("stage").incarnation
+        living = {life.place: life for life in ledger.living()}
+        lives = {(name, cluster.node(name).incarnation) for name in cluster.running()}
+        for attempt in attempts:
+            known = attempt.life == now
+            if attempt.ended is not None and not any(fault.kind == "pause" for fault in script):
+                assert attempt.ended - attempt.began <= attempt.timeout + 0.001, attempt
+            if known:
+                assert attempt.ended is not None, f"it never ended: {attempt}"
+            if known and attempt.ref is None:
+                assert attempt.place not in living, f"nobody has it: {attempt}"
+            if attempt.ref is not None and attempt.ref.address[:2] in lives:
+                if attempt.child:
+                    assert (attempt.place in living) == (known and owners[-1].is_alive()), attempt
+                elif known:
+                    assert attempt.place in living, f"it was to live on: {attempt}"
+            if not known and attempt.ref is None and attempt.place in living:
+                raise AssertionError(f"whoever wanted it is gone, and never had it: {attempt}")
+        assert ledger.mistakes == []
