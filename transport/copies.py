@@ -36,7 +36,7 @@ def wire_copy(message: Any) -> Any:
         return (len(refs) - 1,)
 
     packed = Encoder(export, _known, sources).item(TELL, 0, message)
-    decoder = own_decoder(lambda parts: refs[parts[0]], sources.arrive)
+    decoder = own_decoder(lambda parts: refs[int(parts[0])], sources.arrive)
     [item] = decoder.items(b"\x91" + packed)
     return decoder.value(item)
 
