@@ -1,4 +1,7 @@
-"""A node in a process of its own: `python -m tests.node_program NAME STATE`, with a Counter named "counter"."""
+"""A node in a process of its own: `python -m tests.node_program NAME STATE [OLDEST NEWEST]`, with a Counter named "counter".
+
+OLDEST and NEWEST: the versions of the protocol that it speaks, instead of those that this tree does.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,13 @@ from pathlib import Path
 
 from tests.processes import until_told_to_end
 from tests.sides import Counter
-from understudy.transport import Node
+from understudy.transport import Node, links
 
 
-async def main(name: str, state: str) -> None:
+async def main(name: str, state: str, *versions: str) -> None:
+    if versions:
+        oldest, newest = map(int, versions)
+        links.SPOKEN = range(oldest, newest + 1)
     async with Node(name, state=Path(state)) as node:
         await node.spawn(Counter, name="counter")
         print(node.address, node.incarnation, flush=True)

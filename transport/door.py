@@ -115,7 +115,7 @@ class Door:
 
     def _hello(self, path: Path, hello: Hello) -> None:
         links = self._links
-        stale = refusal(hello, links.me, links.last_buried(hello.sender.node))
+        stale = refusal(hello, links.me, links.last_buried(hello.sender.node), links.versions)
         visitor = self._visitors.get(hello.session)
         if stale is None and visitor is not None and visitor.inbound.peer != hello.sender:
             stale = Stale(hello.session, links.me, "expected a session of its own, got another node's")
@@ -130,7 +130,9 @@ class Door:
             except BadAddress as error:
                 raise Unreadable(f"a HELLO of {hello.sender} says where nobody can be reached: {error}") from error
             link = links.greet(hello)
-            visitor = self._visitors[hello.session] = Visitor(Inbound(hello), link, path, link.delivery.deliver)
+            visitor = self._visitors[hello.session] = Visitor(
+                Inbound(hello, links.versions), link, path, link.delivery.deliver
+            )
         visitor.path = path
         self._network.answer(path, visitor.inbound.welcome().encode())
 

@@ -8,7 +8,8 @@
     PING     nonce                                                                           dealer ─▶ router
     WELCOME  session, next sequence expected, the version that both speak from now on        router ─▶ dealer
     ACK      session, next sequence expected                                                 router ─▶ dealer
-    STALE    session, who answers (node, incarnation), why, whether you are gone for good    router ─▶ dealer
+    STALE    session, who answers (node, incarnation), why, whether you are gone for good,
+             whether we speak no common version                                              router ─▶ dealer
     BYE      session, next sequence expected: there will be no later acknowledgement         router ─▶ dealer
     PONG     nonce, who answers (node, incarnation), its address                             router ─▶ dealer
 
@@ -31,6 +32,8 @@ from understudy.transport.wire import FRAME_LIMIT
 OLDEST, NEWEST = 1, 1
 """Versions of the protocol that this node speaks. The newest that both ends speak holds for a session; without one, HELLO
 is refused, and says so."""
+
+VERSIONS = range(OLDEST, NEWEST + 1)
 
 HELLO, DATA, CHUNK, RESUME, PING, WELCOME, ACK, STALE, BYE, PONG = b"HDCRPWASBQ"
 
@@ -142,15 +145,16 @@ class Bye(NamedTuple):
 
 
 class Stale(NamedTuple):
-    """`gone`: to the answerer, this life of the node it answers is over for good."""
+    """`gone`: to the answerer, this life of the node it answers is over for good. `foreign`: the two speak no common version."""
 
     session: int
     answerer: Peer
     detail: str
     gone: bool = False
+    foreign: bool = False
 
     def encode(self) -> bytes:
-        return _encode(STALE, self.session, *self.answerer, self.detail, self.gone)
+        return _encode(STALE, self.session, *self.answerer, self.detail, self.gone, self.foreign)
 
 
 class Pong(NamedTuple):
@@ -229,7 +233,9 @@ def _welcome(parts: Any) -> Welcome:
 
 def _stale(parts: Any) -> Stale:
     session, node, incarnation, detail, *later = parts
-    return Stale(_number(session), _peer(node, incarnation), str(detail)[:500], later[:1] == [True])
+    return Stale(
+        _number(session), _peer(node, incarnation), str(detail)[:500], later[:1] == [True], later[1:2] == [True]
+    )
 
 
 def _pong(parts: Any) -> Pong:

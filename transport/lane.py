@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING
 
-from understudy.transport.frames import NEWEST, OLDEST, Ack, Bye, Hello, Pong, Stale, Welcome, decode
+from understudy.transport.frames import Ack, Bye, Hello, Pong, Stale, Welcome, decode
 from understudy.transport.schema import Unreadable
 from understudy.transport.session import Outbound, SessionError, Undelivered
 
@@ -32,7 +32,9 @@ class Lane:
     def __init__(self, link: Link, progressed: Callable[[], None]) -> None:
         links = link.links
         session = link.system.world.random.getrandbits(64)
-        self.out = Outbound(Hello(OLDEST, NEWEST, session, links.me, links.address, link.peer, links.guest))
+        self.out = Outbound(
+            Hello(links.versions[0], links.versions[-1], session, links.me, links.address, link.peer, links.guest)
+        )
         self.reached = False
         """Whether the peer answered anything, ever."""
         self._link = link

@@ -28,7 +28,7 @@ from understudy.actors.limiter import Limiter
 from understudy.transport.burial import Burial
 from understudy.transport.door import Door
 from understudy.transport.exports import Exports
-from understudy.transport.frames import NAME_LIMIT, Hello, Peer, Ping, Pong, Stale, decode
+from understudy.transport.frames import NAME_LIMIT, VERSIONS, Hello, Peer, Ping, Pong, Stale, decode
 from understudy.transport.link import Link
 from understudy.transport.network import Network
 from understudy.transport.remote import RemoteNamedRef, RemoteRef
@@ -42,6 +42,9 @@ FAREWELL = 0.05
 MEET_INTERVAL = 0.2
 """Seconds between two attempts to meet a node by its address alone."""
 
+
+SPOKEN: range = VERSIONS
+"""The versions that the nodes of this process speak."""
 
 UNMET_LIMIT = 256
 """Lives of nodes that are named in references and were never met, nor heard of from the table."""
@@ -66,6 +69,8 @@ class Links:
         self.network = network
         self.exports = Exports(system)
         self.me = Peer(system.name, system.incarnation)
+        self.versions = SPOKEN
+        """Of the protocol."""
         self.address = ""
         self.guest = False
         """True until this node is a member, if it speaks to others before: its name may still be refused."""
@@ -79,6 +84,7 @@ class Links:
         self._gone = self._nowhere(self.me, NoProc())
         self._links: dict[Peer, Link] = {}
         self._lost: dict[Peer, Link] = {}
+        self._foreign: dict[Peer, Link] = {}  # lost links to those with whom no version is common
         self._by_name: dict[str, Link] = {}
         self._buried: dict[str, int] = {}
         self._missed: dict[str, int] = {}
@@ -98,6 +104,8 @@ class Links:
         if link is None:
             if peer == self.me:
                 return self._gone
+            if peer in self._foreign:
+                return self._foreign[peer]
             gone = self._buried.get(peer.node, -1)
             if address is None:
                 gone = max(gone, self._missed.get(peer.node, -1))
@@ -117,6 +125,10 @@ class Links:
         """The link to that life, if there is one."""
         return self._links.get(peer)
 
+    def is_foreign(self, peer: Peer) -> bool:
+        """Whether that life has refused us because it speaks no version of the protocol that we do. It may live all the same."""
+        return peer in self._foreign
+
     def present(self, peer: Peer, address: str) -> Link:
         """The link to a life that is a member, and so the one that the node's name leads to unless a newer one is known."""
         link = self.to(peer, address)
@@ -129,12 +141,15 @@ class Links:
 
     def towards(self, node: str) -> Link:
         """The link to the present life of that node; a lost one while none is known."""
-        link = self._by_name.get(node)
+        link = self._by_name.get(node) or next(
+            (link for peer, link in self._foreign.items() if peer.node == node), None
+        )
         return link if link is not None else self._nowhere(Peer(node, 0), NoConnection(f"no node {node!r} is up"))
 
     def bury(self, peer: Peer, reason: ExitReason) -> None:
         """That life is over: calls fail, monitors fire, what was not acknowledged is a dead letter. Nothing of it is heard again."""
         self._buried[peer.node] = max(peer.incarnation, self._buried.get(peer.node, 0))
+        self._foreign.pop(peer, None)
         for link in [
             link for at, link in self._links.items() if at.node == peer.node and at.incarnation <= peer.incarnation
         ]:
@@ -290,6 +305,8 @@ class Links:
             if not self._leaving:
                 self.report(link.peer, UnderstudyError(f"it refuses this node: {stale.detail}"))
             self._drop(link, NoConnection(f"{link.peer} refuses this node: {stale.detail}"))
+            if stale.foreign:
+                self._foreign[link.peer] = link
             if stale.gone:
                 self.condemned(link.peer)
 

@@ -351,6 +351,8 @@ class Node:
             if not await links.network.listens(member.address):
                 return False
             return (await links.meet(member.address, MEET_WITHIN)).answerer == peer
+        if links.is_foreign(peer):  # it speaks another version, and lives: who meets it without a link is answered
+            return (await links.meet(member.address, MEET_WITHIN)).answerer == peer
         return await links.to(peer, member.address).ping(MEET_WITHIN)
 
     def _up(self, member: Member) -> None:

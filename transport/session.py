@@ -35,8 +35,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from understudy.actors import UnderstudyError
 from understudy.transport.frames import (
-    NEWEST,
-    OLDEST,
+    VERSIONS,
     Ack,
     Bye,
     Hello,
@@ -290,10 +289,10 @@ class Inbound:
 
     __slots__ = ("duplicates", "gaps", "next", "peer", "session", "version")
 
-    def __init__(self, hello: Hello) -> None:
+    def __init__(self, hello: Hello, spoken: range = VERSIONS) -> None:
         self.session = hello.session
         self.peer = hello.sender
-        self.version = common_version(hello)
+        self.version = common_version(hello, spoken)
         self.next = 0
         self.duplicates = 0
         self.gaps = 0
@@ -327,20 +326,21 @@ class Inbound:
         return Bye(self.session, self.next)
 
 
-def common_version(hello: Hello) -> int:
+def common_version(hello: Hello, spoken: range = VERSIONS) -> int:
     """The newest version of the protocol that the sender of that HELLO speaks and so do we; 0 if there is none."""
-    newest = min(hello.newest, NEWEST)
-    return newest if newest >= max(hello.oldest, OLDEST) else 0
+    newest = min(hello.newest, spoken[-1])
+    return newest if newest >= max(hello.oldest, spoken[0]) else 0
 
 
-def refusal(hello: Hello, me: Peer, buried: int) -> Stale | None:
+def refusal(hello: Hello, me: Peer, buried: int, spoken: range = VERSIONS) -> Stale | None:
     """Why this HELLO cannot be accepted by `me`; None if it can.
 
     `buried` is the highest incarnation of the sender's name that was declared dead or has left, 0 if there is none.
     """
     gone = False
-    if not common_version(hello):
-        theirs, ours = _spoken(hello.oldest, hello.newest), _spoken(OLDEST, NEWEST)
+    foreign = not common_version(hello, spoken)
+    if foreign:
+        theirs, ours = _spoken(hello.oldest, hello.newest), _spoken(spoken[0], spoken[-1])
         detail = f"expected protocol {ours}, got {theirs}: update the older of the two nodes"
     elif hello.target != me:
         detail = f"expected a HELLO to {me}, got one to {hello.target}"
@@ -351,7 +351,7 @@ def refusal(hello: Hello, me: Peer, buried: int) -> Stale | None:
         detail = f"expected a living incarnation of {hello.sender.node}, got {hello.sender.incarnation}, which is gone for good"
     else:
         return None
-    return Stale(hello.session, me, detail, gone)
+    return Stale(hello.session, me, detail, gone, foreign)
 
 
 def _spoken(oldest: int, newest: int) -> str:
