@@ -37,6 +37,7 @@ PUMP_BUDGET = 0.005
 """Seconds of receiving before the loop gets a turn."""
 
 POLLIN, POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)  # as enums they cost 1 us a look
+MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 UP, REFUSED = zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_HANDSHAKE_FAILED_AUTH
 
@@ -99,9 +100,9 @@ class _Pump:
             return False
         try:
             if path is not None:
-                socket.send(path, zmq.NOBLOCK | zmq.SNDMORE)
+                socket.send(path, MORE)
             if isinstance(frame, Loaded):
-                socket.send(frame.head, zmq.NOBLOCK | zmq.SNDMORE)
+                socket.send(frame.head, MORE)
                 socket.send(frame.body, zmq.NOBLOCK, copy=False)
             else:
                 socket.send(frame, zmq.NOBLOCK)
