@@ -33,6 +33,14 @@ PAGES = {
         "done",
     ],
     "introspection.md": ["{'count': 1}", "42", "suspended 1", "received"],
+    "nodes.md": [
+        "halves on engine-1",
+        "21.0",
+        "ValueError: 13 has no half",
+        "On node engine-1:",
+        "again: 21.0",
+        "gone with its parent",
+    ],
     "routers.md": ["hashers/0: 142", "hashers/1: 15a", "hashers/0: 218", "5"],
 }
 

@@ -28,7 +28,7 @@ from understudy.actors import (
     Shutdown,
     StartFailed,
 )
-from understudy.transport import Node, RemoteTraceback
+from understudy.transport import MemoryTable, Node, RemoteTraceback
 from understudy.transport.steward import Deputy, Steward
 
 
@@ -135,6 +135,19 @@ async def test_on_a_node_that_is_not_up_nothing_is_started_and_that_is_said_at_o
             await parent.call(("spawn", "b", Emigrant))
         with pytest.raises(NodeDown, match="is no node"):
             system.ref("engine@engine-1")
+
+
+async def test_whoever_wants_a_node_waits_for_it() -> None:
+    table = MemoryTable()
+    async with Node("a", table=table) as a:
+        await a.up("a", 0.0)
+        with pytest.raises(NodeDown, match=r"the node 'b' died: no connection: it was not there within 0\.01 s"):
+            await a.up("b", timeout=0.01)
+        coming = asyncio.ensure_future(a.up("b"))
+        await asyncio.sleep(0)
+        async with Node("b", table=table):
+            await coming
+            assert await (await a.spawn_on("b", Emigrant)).call(Say("where")) == "b"
 
 
 async def test_ones_own_node_is_a_node_like_any_other() -> None:

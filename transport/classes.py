@@ -1,6 +1,9 @@
 """The actor classes that another node may name: those that are imported here. Nothing is ever imported by a name off the wire.
 
 Engine ── named ──> "shop.engine:Engine" ── on the other node: found in sys.modules ──> its own Engine
+
+A class of the program that was started is one of the module that `python -m` was given; of `python program.py` it is found by
+the same program only.
 """
 
 from __future__ import annotations
@@ -13,13 +16,11 @@ from understudy.actors import Actor, NotRegistered
 
 def named(cls: type[Actor]) -> str:
     """What a class is called on every node that has imported its module. NotRegistered for one that nobody else can have."""
-    module = _real_name(cls.__module__)
-    if module == "__main__" or "<locals>" in cls.__qualname__:
-        where = "in the program that was started" if module == "__main__" else "inside a function"
+    if "<locals>" in cls.__qualname__:
         raise NotRegistered(
-            f"{cls.__qualname__} is declared {where}, where no other node finds it: put it into a module that both import"
+            f"{cls.__qualname__} is declared inside a function, where no other node finds it: put it into a module that both import"
         )
-    return f"{module}:{cls.__qualname__}"
+    return f"{_real_name(cls.__module__)}:{cls.__qualname__}"
 
 
 def found(name: str) -> type[Actor]:

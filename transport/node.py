@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -28,8 +29,10 @@ from understudy.actors import (
     ExitReason,
     NameTaken,
     NoConnection,
+    NodeDown,
     message,
 )
+from understudy.actors.deadlines import waiting_time
 from understudy.actors.nodes import Alone
 from understudy.transport.abroad import Abroad
 from understudy.transport.copies import wanted_copy
@@ -179,6 +182,14 @@ class Node:
         then, there neither.
         """
         return await self.system.nodes.spawn_on(node, cls, args, kwargs, name=name, timeout=timeout)
+
+    async def up(self, node: str, timeout: float = math.inf) -> None:
+        """Wait until that node is there. NodeDown after `timeout` seconds."""
+        try:
+            async with asyncio.timeout(waiting_time(timeout)):
+                await self.system.nodes.up(node)
+        except TimeoutError:
+            raise NodeDown(NoConnection(f"it was not there within {timeout} s"), f"the node {node!r}") from None
 
     def ref(self, name: str) -> ActorRef[Any]:
         """Whoever has the name when it is used: "room/lobby" here, "engine@engine-1" on another node."""

@@ -96,6 +96,7 @@ from understudy.transport import (
     PayloadError,
     PeerReachable,
     PeerUnreachable,
+    RemoteTraceback,
     TableError,
     wire_copy,
 )
@@ -155,6 +156,7 @@ __all__ = [
     "PeerUnreachable",
     "ReceiveTimeout",
     "Refused",
+    "RemoteTraceback",
     "Request",
     "Resize",
     "RestartChild",
