@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 import msgpack
 
 from understudy.actors import ActorRef
+from understudy.actors.message import _classes, _registered
 from understudy.transport.operations import DEFINE, TELL
 from understudy.transport.wire import Decoder, Encoder
 
@@ -53,3 +56,22 @@ class Wire:
 
 def batch(*items: bytes) -> bytes:
     return b"\xdd" + len(items).to_bytes(4, "big") + b"".join(items)
+
+
+Program: TypeAlias = Callable[[], Any]
+"""Registers one version's classes and returns the one that matters."""
+
+
+@contextmanager
+def version(program: Program) -> Iterator[Any]:
+    """Be a process that has imported that version of a program and nothing else."""
+    classes, registered = _classes.copy(), _registered.copy()
+    _classes.clear()
+    _registered.clear()
+    try:
+        yield program()
+    finally:
+        _classes.clear()
+        _classes.update(classes)
+        _registered.clear()
+        _registered.update(registered)

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import msgpack
 import pytest
 
-from tests.codec import Wire, batch
+from tests.codec import Program, Wire, batch, version
 from understudy.actors import CallError, Failure, Normal, NotRegistered, message
-from understudy.actors.message import _classes, _registered, registered_class
+from understudy.actors.message import registered_class
 from understudy.transport.delivery import _error
 from understudy.transport.operations import TELL
 from understudy.transport.schema import Unreadable
 from understudy.transport.wire import REASON, TooLarge
-
-Program = Callable[[], Any]
-"""Registers one version's classes and returns the one that matters."""
-
-
-@contextmanager
-def version(program: Program) -> Iterator[Any]:
-    """Be a process that has imported that version of a program and nothing else."""
-    classes, registered = _classes.copy(), _registered.copy()
-    try:
-        yield program()
-    finally:
-        _classes.clear()
-        _classes.update(classes)
-        _registered.clear()
-        _registered.update(registered)
 
 
 def sent(wire: Wire, program: Program, *fields: Any, **named: Any) -> bytes:

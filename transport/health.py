@@ -51,7 +51,7 @@ class PeerReachable:
 
 @message("understudy.link_metrics")
 class LinkMetrics:
-    """One link, at one moment; counts are since it was opened. A frame holds all messages of one tick, up to 64 KiB.
+    """One link, at one moment; counts are since it was opened. A frame holds all messages of one tick, up to 48 KiB.
 
     `connected`: a connection stands now. `queued_bytes`, `queued_frames`: sent or waiting to be, and not acknowledged; of those
     `unacknowledged` frames were sent. `full`: `tell` raises Overloaded. `offers`: who waits for room. `round_trip`: seconds from a
