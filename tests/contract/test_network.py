@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import zmq
 
 from tests.helpers import eventually
 from understudy.simulation import VirtualNetwork
 from understudy.transport import BadAddress, CannotListen, Network, ZeroMqNetwork
 from understudy.transport.keys import KeyPair, new_pair
-from understudy.transport.network import Channel, check_reach, parse_address
+from understudy.transport.network import Channel, Loaded, check_reach, parse_address
 from understudy.transport.wire import FRAME_LIMIT
 
 ANY = "tcp://127.0.0.1:0"
@@ -71,14 +72,17 @@ class Ear:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.heard: list[tuple[bytes, bytes]] = []
+        self.bodies: list[memoryview] = []
         self.answers: list[bytes] = []
         self.writable = 0
         self.work = 0.0  # seconds that every frame takes
         self.address = network.bind(ANY, self.hear)
 
-    def hear(self, path: bytes, frame: bytes) -> None:
+    def hear(self, path: bytes, frame: bytes, body: memoryview | None = None) -> None:
         time.sleep(self.work)
         self.heard.append((path, frame))
+        if body is not None:
+            self.bodies.append(body)
 
     def connect(self, address: str) -> Channel:
         return self.network.connect(address, self.answers.append, self.count, key=PAIR.public)
@@ -101,7 +105,7 @@ async def ears(make: Callable[[], Network], count: int = 2) -> AsyncIterator[lis
             ear.network.close()
 
 
-async def sent(channel: Channel, frame: bytes) -> None:
+async def sent(channel: Channel, frame: bytes | Loaded) -> None:
     await eventually(lambda: channel.send(frame), what="the frame is taken")
 
 
@@ -171,6 +175,54 @@ async def test_an_oversized_frame_is_refused_and_the_channel_recovers(make: Call
 
         await eventually(heard_after, what="frames pass again")
         assert set(b.frames) == {b"before", b"after"}
+
+
+async def test_a_frame_with_a_body_arrives_in_its_place_with_all_of_it(make: Callable[[], Network]) -> None:
+    async with ears(make) as (a, b):
+        channel = a.connect(b.address)
+        memory = bytearray(os.urandom(FRAME_LIMIT))
+        bodies = [memoryview(memory)[:size] for size in (0, 1, 100_000, FRAME_LIMIT)]
+        await sent(channel, b"before")
+        for number, body in enumerate(bodies):
+            await sent(channel, Loaded(b"%d" % number, body))
+        await sent(channel, b"after")
+        await eventually(lambda: len(b.heard) == 6)
+        assert b.frames == [b"before", b"0", b"1", b"2", b"3", b"after"]
+        assert b.bodies == bodies
+        assert b.network.answer(b.heard[1][0], b"yes")
+        await eventually(lambda: a.answers == [b"yes"])
+
+
+@pytest.mark.parametrize("head", [1, FRAME_LIMIT + 1])
+async def test_a_body_is_no_larger_than_a_frame_may_be_nor_is_its_head(make: Callable[[], Network], head: int) -> None:
+    async with ears(make) as (a, b):
+        channel = a.connect(b.address)
+        await sent(channel, b"before")
+        await eventually(lambda: b.frames == [b"before"])
+        channel.send(Loaded(bytes(head), bytes(FRAME_LIMIT + 2 - head if head > 1 else FRAME_LIMIT + 1)))
+
+        def heard_after() -> bool:
+            channel.send(b"after")
+            return b"after" in b.frames
+
+        await eventually(heard_after, what="frames pass again")
+        assert set(b.frames) == {b"before", b"after"}
+        assert b.bodies == []
+
+
+async def test_what_has_more_parts_than_a_frame_and_a_body_is_not_heard() -> None:
+    async with ears(zeromq()) as (_, b):
+        context = zmq.Context()
+        stranger = context.socket(zmq.DEALER)
+        try:
+            stranger.connect(b.address)
+            for parts in ([b"a", b"b", b"c"], [b"a"] * 100, [b"a", b"b"], [b"a"]):
+                stranger.send_multipart(parts)
+            await eventually(lambda: len(b.heard) == 2)
+            assert b.frames == [b"a", b"a"]
+            assert [bytes(body) for body in b.bodies] == [b"b"]
+        finally:
+            context.destroy(linger=0)
 
 
 @pytest.mark.parametrize("make", [zeromq], indirect=True)  # a virtual port can be reached by virtual nodes alone
@@ -288,7 +340,7 @@ class Keyed(Ear):
         network.secure(self.pair, self.trusted.__contains__)
         super().__init__(network)
 
-    def hear(self, path: bytes, frame: bytes) -> None:
+    def hear(self, path: bytes, frame: bytes, body: memoryview | None = None) -> None:
         self.speakers.append(self.network.key_of(path))
         super().hear(path, frame)
 
