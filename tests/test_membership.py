@@ -471,6 +471,24 @@ async def test_who_falls_silent_and_answers_again_is_told_though_the_table_is_aw
 
 
 @in_virtual_time
+async def test_a_pause_of_our_own_makes_nobody_answer_who_is_silent() -> None:
+    cluster = Cluster()
+    a, b = await cluster.start("a", "b")
+    cluster.table.away = True
+    await b.kill()
+    await asyncio.sleep(10)
+    assert len(a.silences) == 1
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    for _ in range(3):
+        loop.stand_still(30.0)
+        await asyncio.sleep(1.3)
+    await asyncio.sleep(10)
+    assert len(a.silences) == 1
+    await cluster.stop()
+
+
+@in_virtual_time
 async def test_a_node_whose_loop_is_blocked_while_its_connection_stands_is_told_of_in_three_seconds_and_dies_after_ten() -> (
     None
 ):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TypeAlias
@@ -218,12 +218,12 @@ class Membership:
             seen = dict(zip((row.key for row in others), answers))
             standing = frozenset(row.key for row in others if self._stands(row))
             self._watch = observe(self._watch, seen, late, self._rules, standing)
-            self._tell_silence(others)
+            self._tell_silence(others, seen)
             await self._vote()
             due = max(started + self._rules.interval, loop.time())
             await asyncio.sleep(due - loop.time())
 
-    def _tell_silence(self, probed: list[Member]) -> None:
+    def _tell_silence(self, probed: list[Member], answered: Mapping[Key, bool]) -> None:
         """Who has fallen silent, and who answers again. Of those that died or were replaced meanwhile others have told."""
         self._silent = {key: row for key, row in self._silent.items() if self._present.get(row.node) == row}
         for row in probed:
@@ -233,7 +233,7 @@ class Membership:
                 if row.key not in self._silent:
                     self._silent[row.key] = row
                     self._on_silent(row, BLOCKED if row.key in self._watch.standing else SILENT)
-            elif row.key in self._silent and not self._watch.misses.get(row.key):
+            elif row.key in self._silent and answered[row.key]:
                 del self._silent[row.key]
                 self._on_answering(row)
 
