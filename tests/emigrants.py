@@ -37,6 +37,9 @@ class Emigrant(Actor):
                 raise ValueError(text)
             case Say("stop"):
                 return Stop(reply="bye")
+            case Say("annoy", text):
+                self.system.ref(text).exit()
+                return None
             case Say("hang"):
                 return asyncio.sleep(3600)
             case _:

@@ -182,6 +182,20 @@ async def test_whoever_is_started_after_a_kill_finds_the_names_of_the_family_the
 
 
 @in_cluster("stage", "engine")
+async def test_an_exit_signal_that_a_living_child_there_sends_is_ignored(cluster: Cluster) -> None:
+    stage = cluster.node("stage")
+    boss = await stage.spawn(Supervisor, [engine("a")], name="boss")
+    child = (await rows(boss))["a"].ref
+    await child.call(Say("annoy", "boss@stage"))
+    await asyncio.sleep(1.0)
+    assert (await rows(boss))["a"].ref == child
+    with pytest.raises(ActorDied):
+        await child.call(Say("raise", "and its end is seen all the same"))
+    await asyncio.sleep(1.0)
+    assert (await rows(boss))["a"].restarts == 1
+
+
+@in_cluster("stage", "engine")
 async def test_the_loss_of_a_node_counts_once_and_its_children_are_back_as_soon_as_it_is(cluster: Cluster) -> None:
     stage = cluster.node("stage")
     told = Events(stage, Awaited)

@@ -23,17 +23,23 @@ from understudy.actors import (
     NameTaken,
     NoConnection,
     NodeDown,
+    NoProc,
     Normal,
     NotRegistered,
+    Overloaded,
     Shutdown,
     StartFailed,
 )
 from understudy.transport import MemoryTable, Node, RemoteTraceback
-from understudy.transport.steward import Deputy, Steward
+from understudy.transport.steward import STEWARD, Deputy, Forsaken, Kept, NotStarted, Show, Spawn, Steward
 
 
 async def started(on: Side, by: Side, cls: Any, *args: Any, timeout: float = 5.0, name: str | None = None) -> Any:
     return await by.system.nodes.spawn_on(on.system.name, cls, args, {}, name=name, timeout=timeout)
+
+
+class Frail(Parent):
+    trap_exit = False
 
 
 def living(side: Side, cls: type[Actor]) -> list[ActorRef[Any]]:
@@ -172,6 +178,8 @@ async def test_one_that_nobody_waits_for_any_more_is_ended_whether_it_has_starte
             with pytest.raises(asyncio.CancelledError):
                 await spawning
         await eventually(lambda: not living(b, Slow))
+        assert not len(a.meets(b).calls)
+        await eventually(lambda: not b.meets(a).delivery._answers)
         # The answer is under way, and whoever waits is cancelled before it comes.
         spawning = asyncio.ensure_future(started(b, a, Emigrant))
         await eventually(lambda: living(b, Emigrant))
@@ -267,6 +275,61 @@ async def test_children_elsewhere_end_with_their_parent_whatever_ends_it_and_wha
         await asyncio.sleep(0)
         assert ends == here[::-1]
         await eventually(lambda: not living(b, Deputy))
+
+
+async def test_a_parent_that_does_not_trap_dies_of_its_child_elsewhere_unless_that_ends_normally() -> None:
+    async with sides("a", "b") as (a, _):
+        parent = await a.system.spawn(Frail)
+        child = await parent.call(("spawn", "b", Emigrant))
+        child.stop()
+        assert await child.ended() in (Normal(), NoProc())
+        child = await parent.call(("spawn", "b", Emigrant))
+        unlinked = await parent.call(("spawn", "b", Emigrant))
+        await parent.call(lambda me: me.unlink(unlinked))
+        with pytest.raises(ActorDied):
+            await unlinked.call(Say("raise", "not tied any more"))
+        assert await child.call(Say("where")) == "b"
+        with pytest.raises(ActorDied):
+            await child.call(Say("raise", "boom"))
+        reason = await parent.ended(5.0)
+        assert isinstance(reason, Failure)
+        assert reason.message == "boom"
+
+
+async def test_a_start_elsewhere_passes_a_full_outbox() -> None:
+    async with sides("a", "b") as (a, b):
+        link = a.meets(b)
+        link.full = True
+        with pytest.raises(Overloaded):
+            a.links.named("b", "nobody").tell(None)
+        ref = await started(b, a, Emigrant)
+        assert living(b, Emigrant) != []
+        link.full = False
+        assert await ref.call(Say("where")) == "b"
+
+
+async def test_nonsense_from_another_node_is_refused_and_harms_no_steward() -> None:
+    async with sides("a", "b") as (a, b):
+        steward = a.links.named("b", STEWARD)
+        me = a.system.ref(STEWARD)
+        for nonsense in (
+            Spawn("1", me, None, "x", (), {}, None, 1.0),  # type: ignore[arg-type]
+            Spawn(1, None, None, "x", (), {}, None, 1.0),  # type: ignore[arg-type]
+            Spawn(1, me, "owner", "x", (), {}, None, 1.0),  # type: ignore[arg-type]
+            Spawn(1, me, None, ["x"], (), {}, None, 1.0),  # type: ignore[arg-type]
+            Spawn(1, me, None, "x", (), [], None, 1.0),  # type: ignore[arg-type]
+            Kept([], {}),  # type: ignore[arg-type]
+            Forsaken(1, []),  # type: ignore[arg-type]
+            Show("ref", "info", 1.0),  # type: ignore[arg-type]
+        ):
+            with pytest.raises(CallError):
+                await steward.call(nonsense)
+        with pytest.raises(CallError, match="does not know how to show 'secrets'"):
+            await steward.call(Show(steward, "secrets", 1.0))
+        name = "tests.emigrants:Emigrant"
+        for odd in (Spawn(1, me, None, name, (), {1: 2}, None, 1.0), Spawn(2, me, None, name, (), {}, "a@b", 1.0)):  # type: ignore[dict-item]
+            assert isinstance(await steward.call(odd), NotStarted)
+        assert (await b.system.ref(STEWARD).info()).state == "alive"
 
 
 async def test_a_child_elsewhere_obeys_its_parent_and_no_stranger() -> None:

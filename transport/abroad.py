@@ -101,7 +101,7 @@ class Abroad:
             raise NodeDown(link.lost, f"the node {node!r}")
         order = Spawn(next(self._numbers), self._steward, owner, named(cls), args, kwargs, name, timeout, restarts)
         future: asyncio.Future[Any] = system.loop.create_future()
-        link.calls.ask(RemoteRef[Any](link, STEWARD), order, LoopReply(future), seconds)
+        request = link.calls.ask(RemoteRef[Any](link, STEWARD), order, LoopReply(future), seconds, urgent=True)
         kept = False
         try:
             async with asyncio.timeout(seconds):
@@ -111,6 +111,7 @@ class Abroad:
             late = Failure("TimeoutError", f"no answer came within {timeout} s; should it start after all, it is ended")
             raise StartFailed(f"{cls.__name__} on {node}", late) from None
         finally:
+            link.calls.forget(request)
             if not kept:
                 _say(link, Forsaken(order.number, self._steward))
         if isinstance(answer, RemoteRef):

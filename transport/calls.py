@@ -35,13 +35,15 @@ class Calls:
         sender: ActorRef[Any] | None = None,
         trace: bytes = b"",
         flags: int = 0,
+        urgent: bool = False,
     ) -> int:
-        """Send a request. Its number is for `forget`; 0 if it failed at once. Raises Overloaded, NotRegistered, TooLarge."""
+        """Send a request. Its number is for `forget`; 0 if it failed at once. Raises Overloaded, unless it is `urgent` and passes
+        though the outbox is full; NotRegistered, TooLarge."""
         link = self._link
         if link.lost is not None:
             reply.fail(link.death(ref))
             return 0
-        if link.full:
+        if link.full and not urgent:
             raise link.overloaded()
         number = self._last + 1
         item = link.encoder.item(trace, ref.target, message, (SEND, number, remaining, flags, sender))

@@ -13,6 +13,7 @@ import asyncio
 import math
 from collections import deque
 from contextlib import suppress
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, Self
 
 from understudy.actors import (
@@ -36,7 +37,7 @@ from understudy.transport.steward import STEWARD
 if TYPE_CHECKING:
     from understudy.transport.remote import RemoteRef
 
-BATCH = 100
+BATCH = 64
 """Events of one answer, at most."""
 
 
@@ -113,7 +114,8 @@ class RemoteTrace(Trace):
                 raise StopAsyncIteration
             if self._asking is None:
                 follower = self._follower or await self._begin()
-                self._asking = asyncio.create_task(follower.call(MoreEvents(), math.inf))
+                # In a context of its own: it has no more to do with the request at hand, and its deadline.
+                self._asking = asyncio.create_task(follower.call(MoreEvents(), math.inf), context=Context())
             await asyncio.wait((self._asking,))  # a reader that is cancelled loses nothing
             asking, self._asking = self._asking, None
             try:

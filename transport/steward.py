@@ -30,6 +30,7 @@ from understudy.actors import (
     Later,
     NameTaken,
     NotRegistered,
+    Refused,
     Request,
     Shutdown,
     StartFailed,
@@ -123,13 +124,16 @@ class Steward(Actor):
 
     def on_receive(self, message: Any) -> Any:
         match message:
-            case Spawn():
+            # Of other nodes: what is none of these kinds inside is not known here, and harms nobody.
+            case Spawn(
+                int(), ActorRef(), ActorRef() | None, str(), tuple(), dict(), str() | None, float() | int(), int()
+            ):
                 return self._spawn(message)
-            case Kept(number, sponsor):
+            case Kept(int(number), ActorRef() as sponsor):
                 self._keep((sponsor, number))
-            case Forsaken(number, sponsor):
+            case Forsaken(int(number), ActorRef() as sponsor):
                 self._forsake((sponsor, number))
-            case Show():
+            case Show(ActorRef(), str(), float() | int()):
                 later = Later()
                 self.run(self._show(message, later))
                 return later
@@ -240,7 +244,7 @@ class Steward(Actor):
                     await system.resume(ref, what.timeout)
                     later.set(None)
                 case _:
-                    raise NotRegistered(f"this node does not know how to show {what.what!r} of an actor")
+                    raise Refused(f"this node does not know how to show {what.what!r} of an actor")
         except Exception as error:  # noqa: BLE001 - whatever it is, it is whoever asked who is to have it
             later.fail(error)
 
