@@ -170,7 +170,10 @@ def test_what_was_sent_once_keeps_its_unknown_fate_after_going_back() -> None:
     for number in range(3):
         out.offer(batch(number))
     transmit(out, 1.0)
-    out.tick(1.0 + PATIENCE)
+    out.connected(1.1)
+    transmit(out, 1.1)
+    out.welcomed(Welcome(99, 0, NEWEST), 1.2)
+    assert out.pending() is not None
     assert [unknown for _, unknown in out.end()] == [True, True, True]
 
 

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -45,6 +46,9 @@ TELLS = 24
 
 IMPATIENCE = 4.0
 """Seconds that a call may take."""
+
+FEW_AHEAD = patch("understudy.transport.offers.AHEAD", 3)
+"""Offers that one node may have in line at another's actor: so few that some wait here as well."""
 
 QUIET = 8.0
 """Seconds after the last fault in which everything must come to its end: deaths are declared, Downs arrive."""
@@ -406,9 +410,11 @@ class Play:
     def _check_stream(self, stream: Stream) -> None:
         arrived, sent = stream.delivered, set(range(stream.sent))
         assert arrived == list(range(len(arrived))), f"not in order and exactly once: {stream}"
-        letters = stream.lost + stream.unknown
+        letters = (
+            stream.lost | stream.unknown
+        )  # one there, and one here that could not know of it, are no contradiction
         assert not stream.lost.keys() & set(arrived), f"a dead letter arrived: {stream}"
-        assert all(count == 1 for count in letters.values()), f"more than one letter for one message: {stream}"
+        assert set(letters.values()) <= {1}, f"more than one letter for one message: {stream}"
         assert letters.keys() <= sent, f"letters of what was not sent: {stream}"
         if self.lives(stream.source):
             silent = sent - set(arrived) - letters.keys() - stream.unread
@@ -442,6 +448,7 @@ class Play:
 
 
 @pytest.mark.seeds(300)
+@FEW_AHEAD
 async def test_between_living_nodes_everything_arrives_once_and_in_order(simulation: Simulation) -> None:
     async with Autopsy(simulation, probe_misses=1000) as cluster:
         play = Play(simulation, cluster, ["a", "b"])
@@ -458,6 +465,7 @@ async def test_between_living_nodes_everything_arrives_once_and_in_order(simulat
 
 
 @pytest.mark.seeds(300)
+@FEW_AHEAD
 async def test_over_a_bad_network_and_whatever_happens_to_nodes_nothing_is_silent(simulation: Simulation) -> None:
     """The proof's own figures: of all frames a fifth is lost, a tenth comes twice and some are overtaken, all the time;
     beside that there are partitions, both ways and one way, crashes and pauses."""
@@ -474,6 +482,7 @@ async def test_over_a_bad_network_and_whatever_happens_to_nodes_nothing_is_silen
 
 
 @pytest.mark.seeds(300)
+@FEW_AHEAD
 async def test_whatever_happens_to_nodes_network_and_table_nothing_is_silent(simulation: Simulation) -> None:
     async with Autopsy(simulation) as cluster:
         play = Play(simulation, cluster, ["a", "b", "c"][: simulation.choose([2, 2, 2, 3])])
