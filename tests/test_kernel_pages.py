@@ -41,6 +41,7 @@ PAGES = {
         "again: 21.0",
         "gone with its parent",
     ],
+    "metrics.md": ['understudy_link_connected{peer="stage"} 1'],
     "routers.md": ["hashers/0: 142", "hashers/1: 15a", "hashers/0: 218", "5"],
 }
 
