@@ -3,7 +3,9 @@
 from understudy.transport.admission import MailboxFull
 from understudy.transport.copies import wire_copy
 from understudy.transport.health import LinkMetrics, PeerReachable, PeerUnreachable
-from understudy.transport.links import CannotReach
+from understudy.transport.keyfolder import KeyFolder
+from understudy.transport.keys import KeyTrouble
+from understudy.transport.meeting import CannotReach
 from understudy.transport.membership import Membership
 from understudy.transport.memory import MemoryTable
 from understudy.transport.network import BadAddress, CannotListen, Channel, Network
@@ -28,6 +30,7 @@ from understudy.transport.table import (
     Versions,
 )
 from understudy.transport.traceback import RemoteTraceback
+from understudy.transport.trust import KeyStore
 from understudy.transport.wire import TooLarge
 from understudy.transport.zeromq import ZeroMqNetwork
 
@@ -38,6 +41,9 @@ __all__ = [
     "Change",
     "Channel",
     "Expect",
+    "KeyFolder",
+    "KeyStore",
+    "KeyTrouble",
     "LinkMetrics",
     "MailboxFull",
     "Member",

@@ -23,6 +23,7 @@ from understudy.transport.schema import Unreadable
 from understudy.transport.session import Inbound, SessionError, refusal
 
 if TYPE_CHECKING:
+    from understudy.transport.gate import Gate
     from understudy.transport.link import Link
     from understudy.transport.links import Links
 
@@ -58,6 +59,8 @@ class Door:
 
     def __init__(self, links: Links) -> None:
         self.pulse: Callable[[Path, Ping], None] = self.pong
+        self.gate: Gate | None = None
+        """Stands before the door of a node with keys."""
         self._links = links
         self._network = links.network
         self._loop = links.system.loop
@@ -72,6 +75,8 @@ class Door:
             frame = decode(data)
             if (body is not None) != isinstance(frame, Chunk):
                 raise Unreadable(f"a {type(frame).__name__} came {'with' if body is not None else 'without'} a body")
+            if self.gate is not None and self.gate.stops(path, frame):
+                return
             match frame:
                 case Data():
                     self._data(path, frame)
@@ -102,6 +107,11 @@ class Door:
         """That link is lost: its visitors are strangers now."""
         for session in self._sessions_of(link):
             del self._visitors[session]
+
+    def visiting(self, session: int) -> str:
+        """The node whose session that is; "" for an unknown one."""
+        visitor = self._visitors.get(session)
+        return visitor.inbound.peer.node if visitor is not None else ""
 
     def inbound(self, link: Link) -> list[Inbound]:
         """The sessions of a link's peer: how far each has come."""

@@ -6,12 +6,14 @@
     CHUNK    session, sequence, stream, number in it, kind; the chunk of a payload is its second part  dealer ─▶ router
     RESUME   session, first sequence unacknowledged: how far are you?                        dealer ─▶ router
     PING     nonce                                                                           dealer ─▶ router
+    INTRODUCE   node, public key: who I am, and the key that I am to be known by             dealer ─▶ router
     WELCOME  session, next sequence expected, the version that both speak from now on        router ─▶ dealer
     ACK      session, next sequence expected                                                 router ─▶ dealer
     STALE    session, who answers (node, incarnation), why, whether you are gone for good,
              whether we speak no common version                                              router ─▶ dealer
     BYE      session, next sequence expected: there will be no later acknowledgement         router ─▶ dealer
     PONG     nonce, who answers (node, incarnation), its address                             router ─▶ dealer
+    INTRODUCED  public key, who answers (node), why not                                      router ─▶ dealer
 
 DATA, RESUME, ACK and BYE are fixed binary heads, since every batch has one; the others are MessagePack arrays after their first
 byte, so that later versions can add to their ends. HELLO and STALE never change but in that way: any two versions read
@@ -20,6 +22,7 @@ each other's. Nothing is built from bytes before its size and shape are checked.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from struct import Struct
 from typing import Any, NamedTuple, TypeAlias
@@ -35,7 +38,7 @@ is refused, and says so."""
 
 VERSIONS = range(OLDEST, NEWEST + 1)
 
-HELLO, DATA, CHUNK, RESUME, PING, WELCOME, ACK, STALE, BYE, PONG = b"HDCRPWASBQ"
+HELLO, DATA, CHUNK, RESUME, PING, WELCOME, ACK, STALE, BYE, PONG, INTRODUCE, INTRODUCED = b"HDCRPWASBQIJ"
 
 HEAD = Struct(">BQQ")
 """Kind, session, sequence: the head of DATA, and all of RESUME, ACK and BYE."""
@@ -166,7 +169,28 @@ class Pong(NamedTuple):
         return _encode(PONG, self.nonce, *self.answerer, self.address)
 
 
-Frame: TypeAlias = Hello | Data | Chunk | Resume | Ping | Welcome | Ack | Stale | Bye | Pong
+class Introduce(NamedTuple):
+    """Said under a token, or under another key of that node, or under the very key that it names."""
+
+    node: str
+    key: str
+
+    def encode(self) -> bytes:
+        return _encode(INTRODUCE, self.node, self.key)
+
+
+class Introduced(NamedTuple):
+    """`refusal`: why the answerer will not know the asker by that key; "" if it does."""
+
+    key: str
+    answerer: str
+    refusal: str
+
+    def encode(self) -> bytes:
+        return _encode(INTRODUCED, self.key, self.answerer, self.refusal)
+
+
+Frame: TypeAlias = Hello | Data | Chunk | Resume | Ping | Welcome | Ack | Stale | Bye | Pong | Introduce | Introduced
 
 
 def data_frame(session: int, sequence: int, items: list[bytes]) -> bytes:
@@ -243,6 +267,28 @@ def _pong(parts: Any) -> Pong:
     return Pong(_number(nonce), _peer(node, incarnation), _text(address))
 
 
+def _introduce(parts: Any) -> Introduce:
+    node, key, *_ = parts
+    return Introduce(_name(node), _key(key))
+
+
+def _introduced(parts: Any) -> Introduced:
+    key, answerer, refusal, *_ = parts
+    return Introduced(_key(key), _name(answerer), str(refusal)[:500])
+
+
+def _key(value: Any) -> str:
+    if type(value) is not str or re.fullmatch("[0-9a-f]{64}", value) is None:
+        raise Unreadable(f"a public key of 64 hexadecimal digits was expected, not {str(value)[:80]!r}")
+    return value
+
+
+def _name(value: Any) -> str:
+    if not _text(value) or "@" in value:
+        raise Unreadable(f"the name of a node was expected, not {str(value)[:40]!r}")
+    return str(value)
+
+
 def _peer(node: Any, incarnation: Any) -> Peer:
     return Peer(_text(node), _number(incarnation))
 
@@ -270,4 +316,6 @@ _readers: dict[int, Callable[[Any], Frame]] = {
     WELCOME: _welcome,
     STALE: _stale,
     PONG: _pong,
+    INTRODUCE: _introduce,
+    INTRODUCED: _introduced,
 }

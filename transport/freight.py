@@ -51,6 +51,11 @@ class Freight:
         if self._lane is not None:
             self._lane.transmit()
 
+    def rekey(self) -> None:
+        """See Lane."""
+        if self._lane is not None:
+            self._lane.rekey()
+
     def end(self) -> None:
         """The peer is gone for good."""
         if self._lane is not None:

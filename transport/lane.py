@@ -13,13 +13,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING
 
-from understudy.transport.frames import Ack, Bye, Hello, Pong, Stale, Welcome, decode
+from understudy.transport.frames import Ack, Bye, Hello, Introduced, Pong, Stale, Welcome, decode
 from understudy.transport.schema import Unreadable
 from understudy.transport.session import Outbound, SessionError, Undelivered
 
 if TYPE_CHECKING:
+    from understudy.transport.keys import KeyPair
     from understudy.transport.link import Link
     from understudy.transport.network import Channel
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 class Lane:
     """`progressed` is called when something came back, and the session may hold less than before."""
 
-    __slots__ = ("_channel", "_link", "_progressed", "_timer", "_urgent", "out", "reached")
+    __slots__ = ("_channel", "_keys", "_link", "_progressed", "_timer", "_urgent", "out", "reached")
 
     def __init__(self, link: Link, progressed: Callable[[], None]) -> None:
         links = link.links
@@ -42,6 +44,7 @@ class Lane:
         self._channel: Channel | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._urgent: bytes | None = None
+        self._keys: tuple[str, KeyPair | None] = "", None  # which the channel was made with
 
     @property
     def connected(self) -> bool:
@@ -67,8 +70,13 @@ class Lane:
             address = self._link.address
             if address is None or out.state == "ended":
                 return
+            self._keys = key, pair = self._link.keys()
+            if pair is not None and not key:
+                return  # nobody there could prove to be the one; when a key is known, it is tried again
             channel = self._channel = self._neutral().run(
-                self._link.links.network.connect, address, self.heard, self.transmit, connected=self._connected
+                partial(self._link.links.network.connect, key=key, pair=pair),
+                *(address, self.heard, self.transmit),
+                connected=self._connected,
             )
         if self._urgent is not None and channel.send(self._urgent):
             self._urgent = None
@@ -77,6 +85,13 @@ class Lane:
             out.sent(now)
         if self._timer is None and (due := out.due) is not None:
             self._timer = self._link.loop.call_at(due, self._alarm, context=self._neutral())
+
+    def rekey(self) -> None:
+        """Connect anew, if other keys hold now than when it last did. What was under way is sent again."""
+        if self._channel is not None and self._keys != self._link.keys():
+            self._channel.close()
+            self._channel = None
+        self.transmit()
 
     def end(self) -> list[Undelivered]:
         """The peer is gone for good: what it has not acknowledged, oldest first."""
@@ -118,6 +133,8 @@ class Lane:
                         link.links.stopped(link)
                 case Pong():
                     link.ponged(frame)
+                case Introduced():
+                    link.links.introduced(link, frame)
                 case _:
                     raise Unreadable(f"a {type(frame).__name__} does not come this way")
         except (Unreadable, SessionError) as error:

@@ -34,6 +34,7 @@ from understudy.transport.delivery import Delivery
 from understudy.transport.departures import Departures
 from understudy.transport.frames import Peer, Ping, Pong
 from understudy.transport.freight import Freight
+from understudy.transport.keys import KeyPair
 from understudy.transport.lane import Lane
 from understudy.transport.offers import AHEAD, Offers
 from understudy.transport.operations import UNWANTED, WANTED
@@ -80,6 +81,7 @@ class Link:
         self.full = False  # tell and call are to look why before they pack anything
         self.room = 0  # bytes that the present batch may still grow by; 0: none is begun
         self.items: list[bytes] = []
+        self.pair: KeyPair | None = None  # what this node proves to the peer, if not what it proves to everybody
         self.lane = Lane(self, self._progressed)
         self.out = self.lane.out
         self.calls = Calls(self)
@@ -184,6 +186,19 @@ class Link:
             return False
         finally:
             del self._pings[nonce]
+
+    def keys(self) -> tuple[str, KeyPair | None]:
+        """What the peer must prove, "" as long as that is not known, and what this node proves to it; None without keys."""
+        trust = self.links.trust
+        return ("", None) if trust is None else (trust.door(self.peer.node), self.pair or trust.pair)
+
+    def prove(self, pair: KeyPair | None) -> None:
+        """Prove that key to the peer from now on; None: the one that is proved to everybody. If that, or the key that the
+        peer proves, is another than before, it is connected anew."""
+        self.pair = pair
+        if self.lost is None:
+            self.lane.rekey()
+            self.freight.rekey()
 
     def ponged(self, pong: Pong) -> None:
         """Somebody answered at the peer's address."""

@@ -28,20 +28,19 @@ from understudy.actors.limiter import Limiter
 from understudy.transport.burial import Burial
 from understudy.transport.door import Door
 from understudy.transport.exports import Exports
-from understudy.transport.frames import NAME_LIMIT, VERSIONS, Hello, Peer, Ping, Pong, Stale, decode
+from understudy.transport.frames import NAME_LIMIT, VERSIONS, Hello, Introduced, Peer, Pong, Stale
+from understudy.transport.gate import Gate
 from understudy.transport.link import Link
+from understudy.transport.meeting import meet
 from understudy.transport.network import Network
 from understudy.transport.remote import RemoteNamedRef, RemoteRef
 from understudy.transport.schema import Unreadable
+from understudy.transport.trust import Trust
 
 logger = logging.getLogger("understudy.transport")
 
 FAREWELL = 0.05
 """Seconds between BYE and the end of the connections: ZeroMQ throws away what a peer has not read by then."""
-
-MEET_INTERVAL = 0.2
-"""Seconds between two attempts to meet a node by its address alone."""
-
 
 SPOKEN: range = VERSIONS
 """The versions that the nodes of this process speak."""
@@ -53,10 +52,6 @@ BURST, EVERY = 20, 1.0
 """Of what one peer sends that makes no sense: so many lines in the log at once, and then one in so many seconds."""
 
 
-class CannotReach(UnderstudyError):
-    """Nobody answers at that address, or not the one who was expected."""
-
-
 class Links:
     """Used on the loop's thread only.
 
@@ -64,9 +59,12 @@ class Links:
     an older one; `condemned` of one that said that to it we are gone for good.
     """
 
-    def __init__(self, system: ActorSystem, network: Network) -> None:
+    def __init__(self, system: ActorSystem, network: Network, trust: Trust | None = None) -> None:
         self.system = system
         self.network = network
+        self.trust = trust
+        """Who may speak as whom; None without keys."""
+        self.introduced: Callable[[Link, Introduced], None] = _unasked
         self.exports = Exports(system)
         self.me = Peer(system.name, system.incarnation)
         self.versions = SPOKEN
@@ -90,11 +88,37 @@ class Links:
         self._missed: dict[str, int] = {}
         self._burials: list[Burial] = []
         self.door = Door(self)
+        if trust is not None:
+            self.door.gate = Gate(self, trust, self.door.visiting)
+            self.secure()
 
     def listen(self, address: str) -> str:
         """Open the door; returns the address in full. Raises BadAddress, CannotListen."""
         self.address = self.network.bind(address, self.door.heard)
         return self.address
+
+    # --- keys ---
+
+    def secure(self) -> None:
+        """Prove the key of this node that is in force, from now on."""
+        if self.trust is not None and self.door.gate is not None:
+            self.network.secure(self.trust.pair, self.door.gate.allows)
+
+    def opens(self, node: str, key: str) -> None:
+        """That node proves that key to whoever connects to it. What was to reach it under another is connected anew."""
+        if self.trust is not None:
+            self.trust.opens(node, key)
+            for link in self.met():
+                if link.peer.node == node:
+                    link.prove(link.pair)
+
+    def met(self) -> list[Link]:
+        """The links to those of whom it is known where they are."""
+        return [link for link in self._links.values() if link.address is not None]
+
+    def peers(self) -> list[Peer]:
+        """The lives of other nodes that there are links to."""
+        return list(self._links)
 
     # --- to others ---
 
@@ -195,30 +219,7 @@ class Links:
 
     async def meet(self, address: str, timeout: float = 5.0) -> Pong:
         """Ask who listens at an address. Raises CannotReach, BadAddress."""
-        loop = self.system.loop
-        met: asyncio.Future[Pong] = loop.create_future()
-        ping = Ping(self.system.world.random.getrandbits(63))
-
-        def heard(data: bytes) -> None:
-            match decode(data):
-                case Pong(nonce=ping.nonce) as pong if not met.done():
-                    met.set_result(pong)
-                case _:
-                    pass
-
-        channel = self.network.connect(address, heard, lambda: None)
-        try:
-            async with asyncio.timeout(timeout):
-                while not met.done():
-                    channel.send(ping.encode())
-                    await asyncio.wait([met], timeout=MEET_INTERVAL)
-            return met.result()
-        except TimeoutError:
-            raise CannotReach(
-                f"nobody answered at {address} within {timeout} s: is a node of this cluster running there?"
-            ) from None
-        finally:
-            channel.close()
+        return await meet(self, address, timeout)
 
     async def drain(self, patience: float) -> None:
         """Wait up to `patience` seconds for everything sent to be acknowledged: this node is about to leave."""
@@ -347,6 +348,10 @@ class Links:
         link = Link(self, peer, None)
         link.lose(reason)
         return link
+
+
+def _unasked(link: Link, answer: Introduced) -> None:
+    """This node has introduced itself to nobody."""
 
 
 def _nobody(peer: Peer) -> None:

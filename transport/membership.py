@@ -19,7 +19,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from understudy.actors import NameTaken, UnderstudyError
 from understudy.transport.suspicion import Key, Rules, Watch, is_silent, judge, observe
@@ -55,6 +55,7 @@ class Membership:
     `on_up(member)`: a member other than this node is there; before its `on_dead`. Also those that were there before us.
     `on_dead(node, incarnation, reason)`: it was declared dead, replaced or left. That incarnation never comes back.
     `on_past(node, incarnation, reason)`: it was over before this node could meet it.
+    `on_row(row)`: what the table says of another node has changed; before all that follows from it.
     `on_own_death(reason)`: the cluster goes on without this node: end it at once. Called once, and the last call.
     `stands(member)`: whether a connection to that very incarnation stands, though it may not answer.
     `on_silent(member, why)`: it answers no probes: suspected here, and no more than that; then its `on_dead`, or
@@ -74,6 +75,7 @@ class Membership:
         on_dead: Callable[[str, int, str], None],
         on_own_death: Callable[[str], None],
         on_past: Callable[[str, int, str], None] = lambda node, incarnation, reason: None,
+        on_row: Callable[[Member], None] = lambda row: None,
         on_silent: Callable[[Member, str], None] = lambda member, why: None,
         on_answering: Callable[[Member], None] = lambda member: None,
         stands: Callable[[Member], bool] = lambda member: False,
@@ -91,6 +93,7 @@ class Membership:
         self._on_dead = on_dead
         self._on_own_death = on_own_death
         self._on_past = on_past
+        self._on_row = on_row
         self._on_silent = on_silent
         self._on_answering = on_answering
         self._stands = stands
@@ -126,6 +129,15 @@ class Membership:
             task.add_done_callback(self._part_ended)
             self._tasks.append(task)
         log.debug("%s joined at %s, incarnation %d", self.me.node, self.me.address, self.me.incarnation)
+
+    async def publish(self, curve_key: str) -> None:
+        """Say by which key this node is known from now on. Raises TableError."""
+        self.me = replace(self.me, curve_key=curve_key)
+        await self._rewrite(*self.me.key, curve_key=curve_key)
+
+    async def expel(self, node: str, incarnation: int, reason: str) -> None:
+        """Declare that life of a node dead without asking the others. Raises TableError."""
+        await self._rewrite(node, incarnation, status="dead", suspicions=(), reason=reason)
 
     async def leave(self) -> None:
         """Say that this node is gone, in order. A table that cannot be reached is no obstacle. Twice is fine."""
@@ -188,12 +200,16 @@ class Membership:
         return (row.incarnation, row.address, row.pid) == (me.incarnation, me.address, me.pid)
 
     async def _say_left(self) -> None:
+        await self._rewrite(*self.me.key, status="left", suspicions=(), reason="it left")
+
+    async def _rewrite(self, node: str, incarnation: int, **changes: Any) -> None:
+        """Change the row of an active member; one that is over stays as it is."""
         while True:
             await self._refresh()
-            row = self._snapshot.member(self.me.node)
-            if row is None or row.incarnation != self.me.incarnation or row.status != "active":
+            row = self._snapshot.member(node)
+            if row is None or row.incarnation != incarnation or row.status != "active":
                 return
-            row = replace(row, status="left", suspicions=(), reason="it left")
+            row = replace(row, **changes)
             if await self._table.commit(Expect(members=self._snapshot.versions.members), Change(members=(row,))):
                 return
 
@@ -309,6 +325,7 @@ class Membership:
             elif row.key == self.me.key and row.status == "dead":
                 self._die(f"the others declared this node dead: {row.reason}")
             return
+        self._on_row(row)
         if row.incarnation <= self._gone.get(row.node, -1):
             return
         known = self._present.get(row.node)

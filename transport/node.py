@@ -38,7 +38,10 @@ from understudy.transport.abroad import Abroad
 from understudy.transport.copies import wanted_copy
 from understudy.transport.frames import NAME_LIMIT, Peer
 from understudy.transport.health import Health, LinkMetrics
-from understudy.transport.links import CannotReach, Links
+from understudy.transport.keyfolder import KeyFolder
+from understudy.transport.links import Links
+from understudy.transport.locksmith import Locksmith
+from understudy.transport.meeting import CannotReach, enrol
 from understudy.transport.membership import Membership
 from understudy.transport.memory import MemoryTable
 from understudy.transport.network import Network
@@ -48,6 +51,8 @@ from understudy.transport.sqlite import SqliteTable
 from understudy.transport.steward import STEWARD, Steward
 from understudy.transport.suspicion import Rules
 from understudy.transport.table import Member, MembershipTable
+from understudy.transport.token import read_token
+from understudy.transport.trust import KeyStore, Trust
 from understudy.transport.zeromq import ZeroMqNetwork
 
 A = TypeVar("A", bound=Actor)
@@ -62,6 +67,9 @@ MEET_WITHIN = 5.0
 
 FIND_EVERY = 5.0
 """Seconds between two looks whether the node that served the table, and went away, is back where we joined it."""
+
+LET_IN_BY = "UNDERSTUDY_TOKEN"
+"""The environment variable that has a join token."""
 
 PARTING = 1.0
 """Seconds that a stopping node waits for what it sent to be acknowledged."""
@@ -86,9 +94,11 @@ class NodeLost:
 class Node:
     """`await node.start()` and `await node.stop()`, or `async with`. Belongs to the loop that starts it.
 
-    `listen`: where it is reached, port 0 for any free one; loopback only, until nodes can prove who they are.
+    `listen`: where it is reached, port 0 for any free one; without keys loopback only.
     `state`: the folder of the membership table that the nodes of one machine share; none: a cluster of its own.
     `join`: the address of a node whose table this one uses instead.
+    `keys`: the folder of its keys and of those it trusts; made, with a key, if it is not there. With it nobody else is heard.
+    `token`: what lets this node in where it joins, if it is not trusted there yet; else the environment's UNDERSTUDY_TOKEN.
     `probe_interval`, `probe_misses`: seconds between two probes of each other node, and how many missed make a suspect.
     `blocked_after`: seconds that a node is given whose connection stands, though it does not answer: something holds its loop.
     """
@@ -100,6 +110,8 @@ class Node:
         listen: str = "tcp://127.0.0.1:0",
         state: str | os.PathLike[str] | None = None,
         join: str | None = None,
+        keys: str | os.PathLike[str] | KeyStore | None = None,
+        token: str | None = None,
         roles: tuple[str, ...] = (),
         system: ActorSystem | None = None,
         network: Network | None = None,
@@ -118,6 +130,8 @@ class Node:
         self._listen = listen
         self._state = None if state is None else Path(state)
         self._join = join
+        self._keys = KeyFolder(keys) if isinstance(keys, str | os.PathLike) else keys
+        self._token = token
         self._roles = roles
         self._given_system = system
         self._given_network = network
@@ -127,6 +141,7 @@ class Node:
         self._links: Links | None = None
         self._membership: Membership | None = None
         self._health: Health | None = None
+        self._locksmith: Locksmith | None = None
         self._open = AsyncExitStack()
         self._subscribers: dict[int, ActorRef[Any]] = {}
         self._stopping: asyncio.Task[None] | None = None
@@ -237,14 +252,15 @@ class Node:
     # --- life ---
 
     async def start(self) -> None:
-        """Listen, and join. Raises BadAddress, CannotListen, CannotReach, TableError, NameTaken; nothing is left open then."""
+        """Listen, and join. Raises BadAddress, CannotListen, CannotReach, TableError, NameTaken, KeyTrouble; nothing is left open then."""
         if self._system is not None:
             raise RuntimeError(f"node {self.name!r} was started before: make a new Node for its next life")
         self._ended = asyncio.get_running_loop().create_future()
         async with AsyncExitStack() as stack:
             self._system = self._given_system or ActorSystem(self.name, copy=wanted_copy())
             self._system.incarnation = int(self._system.world.wall() * 1000)
-            links = self._links = Links(self._system, self._given_network or ZeroMqNetwork())
+            trust = Trust(self.name, self._keys) if self._keys is not None else None
+            links = self._links = Links(self._system, self._given_network or ZeroMqNetwork(), trust)
             stack.push_async_callback(
                 links.close, PARTING / 4
             )  # what it said to its peers was waited for before it left
@@ -253,7 +269,8 @@ class Node:
             links.listen(self._listen)
             seed = await self._meet(links)
             table = await self._table(links, seed, stack)
-            me = Member(self.name, self.incarnation, links.address, roles=self._roles, pid=os.getpid())
+            key = trust.pair.public if trust is not None else ""
+            me = Member(self.name, self.incarnation, links.address, curve_key=key, roles=self._roles, pid=os.getpid())
             self._health = health = Health(links, self._rules)
             stack.callback(health.close)
             self._membership = membership = Membership(
@@ -264,6 +281,7 @@ class Node:
                 on_dead=self._lost,
                 on_own_death=self._own_death,
                 on_past=self._past,
+                on_row=self._row,
                 on_silent=health.silent,
                 on_answering=health.answering,
                 stands=health.stands,
@@ -285,7 +303,12 @@ class Node:
             links.guest = False
             if claimed.incarnation != self.incarnation:
                 links.begin_again(claimed.incarnation)
+            if trust is not None:
+                self._locksmith = Locksmith(links, trust, membership)
+                stack.push_async_callback(self._locksmith.close)
             await membership.join()
+            if self._locksmith is not None:
+                self._locksmith.start()
             if seed is not None:
                 finding = asyncio.create_task(self._find_again(seed))
                 stack.callback(finding.cancel)
@@ -318,6 +341,7 @@ class Node:
         """The node that serves the table, if it is another one's."""
         if self._join is None or self._given_table is not None:
             return None
+        await self._enrol(links)
         seed = await links.meet(self._join, MEET_WITHIN)
         if seed.answerer.node == self.name:
             raise NameTaken(
@@ -326,6 +350,19 @@ class Node:
         links.guest = True
         links.present(seed.answerer, seed.address)
         return seed.answerer
+
+    async def _enrol(self, links: Links) -> None:
+        """Use the token, unless this node was let in by it before."""
+        text = self._token if self._token is not None else os.environ.get(LET_IN_BY)
+        if not text:
+            return
+        if links.trust is None:
+            raise ValueError(f"a token lets in a node that has keys, and {self.name!r} has none: say where with `keys`")
+        token = read_token(text)
+        if not links.trust.store.came_by(token.pair.public):
+            assert self._join is not None, "asked by who joins"
+            seed = await enrol(links, self._join, token, MEET_WITHIN)
+            logger.info("%s trusts this node now, and is trusted", seed)
 
     async def _find_again(self, seed: Peer) -> None:
         """The node that serves the table may come back without knowing us: because it, or others, declared us dead.
@@ -365,6 +402,16 @@ class Node:
         if links.is_foreign(peer):  # it speaks another version, and lives: who meets it without a link is answered
             return (await links.meet(member.address, MEET_WITHIN)).answerer == peer
         return await links.to(peer, member.address).ping(MEET_WITHIN)
+
+    def _row(self, row: Member) -> None:
+        trust = self.links.trust
+        if trust is None:
+            return
+        key = row.curve_key if row.status == "active" else ""
+        trust.row(row.node, key)
+        self.links.opens(row.node, key)
+        if trust.revoked(row.node) and row.status == "active" and self._locksmith is not None:
+            self._locksmith.revoked(row)
 
     def _up(self, member: Member) -> None:
         self.links.present(Peer(*member.key), member.address)

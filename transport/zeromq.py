@@ -13,7 +13,8 @@ socket's file descriptor is edge-triggered, and every send, receive and look at 
     never `add_writer`
 
 With keys every connection is CURVE: the ROUTER is its server, the DEALER its client, and a doorman (`zap.py`) lets in.
-A DEALER that was refused never tries again by itself (measured, whichever status the doorman gives), so it is made anew.
+A DEALER that was refused never tries again by itself, whichever status the doorman gives; one whose peer has another key
+than it was told tries a hundred times a second (both measured): so either is made anew, later and later.
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ PUMP_BUDGET = 0.005
 POLLIN, POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)  # as enums they cost 1 us a look
 MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 
-UP, REFUSED = zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_HANDSHAKE_FAILED_AUTH
+UP, REFUSED, BROKEN = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED,
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+)
 
 QUEUE_LIMIT = 64
 """Frames in ZeroMQ's own queues, each way, per peer: the reservoir is the session's bounded outbox, not these."""
@@ -254,7 +259,7 @@ class ZeroMqNetwork:
         def take(socket: zmq.Socket[bytes]) -> None:
             heard(socket.recv(zmq.NOBLOCK))
 
-        return _Way(dial, take, writable, connected, self._channels, self._lookout)
+        return _Way(dial, take, writable, connected, self._channels, self._lookout, keyed=own is not None)
 
     async def listens(self, address: str) -> bool:
         try:
@@ -308,8 +313,11 @@ class _Way:
         connected: Callable[[], None] | None,
         all_channels: set[_Way],
         lookout: Lookout | None,
+        *,
+        keyed: bool,
     ) -> None:
         self.stands = False
+        self._keyed = keyed
         self._dial = dial
         self._take = take
         self._writable = writable
@@ -326,7 +334,7 @@ class _Way:
     def attach(self, socket: zmq.Socket[bytes]) -> None:
         """This is the DEALER from now on; it is not connected yet, so that its monitor misses nothing."""
         self._pump = _Pump(socket, self._take, self._writable)
-        self._events = _Pump(socket.get_monitor_socket(UP | zmq.EVENT_DISCONNECTED | REFUSED), self._happened)
+        self._events = _Pump(socket.get_monitor_socket(UP | zmq.EVENT_DISCONNECTED | REFUSED | BROKEN), self._happened)
 
     def send(self, frame: bytes | Loaded) -> bool:
         taken = self._pump.send(frame)
@@ -353,13 +361,13 @@ class _Way:
             self._patience = REDIAL
             if self._connected is not None:
                 self._connected()
-        elif event == REFUSED:
+        elif event == REFUSED or (event == BROKEN and self._keyed):
+            self._detach()
             asyncio.get_running_loop().call_later(self._patience, self._redial)
             self._patience = min(2 * self._patience, REDIAL_LIMIT)
 
     def _redial(self) -> None:
         if not self._closed:
-            self._detach()
             self._dial(self)
             self._writable()
 

@@ -412,6 +412,7 @@ async def test_a_node_takes_a_new_key_where_it_listens(bare: Callable[[], Networ
     async with keyed(bare) as (a, door):
         door.trusted |= {a.pair.public}
         await sent(a.to(door), b"one")
+        await eventually(lambda: door.heard)
         old, door.pair = door.pair, new_pair()
         door.network.secure(door.pair, door.trusted.__contains__)
         await sent(a.to(door), b"two")
