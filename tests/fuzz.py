@@ -29,6 +29,7 @@ from understudy.transport.keys import KeyPair
 from understudy.transport.link import Link
 from understudy.transport.network import Heard, Loaded, Path, parse_address
 from understudy.transport.operations import TELL
+from understudy.transport.payload import Payload
 
 STRANGE: list[Any] = [
     *(None, True, False, 0, 1, -1, 2**31, 2**63, 2**64 - 1, -(2**63), 1.5, float("nan"), float("inf")),
@@ -153,6 +154,7 @@ async def converse(a: Side, b: Side) -> None:
     for message in (
         *(Add(2), Total(), PassOn(witness, [Add(1), {"at": datetime(2026, 11, 21, tzinfo=UTC)}, b"bytes", 1.5])),
         *("plain", Failure("E", "text", (("file.py", 3, "f"),)), Misbehave("refuse")),
+        *(Payload(b"small"), [Payload(bytes(700_000))]),
     ):
         there.tell(message)
         with suppress(UnderstudyError):

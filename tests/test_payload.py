@@ -147,6 +147,12 @@ async def test_it_is_made_of_anything_with_the_buffer_protocol_and_copies_none_o
         assert chunk.readonly
 
 
+async def test_a_payload_of_a_payload_is_the_same_source() -> None:
+    payload = Payload(Payload(WHOLE))
+    assert payload.size == len(WHOLE)
+    assert await payload.bytes() is WHOLE
+
+
 @pytest.mark.parametrize("source", ["text", 3, None, [b"x"], object()])
 def test_what_it_cannot_be_made_of_is_refused_by_name(source: object) -> None:
     with pytest.raises(TypeError, match=r"made of bytes, an array, a pathlib.Path or an async iterable"):

@@ -41,7 +41,10 @@ class Payload:
     __slots__ = ("__weakref__", "dtype", "shape", "source")
 
     def __init__(self, source: object) -> None:
-        self.source, self.dtype, self.shape = source_of(source)
+        made = (source.source, source.dtype, source.shape) if isinstance(source, Payload) else source_of(source)
+        self.source: Source = made[0]
+        self.dtype: str | None = made[1]
+        self.shape: tuple[int, ...] | None = made[2]
 
     @classmethod
     def of(cls, source: Source, dtype: str | None = None, shape: tuple[int, ...] | None = None) -> Payload:
