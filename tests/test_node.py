@@ -29,6 +29,7 @@ from understudy.transport import (
     NodeUp,
 )
 from understudy.transport.frames import HELLO, NEWEST, OLDEST, Peer
+from understudy.transport.remote import RemoteRef
 from understudy.transport.wire import FRAME_LIMIT
 
 
@@ -294,3 +295,17 @@ async def test_a_stranger_who_uses_a_living_nodes_name_with_an_older_life_change
         assert link.lost is None
         assert await b.ref("counter@a").call(Total()) == 0
         assert a.links.towards("b") is link
+
+
+async def test_a_tell_from_a_thread_returns_though_its_node_has_stopped() -> None:
+    async with Node("a") as a, Node("b", join=a.address) as b:
+        await b.spawn(Counter, name="recorder")
+        by_name = a.ref("recorder@b")
+        await by_name.call(Total())
+        address = RemoteRef[Any](a.links.towards("b"), "recorder")
+        await a.stop()
+        before = a.system.dead_letters.count
+        for ref in (by_name, address):
+            async with asyncio.timeout(5):
+                await asyncio.to_thread(ref.tell, Add())
+        await eventually(lambda: a.system.dead_letters.count == before + 2)

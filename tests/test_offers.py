@@ -221,6 +221,32 @@ async def test_an_offer_that_may_not_cross_is_refused_at_once_and_counts_for_not
         assert await counter.call(Total()) == 3
 
 
+async def test_an_offer_whose_time_is_up_leaves_nothing_behind() -> None:
+    async with sides("a", "b") as (a, b):
+        narrow = await b.system.spawn(Narrow, name="narrow")
+        there = a.links.named("b", "narrow")
+        producer = Producer(there, ROOM + 1)
+        await eventually(lambda: a.meets(b).offers.waiting)
+        with pytest.raises(Overloaded):
+            await there.offer("impatient", timeout=0.01)
+        cancelled = asyncio.create_task(there.offer("cancelled"))
+        await asyncio.sleep(0)
+        assert a.meets(b).offers.waiting == 2
+        cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
+        assert a.meets(b).offers.waiting == 1
+
+        def elsewhere() -> None:
+            with pytest.raises(Overloaded):
+                asyncio.run(there.offer("from another thread", timeout=0.05))
+
+        await asyncio.to_thread(elsewhere)
+        await eventually(lambda: a.meets(b).offers.waiting == 1)
+        inside(narrow).go.set()
+        await producer.task
+        await eventually(lambda: inside(narrow).seen == list(range(ROOM + 1)))
+
+
 async def test_offers_from_another_thread_wait_for_room_in_the_mailbox_there() -> None:
     async with sides("a", "b") as (a, b):
         narrow = await b.system.spawn(Narrow, name="narrow")

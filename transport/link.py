@@ -14,6 +14,7 @@ this order: open calls fail, offers end, monitors fire, links break, and what wa
 from __future__ import annotations
 
 import asyncio
+import threading  # noqa: TID251 - only to ask which thread this is
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -224,6 +225,12 @@ class Link:
 
     def send(self, ref: RemoteRef[Any], message: Any) -> None:
         """A tell from another thread, which has looked at it already: nobody is there to be told of an overload."""
+        if self.lost is not None:
+            self.obstructed(ref, message)
+            return
+        if self.thread != threading.get_ident():  # the loop has ended, and nothing leaves any more
+            self.system.dead_letters.add(DeadLetter(ref, message, str(NoConnection("this node has ended"))))
+            return
         try:
             ref.tell(message)
         except Overloaded:

@@ -11,7 +11,7 @@ turns when there is room in the outbox again. Used on the loop's thread only.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors import ActorDied, NoProc, Overloaded, Reply, UnderstudyError
@@ -35,7 +35,7 @@ class Line:
 
     def __init__(self) -> None:
         self.ahead = 0
-        self.waiting: deque[tuple[RemoteRef[Any], Any, Reply]] = deque()
+        self.waiting: OrderedDict[Reply, tuple[RemoteRef[Any], Any]] = OrderedDict()
 
 
 class Offers:
@@ -66,8 +66,16 @@ class Offers:
 
     def wait(self, ref: RemoteRef[Any], message: Any, reply: Reply) -> None:
         """Stand in line, after `enter` said no. `reply` gets None when it was sent."""
-        self._lines[ref.target].waiting.append((ref, message, reply))
+        self._lines[ref.target].waiting[reply] = ref, message
         self.waiting += 1
+
+    def withdraw(self, ref: RemoteRef[Any], reply: Reply) -> None:
+        """Stand in line no more, if it still does: its time is up."""
+        line = self._lines.get(ref.target)
+        if line is not None and line.waiting.pop(reply, None) is not None:
+            self.waiting -= 1
+            if not line.ahead and not line.waiting:
+                del self._lines[ref.target]
 
     def from_afar(self, ref: RemoteRef[Any], message: Any, reply: Reply) -> None:
         """An offer from another thread."""
@@ -87,9 +95,9 @@ class Offers:
             return
         line.ahead -= count
         if not alive:
-            waiting, line.waiting = line.waiting, deque()
+            waiting, line.waiting = line.waiting, OrderedDict()
             self.waiting -= len(waiting)
-            for ref, _, reply in waiting:
+            for reply, (ref, _) in waiting.items():
                 reply.fail(ActorDied(NoProc(), repr(ref)))
             self._dead[target] = None
             if len(self._dead) > DEAD_LIMIT:
@@ -112,13 +120,13 @@ class Offers:
         lines, self._lines = self._lines, {}
         self.waiting = 0
         for line in lines.values():
-            for ref, _, reply in line.waiting:
+            for reply, (ref, _) in line.waiting.items():
                 reply.fail(self._link.death(ref))
 
     def _next(self, line: Line) -> bool:
         """Let in the first of a line that still waits, if there is room."""
         while line.waiting:
-            ref, message, reply = line.waiting[0]
+            reply, (ref, message) = next(iter(line.waiting.items()))
             sent = False
             if not reply.abandoned():
                 try:
@@ -128,7 +136,7 @@ class Offers:
                     reply.set(None)
                 except UnderstudyError as error:
                     reply.fail(error)
-            line.waiting.popleft()
+            del line.waiting[reply]
             self.waiting -= 1
             if sent:
                 return True

@@ -115,16 +115,17 @@ class RemoteRef(ActorRef[A]):
         link = self.link
         loop = asyncio.get_running_loop()
         due = allowance(timeout, loop.time())
-        if loop is link.loop:
+        here = loop is link.loop
+        if here:
             if link.offers.enter(self, message):
                 return
-            future: asyncio.Future[Any] = loop.create_future()
-            link.offers.wait(self, message, LoopReply(future))
+            reply = LoopReply(loop.create_future())
+            link.offers.wait(self, message, reply)
         else:
             _checked(link, self, message)
-            future = loop.create_future()
-            reply = ForeignLoopReply(future, loop)
+            reply = ForeignLoopReply(loop.create_future(), loop)
             link.system.scheduler.signal(link.offers.from_afar, (RemoteRef[A](link, self.target), message, reply))
+        future = reply.future
         try:
             async with asyncio.timeout_at(due.deadline if due.deadline < math.inf else None):
                 await future
@@ -135,6 +136,11 @@ class RemoteRef(ActorRef[A]):
             if due.inherited:
                 raise DeadlineExceeded("no time is left of the request being handled", inherited=True) from None
             raise link.no_room(self) from None
+        finally:
+            if future.cancelled() and here:
+                link.offers.withdraw(self, reply)
+            elif future.cancelled():
+                link.system.scheduler.signal(link.offers.withdraw, (self, reply))
 
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         link = self.link
