@@ -29,7 +29,7 @@ from understudy.actors import (
     Request,
     message,
 )
-from understudy.transport import Payload, PayloadError, TooLarge
+from understudy.transport import KeyFolder, Node, Payload, PayloadError, TooLarge
 from understudy.transport.departures import EAGER, HELD
 from understudy.transport.sources import CHUNK
 from understudy.transport.wire import INLINE
@@ -344,6 +344,22 @@ async def test_threads_send_payloads_and_read_them_through_the_loop() -> None:
         await eventually(nothing_is_left(a, b))
 
 
+async def test_it_crosses_between_nodes_that_prove_who_they_are_while_one_changes_its_key(tmp_path: Path) -> None:
+    keys = KeyFolder(tmp_path / "keys")
+    async with Node("a", state=tmp_path, keys=keys) as a, Node("b", state=tmp_path, keys=keys) as b:
+        await b.spawn(Reader, name="reader")
+        there = a.ref("reader@b")
+        await eventually(lambda: len(a.members()) == 2)
+        whole = WHOLE * 20
+        reading = asyncio.ensure_future(there.call(Parcel(Payload(Feed(whole)), "digest"), timeout=30.0))
+        link = a.links.towards("b")
+        await eventually(lambda: link.freight._lane is not None and link.freight._lane.out.delivered > 0)
+        key = keys.rotate("b").public
+        assert await reading == sum(whole)
+        await eventually(lambda: link.freight._lane is not None and link.freight._lane._keys[0] == key)
+        assert await there.call(Parcel(Payload(WHOLE), "digest")) == sum(WHOLE)
+
+
 # --- when nobody reads it ---
 
 
@@ -387,7 +403,7 @@ async def test_one_that_nobody_reads_costs_its_receiver_no_more_than_the_first_c
         assert sum(len(stream.chunks) for stream in link.arrivals._streams.values()) == EAGER
         await there.call(Parcel(None, "drop"))
         await eventually(nothing_is_left(a, b))
-        assert feed.ended == 1
+        await eventually(lambda: feed.ended == 1)
 
 
 async def test_whoever_sends_more_memory_than_may_be_held_is_told_and_an_offer_waits() -> None:
@@ -555,4 +571,4 @@ async def test_small_calls_pass_a_stream() -> None:
         with pytest.raises(ActorDied):
             await reading
         await eventually(nothing_is_left(a, b))
-        assert feed.ended == 1
+        await eventually(lambda: feed.ended == 1)
