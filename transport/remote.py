@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from threading import get_ident  # noqa: TID251 - only to ask which thread this is
 from typing import TYPE_CHECKING, Any
+from weakref import finalize
 
 from understudy.actors import (
     ActorRef,
@@ -24,7 +25,7 @@ from understudy.actors import (
     Watcher,
 )
 from understudy.actors.answer import Answer
-from understudy.actors.deadlines import allowance, cell_here, request_here, speaker
+from understudy.actors.deadlines import allowance, cell_here, request_here, speaker, time_left
 from understudy.actors.envelope import Reply
 from understudy.actors.pending import Pending
 from understudy.actors.reasons import checked_reason
@@ -150,9 +151,20 @@ class RemoteRef(ActorRef[A]):
         if block:
             future.refuse_on_loop()
         _checked(link, self, message)
-        request = _Request(link, self, message, ThreadReply(future))
-        link.system.scheduler.signal(request.send_from_afar, (timeout,))
-        return future.get(timeout=timeout) if block else future
+        left, inherited = time_left(timeout) if block else (timeout, False)
+        request, signal = _Request(link, self, message, ThreadReply(future)), link.system.scheduler.signal
+        signal(request.send_from_afar, (left,))
+        # Once nobody has the answer to come, nobody waits: both nodes forget the request.
+        finalize(future, signal, request.forget, ()).atexit = False
+        if not block:
+            return future
+        try:
+            return future.get(timeout=timeout)
+        except DeadlineExceeded as late:  # its node was the first to see it
+            late.inherited = inherited
+            raise
+        finally:
+            signal(request.forget, ())
 
     # --- ending ---
 

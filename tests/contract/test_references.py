@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pykka
 import pytest
 
 from tests.helpers import eventually
@@ -30,6 +31,7 @@ from understudy.actors import (
     Refused,
     Request,
     Shutdown,
+    ThreadActor,
     message,
 )
 from understudy.actors.deadlines import current_request
@@ -184,6 +186,33 @@ async def test_an_answer_may_come_later_and_others_are_served_in_between(scene: 
     with pytest.raises(CallError, match="the request failed: KeyError: 'lost'") as failed:
         await failing
     assert "KeyError" in "".join(traceback.format_exception(failed.value))
+
+
+class Asker(ThreadActor):
+    """Asks from its own thread."""
+
+    def on_receive(self, message: ActorRef[Any]) -> Any:
+        return message.ask(Do("left"), timeout=60.0)
+
+
+@everywhere
+async def test_what_a_thread_asks_has_no_more_time_than_the_request_it_handles(scene: Scene) -> None:
+    asker = await scene.a.system.spawn(Asker)
+    assert 1.0 < await asker.call(scene.servant, timeout=2.0) <= 2.0
+
+
+async def test_who_asks_and_gives_up_leaves_no_open_request_on_either_node() -> None:
+    async with sides("a", "b") as (a, b):
+        await b.system.spawn(Servant, name="servant")
+        servant = a.system.ref("servant@b")
+        here, there = a.meets(b).calls, b.meets(a).delivery._answers
+        with pytest.raises(pykka.Timeout):
+            await asyncio.to_thread(servant.ask, Do("later"), timeout=0.05)
+        await eventually(lambda: not len(here) and not there, what="a thread that waited")
+        answer = servant.ask(Do("later"), block=False)
+        await eventually(lambda: there)
+        del answer
+        await eventually(lambda: not len(here) and not there, what="an answer that nobody has")
 
 
 # --- errors ---
