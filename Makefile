@@ -50,7 +50,7 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
-	$(BIN)/python -m benchmarks.link
+	$(BIN)/python -m benchmarks.link $(if $(QUICK),--quick)
 
 # The words after `proof` name it: to make they are goals with nothing to do.
 ifeq (proof,$(firstword $(MAKECMDGOALS)))

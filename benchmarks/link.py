@@ -79,8 +79,17 @@ class LinkedErlang(Erlang):
         self.place.mkdir(parents=True, exist_ok=True)
         source = ROOT / "benchmarks" / "wire" / "with_erlang.erl"
         subprocess.run(["erlc", "-o", str(self.place), str(source)], check=True)
-        name = f"bench{os.getpid()}"
-        return ["erl", "-noinput", "-pa", str(self.place), "-sname", name, "-run", "with_erlang", "main"]
+        return [
+            "erl",
+            "-noinput",
+            "-pa",
+            str(self.place),
+            "-sname",
+            f"here{os.getpid()}",
+            "-run",
+            "with_erlang",
+            "main",
+        ]
 
 
 ONLY_OURS = {"beside": "it has no payloads that are streams"}

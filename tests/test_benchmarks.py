@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import __main__ as command
-from benchmarks import collector, latency, scale, supervision
+from benchmarks import collector, latency, link, scale, supervision
 from benchmarks.cases import MEASURES
 from benchmarks.programs import with_pykka, with_understudy
 from benchmarks.sides import ROOT, SIDES, Side
@@ -95,3 +95,23 @@ def test_the_benchmark_of_supervision_prints_tables_and_writes_its_figures(
     for line in ("| dynamic ", "| rest_for_one, the last child ", "| restart, one_for_all "):
         assert line in done.output
     assert set(json.loads(out.read_text())) == set(supervision.PARTS)
+
+
+def test_the_wire_is_measured_and_its_table_printed(tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    arguments = ["--quick", "--only", "call", "--peers", "zeromq,tcp", "--json", str(out)]
+    done = CliRunner().invoke(link.main, arguments, catch_exceptions=False)
+    assert "| call p50" in done.output
+    assert "failed" not in done.output
+    figures = json.loads(out.read_text())
+    assert set(figures) == {f"call {part}, {cores}" for part in ("p50", "p99") for cores in ("all", "one")}
+    assert all(len(sides) == 3 for sides in figures.values())
+
+
+@pytest.mark.parametrize("side", link.SIDES, ids=lambda side: side.key)
+def test_each_side_of_the_wire_has_a_program_for_each_case_or_says_why_not(side: Side) -> None:
+    program = "understudy" if side.key == "curve" else "bare" if side.key in ("zeromq", "tcp") else side.key
+    (source,) = (ROOT / "benchmarks" / "wire").glob(f"with_{program}.*")
+    text = source.read_text()
+    assert all(f'"{case}"' in text or case == "binaries" for case in link.CASES if case not in side.lacks)
+    assert set(side.lacks) <= set(link.CASES)

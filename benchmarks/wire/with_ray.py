@@ -23,7 +23,8 @@ class Sink:
 
 def main(case: str, scale: float) -> None:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", configure_logging=False)
-    sink = Sink.remote()
+    kind: Any = Sink
+    sink = kind.remote()
     ray.get(sink.take.remote(None))
 
     def told(message: Any, count: int) -> float:
