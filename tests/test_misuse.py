@@ -14,6 +14,7 @@ from understudy.actors import (
     DeadLetter,
     Ended,
     Later,
+    NodeDown,
     Refused,
     Shutdown,
     StartFailed,
@@ -189,8 +190,12 @@ async def test_a_name_that_nobody_can_have_is_refused_by_whoever_takes_one(name:
         return True
 
     async with ActorSystem() as system:
-        with pytest.raises(ValueError, match="an actor's name"):
-            system.ref(name)
+        if name == "a@b":
+            with pytest.raises(NodeDown, match="is no node"):
+                system.ref(name)
+        else:
+            with pytest.raises(ValueError, match="an actor's name"):
+                system.ref(name)
         assert await (await system.spawn(Obedient)).call(refused)
 
 

@@ -172,7 +172,7 @@ async def test_a_node_whose_loop_is_held_is_dead_within_a_second_of_its_limit_an
         cluster.resume("stage")
 
 
-@pytest.mark.seeds(30)
+@pytest.mark.seeds(300)
 async def test_links_are_measured_for_whoever_asks_and_told_to_whoever_subscribed(simulation: Simulation) -> None:
     async with Cluster(simulation) as cluster:
         attic, _, _ = await meeting(cluster)
