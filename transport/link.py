@@ -264,9 +264,11 @@ class Link:
         """The error of an offer whose time is up."""
         if self.full:
             return self.overloaded()
-        return Overloaded(
-            f"the mailbox of {ref!r} is full, and {AHEAD} messages stand in line for it: nothing was sent"
-        )
+        if self.offers.crowded(ref):
+            return Overloaded(
+                f"the mailbox of {ref!r} is full, and {AHEAD} messages stand in line for it: nothing was sent"
+            )
+        return Overloaded(f"payloads to {self.peer} are under way, and there is no room for more yet: nothing was sent")
 
     def signal(self, *item: Any) -> None:
         """Send an operation that asks for no answer."""

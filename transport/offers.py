@@ -47,7 +47,7 @@ class Offers:
         self.waiting = 0
         self._link = link
         self._lines: dict[int | str, Line] = {}
-        self._dead: dict[int | str, None] = {}
+        self._dead: dict[int, None] = {}
 
     def enter(self, ref: RemoteRef[Any], message: Any) -> bool:
         """Send at once if there is room and nobody waits. Raises ActorDied if the actor or its node is known to be dead,
@@ -56,8 +56,6 @@ class Offers:
         if link.lost is not None:
             raise link.death(ref)
         if target in self._dead:
-            if type(target) is str:
-                del self._dead[target]  # somebody may have the name again
             raise ActorDied(NoProc(), repr(ref))
         line = self._lines.get(target)
         if line is None:
@@ -76,6 +74,11 @@ class Offers:
             self.waiting -= 1
             if not line.ahead and not line.waiting:
                 del self._lines[ref.target]
+
+    def crowded(self, ref: RemoteRef[Any]) -> bool:
+        """Whether as many as may stand in line for that actor there."""
+        line = self._lines.get(ref.target)
+        return line is not None and line.ahead >= AHEAD
 
     def from_afar(self, ref: RemoteRef[Any], message: Any, reply: Reply) -> None:
         """An offer from another thread."""
@@ -99,9 +102,10 @@ class Offers:
             self.waiting -= len(waiting)
             for reply, (ref, _) in waiting.items():
                 reply.fail(ActorDied(NoProc(), repr(ref)))
-            self._dead[target] = None
-            if len(self._dead) > DEAD_LIMIT:
-                del self._dead[next(iter(self._dead))]
+            if type(target) is int:  # another may have a name at any time, an address nobody
+                self._dead[target] = None
+                if len(self._dead) > DEAD_LIMIT:
+                    del self._dead[next(iter(self._dead))]
         while self._next(line):
             pass
         if not line.ahead and not line.waiting:
