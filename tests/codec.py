@@ -10,8 +10,9 @@ import msgpack
 
 from understudy.actors import ActorRef
 from understudy.actors.message import _classes, _registered
+from understudy.transport.decoder import Decoder
+from understudy.transport.encoder import Encoder
 from understudy.transport.operations import DEFINE, TELL
-from understudy.transport.wire import Decoder, Encoder
 
 
 class Stranger(ActorRef[Any]):

@@ -12,8 +12,9 @@ from tests.virtual import VirtualLoop, virtually
 from understudy.actors import Actor, ActorDied, ActorRef, ActorSystem, Info, ThreadActor
 from understudy.actors.mailbox import Bounded
 from understudy.supervisors import Child, Supervisor
+from understudy.transport.decoder import Decoder
+from understudy.transport.encoder import Encoder
 from understudy.transport.operations import TELL
-from understudy.transport.wire import Decoder, Encoder
 
 
 class Parent(Actor):

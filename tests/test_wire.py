@@ -24,14 +24,10 @@ from understudy.actors import (
     Shutdown,
     message,
 )
+from understudy.transport.decoder import own_decoder
 from understudy.transport.operations import BROKEN, DEFINE, TELL
 from understudy.transport.schema import Item, Unreadable, unpacker
-from understudy.transport.wire import (
-    ITEM_LIMIT,
-    NESTING_LIMIT,
-    TooLarge,
-    own_decoder,
-)
+from understudy.transport.wire import ITEM_LIMIT, NESTING_LIMIT, TooLarge
 
 
 @message("test.point")

@@ -14,6 +14,7 @@ import pytest
 
 from tests.codec import Stranger, Wire, batch
 from understudy.actors import Failure, NoConnection, NotRegistered, Shutdown, message
+from understudy.transport.decoder import Decoder
 from understudy.transport.operations import BROKEN, SEND, TELL
 from understudy.transport.schema import Unreadable
 from understudy.transport.wire import (
@@ -25,7 +26,6 @@ from understudy.transport.wire import (
     MESSAGE,
     REASON,
     REFERENCE,
-    Decoder,
 )
 
 

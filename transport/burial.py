@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors import DeadLetter
+from understudy.transport.decoder import Decoder, own_decoder
 from understudy.transport.operations import BROKEN, OFFER, TELL
 from understudy.transport.payload import Payload
 from understudy.transport.remote import RemoteRef
 from understudy.transport.schema import Item
 from understudy.transport.session import Undelivered
 from understudy.transport.sources import Gone, Source
-from understudy.transport.wire import Decoder, own_decoder
 
 if TYPE_CHECKING:
     from understudy.transport.link import Link

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 from understudy.actors import ActorRef
+from understudy.transport.decoder import own_decoder
+from understudy.transport.encoder import Encoder
 from understudy.transport.operations import TELL
 from understudy.transport.payload import Payload
 from understudy.transport.sources import Source
-from understudy.transport.wire import Encoder, own_decoder
 
 SWITCH = "UNDERSTUDY_WIRE_COPY"
 """The environment variable: anything but "" and "0" switches it on for the nodes of the process."""

@@ -38,12 +38,12 @@ from understudy.actors.refusals import told
 from understudy.actors.signals import StopRequest
 from understudy.transport import operations
 from understudy.transport.admission import Admission, MailboxFull
+from understudy.transport.decoder import Decoder
 from understudy.transport.operations import DOWN, FAIL, LINKED, REPLY, TELL
 from understudy.transport.remote import RemoteNamedRef, RemoteRef
 from understudy.transport.schema import Item, Unreadable
 from understudy.transport.steward import sender_of
 from understudy.transport.traceback import caused
-from understudy.transport.wire import Decoder
 
 if TYPE_CHECKING:
     from understudy.transport.link import Link

@@ -31,8 +31,10 @@ from understudy.transport.arrivals import Arrivals
 from understudy.transport.bonds import Bonds
 from understudy.transport.burial import Burial
 from understudy.transport.calls import Calls
+from understudy.transport.decoder import Decoder
 from understudy.transport.delivery import Delivery
 from understudy.transport.departures import Departures
+from understudy.transport.encoder import Encoder
 from understudy.transport.frames import Peer, Ping, Pong
 from understudy.transport.freight import Freight
 from understudy.transport.keys import KeyPair
@@ -40,7 +42,6 @@ from understudy.transport.lane import Lane
 from understudy.transport.offers import AHEAD, Offers
 from understudy.transport.operations import UNWANTED, WANTED
 from understudy.transport.remote import RemoteRef
-from understudy.transport.wire import Decoder, Encoder
 
 if TYPE_CHECKING:
     from understudy.transport.links import Links

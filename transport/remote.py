@@ -32,10 +32,10 @@ from understudy.actors.reasons import checked_reason
 from understudy.actors.ref import DEFAULT_TIMEOUT, A, described
 from understudy.actors.replies import ForeignLoopReply, LoopReply, ThreadReply
 from understudy.actors.waiting import answer, end
+from understudy.transport.encoder import Encoder
 from understudy.transport.following import RemoteTrace
 from understudy.transport.operations import EXIT, KILL, STOP, TELL
 from understudy.transport.steward import STEWARD, Show
-from understudy.transport.wire import Encoder
 
 if TYPE_CHECKING:
     from understudy.actors.scheduler import Scheduler
