@@ -124,8 +124,8 @@ class KeyFolder:
             self._write_pairs(node, (pair, *self._pairs(node)))
             return pair
 
-    def revoke(self, node: str) -> tuple[str, ...]:
-        """Trust that node no more, by any key. Returns the keys by which it was trusted until now."""
+    def revoke(self, node: str, *more: str) -> tuple[str, ...]:
+        """See KeyStore. The name alone is enough: a running node notes the key that it knows it by."""
         with self._changing():
             if self._file(OWN, node, ".key").exists():
                 raise KeyTrouble(
@@ -133,7 +133,7 @@ class KeyFolder:
                     f"others revoke it in theirs"
                 )
             keys = self._keys(AUTHORIZED, node, missing=True)
-            gone = dict.fromkeys((*self._keys(REVOKED, node, missing=True), *keys))
+            gone = dict.fromkeys((*self._keys(REVOKED, node, missing=True), *keys, *more))
             self._write(self._file(REVOKED, node, ".pub"), _lines(tuple(gone)))
             self._file(AUTHORIZED, node, ".pub").unlink(missing_ok=True)
             return keys

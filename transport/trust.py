@@ -12,10 +12,11 @@ Whoever is in none of them is a stranger. A token is no node: its holder may onl
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from understudy.transport.keys import KeyPair
+from understudy.transport.keys import KeyPair, KeyTrouble
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ class KeyStore(Protocol):
         """Trust that node by these keys, and by no others."""
         ...
 
+    def revoke(self, node: str, *keys: str) -> tuple[str, ...]:
+        """Trust that node no more, by these keys or any that it was trusted by until now; those are returned."""
+        ...
+
     def redeem(self, token: str, node: str, key: str, now: float) -> str:
         """Use a token up: `node` is trusted by `key` from now on. Returns why not; "" if it is. Again for the same two is fine."""
         ...
@@ -81,6 +86,7 @@ class Trust:
         self._rows: dict[str, str] = {}
         self._owners: dict[str, str] = {}
         self._doors: dict[str, str] = {}
+        self._outcast: set[str] = set()
         store.make(node)
         self.refresh()
 
@@ -160,7 +166,7 @@ class Trust:
         elif self.owner(by) != node:
             refusal = f"this key speaks for {self.owner(by) or 'nobody'!r}, not for {node!r}"
         elif self.owner(key) not in ("", node):
-            refusal = f"that key is {self.owner(key)!r}'s"
+            refusal = f"that key is {self.owner(key)}'s"
         elif key in self._revoked_keys():
             refusal = "that key was revoked"
         else:
@@ -172,7 +178,7 @@ class Trust:
         if now > token.expires and token.used != (node, key):
             return "this token has expired: ask for a new one"
         if self.owner(key) not in ("", node):
-            return f"that key is {self.owner(key)!r}'s"
+            return f"that key is {self.owner(key)}'s"
         if key in self._revoked_keys():
             return "that key was revoked: make a new one first (`understudy keys rotate`)"
         if self.revoked(node) and token.node != node:
@@ -193,14 +199,23 @@ class Trust:
             self._settle()
 
     def _revoked_keys(self) -> set[str]:
-        holdings = self._holdings
-        keys = {key for keys in holdings.revoked.values() for key in keys}
-        keys.update(key for node, key in self._rows.items() if self.revoked(node))
-        keys.update(key for node, keys in self._learned.items() if self.revoked(node) for key in keys)
-        return keys
+        return {key for keys in self._holdings.revoked.values() for key in keys} | self._outcast
+
+    def _outlaw(self) -> None:
+        """By which keys a node is known that was revoked by its name is remembered: it may come back under another."""
+        trusted = {key for keys in self._holdings.trusted.values() for key in keys}
+        self._outcast -= trusted
+        for node in filter(self.revoked, {*self._rows, *self._learned}):
+            keys = {*self._learned.get(node, ()), *((self._rows[node],) if node in self._rows else ())}
+            found = keys - self._revoked_keys() - trusted
+            if found:
+                self._outcast |= found
+                with suppress(KeyTrouble):  # it holds as long as this node runs, at least
+                    self.store.revoke(node, *found)
 
     def _settle(self) -> None:
         """Work out whose each key is."""
+        self._outlaw()
         holdings, gone = self._holdings, self._revoked_keys()
         own = {node: tuple(pair.public for pair in pairs) for node, pairs in holdings.own.items()}
         rows = {node: (key,) for node, key in self._rows.items()}

@@ -1,4 +1,4 @@
-"""The command line: `understudy start`, `tree`, `demo`, `node`. What goes wrong is said in one line that tells what to do."""
+"""The command line: `understudy start`, `tree`, `demo`, `node`, `keys`. What goes wrong is said in one line that tells what to do."""
 
 import json
 import logging
@@ -17,6 +17,7 @@ from understudy.application import SHUTDOWN_TIMEOUT, start
 from understudy.console import log_to_console
 from understudy.control import processes
 from understudy.demo import ROLES
+from understudy.keys import keys_group
 from understudy.reload import reload
 from understudy.tree import draw
 
@@ -37,6 +38,9 @@ VERBOSE = click.option("--verbose", is_flag=True, help="Show debug lines and tra
 @click.version_option(package_name="understudy")
 def cli() -> None:
     """Supervised actors, in one process or across machines, live in the browser."""
+
+
+cli.add_command(keys_group)
 
 
 def _target(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -147,6 +151,11 @@ def demo_command(host: str, port: int, allow_host: tuple[str, ...], state: Path,
 )
 @click.option(
     "--join", metavar="ADDRESS", help="A node of the cluster to join, on a machine that shares no files with this one."
+)
+@click.option(
+    "--keys",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of its key and of those that it trusts; made if it is not there. Without it: loopback only, whoever comes.",
 )
 @STATE
 @click.option("--role", type=click.Choice(ROLES), default="engine", show_default=True, help="What the node is for.")

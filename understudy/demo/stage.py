@@ -79,6 +79,7 @@ async def node(
     role: str,
     listen: str,
     join: str | None,
+    keys: Path | None = None,
     state: Path,
     host: str,
     port: int,
@@ -96,5 +97,5 @@ async def node(
         others = ", ".join(row.node for row in node.members() if row.status == "active" and row.node != node.name)
         return f"{node.name} at {node.address} is in the cluster with {others or 'nobody yet'}. Ctrl-C leaves it."
 
-    member = Node(name, listen=listen, join=join, state=state, roles=(role,))
+    member = Node(name, listen=listen, join=join, keys=keys, state=state, roles=(role,))
     return await serve(member, open_root, supervised=supervised, announce=announcement)
