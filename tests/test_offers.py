@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import collections
+from typing import Any, ClassVar
 
 import pytest
 
 from tests.helpers import eventually
-from tests.players import inside
+from tests.players import Recorder, inside
 from tests.sides import Add, Counter, Faulty, Side, Total, Who, sides
-from understudy.actors import Actor, ActorDied, Bounded, DeadLetter, NoConnection, NodeDown, NotRegistered, Overloaded
+from understudy.actors import (
+    Actor,
+    ActorDied,
+    Bounded,
+    DeadLetter,
+    NoConnection,
+    NodeDown,
+    NotRegistered,
+    Overloaded,
+    message,
+)
 from understudy.transport import MailboxFull, Node
 from understudy.transport.link import OUTBOX_LIMIT
 from understudy.transport.offers import AHEAD
@@ -120,6 +131,34 @@ async def test_who_tells_into_a_full_mailbox_of_another_node_hears_of_it() -> No
         for number in range(1, 100):
             there.tell(number)
         await eventually(lambda: sum(event.messages for event in events) == b.system.dead_letters.count > 80)
+        inside(narrow).go.set()
+
+
+@message("offers.once")
+class Once:
+    """Can be made at the sender, and once at the receiver."""
+
+    number: int
+    made: ClassVar[collections.Counter[int]] = collections.Counter()
+
+    def __post_init__(self) -> None:
+        self.made[self.number] += 1
+        if self.made[self.number] > 2:
+            raise ValueError("never the same twice")
+
+
+async def test_a_message_that_meets_a_full_mailbox_harms_no_other_of_its_batch_whatever_its_class_does() -> None:
+    async with sides("a", "b") as (a, b):
+        Once.made.clear()
+        narrow = await b.system.spawn(Narrow, name="narrow")
+        recorder = await b.system.spawn(Recorder, name="recorder")
+        there, beside = a.links.named("b", "narrow"), a.links.named("b", "recorder")
+        for number in range(15):
+            there.tell(Once(number))
+        for number in range(5):
+            beside.tell(number)
+        assert await inside(recorder).first(5) == list(range(5))
+        assert b.system.dead_letters.by_reason == {"overloaded": 5}
         inside(narrow).go.set()
 
 

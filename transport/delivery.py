@@ -123,10 +123,8 @@ class Delivery:
                         self._tell(item)
                 else:
                     handlers[item[0]](item)
-            except Overloaded:  # whoever sent it is not there to be told
-                target, value = (item[1], item) if item[0] == TELL else (item[6], item[5:])
-                self._admission.turned_away(target)
-                self._dead_letter(target, self._decoder.value(value), OVERLOADED)
+            except Overloaded as error:
+                self._turned_away(item, error)
             except Exception as error:  # noqa: BLE001 - what one item does wrong is reported, and harms no other
                 self._report(error, item)
 
@@ -151,6 +149,22 @@ class Delivery:
             actor.tell(message)
         else:
             self._dead_letter(item[1], message, NO_SUCH_ACTOR)
+
+    def _turned_away(self, item: Item, error: Overloaded) -> None:
+        """A tell met a full mailbox, and whoever sent it is not there to be told. Nothing here may raise."""
+        if item[0] == TELL:
+            target, value = item[1], item
+        elif item[0] == operations.SEND:
+            target, value = item[6], item[5:]
+        else:
+            self._report(error, item)
+            return
+        try:
+            message = self._decoder.value(value)
+        except Exception:  # noqa: BLE001 - it could be made once, and cannot again: its bare fields
+            message = value[3:]
+        self._admission.turned_away(target)
+        self._dead_letter(target, message, OVERLOADED)
 
     def _send(self, item: Item) -> None:
         _, request, remaining, flags, sender, trace, target, *_ = item
