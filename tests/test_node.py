@@ -15,7 +15,17 @@ import zmq
 from tests.helpers import eventually
 from tests.processes import running
 from tests.sides import Add, Counter, Misbehave, Total, Who, Witness
-from understudy.actors import ActorDied, ActorSystem, Down, Killed, NameTaken, NoConnection, NodeDown, NoProc
+from understudy.actors import (
+    ActorDied,
+    ActorSystem,
+    Down,
+    Killed,
+    NameTaken,
+    NoConnection,
+    NodeDown,
+    NoProc,
+    UnderstudyError,
+)
 from understudy.transport import (
     BadAddress,
     CannotListen,
@@ -27,6 +37,9 @@ from understudy.transport import (
     Node,
     NodeLost,
     NodeUp,
+    Snapshot,
+    Versions,
+    ZeroMqNetwork,
 )
 from understudy.transport.frames import HELLO, NEWEST, OLDEST, Peer
 from understudy.transport.remote import RemoteRef
@@ -309,3 +322,49 @@ async def test_a_tell_from_a_thread_returns_though_its_node_has_stopped() -> Non
             async with asyncio.timeout(5):
                 await asyncio.to_thread(ref.tell, Add())
         await eventually(lambda: a.system.dead_letters.count == before + 2)
+
+
+class Stuck(MemoryTable):
+    """Does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+
+    async def read(self, since: Versions | None = None) -> Snapshot:
+        self.asked.set()
+        await asyncio.sleep(3600)
+        raise AssertionError("nobody waits that long")
+
+
+async def test_a_node_that_is_stopped_while_it_starts_is_stopped() -> None:
+    table = Stuck()
+    node = Node("stage", table=table)
+    with pytest.raises(RuntimeError, match="the node is not started"):
+        await node.stop()
+    starting = asyncio.ensure_future(node.start())
+    await table.asked.wait()
+    address = node.address
+    await node.stop()
+    with pytest.raises(UnderstudyError, match="the node 'stage' was stopped while it started"):
+        await starting
+    assert await node.ended() == "it was stopped"
+    network = ZeroMqNetwork()
+    network.bind(address, lambda *_: None)  # nobody listens there any more
+    network.close()
+
+
+async def test_a_start_may_be_stopped_in_any_step_of_it(tmp_path: Path) -> None:
+    for steps in range(40):
+        node = Node("stage", state=tmp_path / str(steps))
+        starting = asyncio.ensure_future(node.start())
+        for _ in range(1 + steps):
+            await asyncio.sleep(0.001 if steps > 20 else 0)
+        await node.stop()
+        await asyncio.wait((starting,))
+        assert isinstance(starting.exception(), UnderstudyError | None)
+        assert await node.ended() == "it was stopped"
+        if node._links is not None and node.links.address:
+            again = ZeroMqNetwork()
+            again.bind(node.address, lambda *_: None)
+            again.close()

@@ -30,6 +30,7 @@ from understudy.actors import (
     NameTaken,
     NoConnection,
     NodeDown,
+    UnderstudyError,
     message,
 )
 from understudy.actors.deadlines import waiting_time
@@ -145,6 +146,8 @@ class Node:
         self._open = AsyncExitStack()
         self._subscribers: dict[int, ActorRef[Any]] = {}
         self._stopping: asyncio.Task[None] | None = None
+        self._starting: asyncio.Timeout | None = None
+        self._settled: asyncio.Event | None = None
         self._ended: asyncio.Future[str] | None = None
 
     async def __aenter__(self) -> Self:
@@ -252,70 +255,87 @@ class Node:
     # --- life ---
 
     async def start(self) -> None:
-        """Listen, and join. Raises BadAddress, CannotListen, CannotReach, TableError, NameTaken, KeyTrouble; nothing is left open then."""
+        """Listen, and join. Raises BadAddress, CannotListen, CannotReach, TableError, NameTaken, KeyTrouble; nothing is left open then.
+
+        UnderstudyError if it is stopped meanwhile.
+        """
         if self._system is not None:
             raise RuntimeError(f"node {self.name!r} was started before: make a new Node for its next life")
         self._ended = asyncio.get_running_loop().create_future()
-        async with AsyncExitStack() as stack:
-            self._system = self._given_system or ActorSystem(self.name, copy=wanted_copy())
-            self._system.incarnation = int(self._system.world.wall() * 1000)
-            trust = Trust(self.name, self._keys) if self._keys is not None else None
-            links = self._links = Links(self._system, self._given_network or ZeroMqNetwork(), trust)
-            stack.push_async_callback(
-                links.close, PARTING / 4
-            )  # what it said to its peers was waited for before it left
-            stack.push_async_callback(self._dismiss_steward)
-            self._system.nodes = Abroad(links, await self._system.spawn(Steward, name=STEWARD))
-            links.listen(self._listen)
-            seed = await self._meet(links)
-            table = await self._table(links, seed, stack)
-            key = trust.pair.public if trust is not None else ""
-            me = Member(self.name, self.incarnation, links.address, curve_key=key, roles=self._roles, pid=os.getpid())
-            self._health = health = Health(links, self._rules)
-            stack.callback(health.close)
-            self._membership = membership = Membership(
-                table,
-                me,
-                probe=self._probe,
-                on_up=self._up,
-                on_dead=self._lost,
-                on_own_death=self._own_death,
-                on_past=self._past,
-                on_row=self._row,
-                on_silent=health.silent,
-                on_answering=health.answering,
-                stands=health.stands,
-                healthy=health.check,
-                rules=self._rules,
-            )
-            links.greeted = lambda peer: membership.hello(*peer)
-            links.condemned = lambda peer: membership.condemned(peer.node)
-            stack.push_async_callback(membership.leave)
-            stack.push_async_callback(
-                links.drain, PARTING
-            )  # first the last words of its actors, then the news that it left
-            if self._given_system is None:
-                stack.push_async_callback(self._system.shutdown)
-            await health.start()
-            if seed is None:
-                await self._system.spawn(TableServer, table, name=TABLE)
-            claimed = await membership.claim()
-            links.guest = False
-            if claimed.incarnation != self.incarnation:
-                links.begin_again(claimed.incarnation)
-            if trust is not None:
-                self._locksmith = Locksmith(links, trust, membership)
-                stack.push_async_callback(self._locksmith.close)
-            await membership.join()
-            if self._locksmith is not None:
-                self._locksmith.start()
-            if seed is not None:
-                finding = asyncio.create_task(self._find_again(seed))
-                stack.callback(finding.cancel)
-            self._open = stack.pop_all()
+        self._settled = asyncio.Event()
+        try:
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout(None) as self._starting:  # it is up when somebody stops the node meanwhile
+                    await self._begin(stack)
+                self._open = stack.pop_all()
+        except TimeoutError:
+            if self._starting is None or not self._starting.expired():
+                raise
+            raise UnderstudyError(f"the node {self.name!r} was stopped while it started") from None
+        finally:
+            self._settled.set()
+
+    async def _begin(self, stack: AsyncExitStack) -> None:
+        self._system = self._given_system or ActorSystem(self.name, copy=wanted_copy())
+        self._system.incarnation = int(self._system.world.wall() * 1000)
+        trust = Trust(self.name, self._keys) if self._keys is not None else None
+        links = self._links = Links(self._system, self._given_network or ZeroMqNetwork(), trust)
+        stack.push_async_callback(links.close, PARTING / 4)  # what it said to its peers was waited for before it left
+        stack.push_async_callback(self._dismiss_steward)
+        self._system.nodes = Abroad(links, await self._system.spawn(Steward, name=STEWARD))
+        links.listen(self._listen)
+        seed = await self._meet(links)
+        table = await self._table(links, seed, stack)
+        key = trust.pair.public if trust is not None else ""
+        me = Member(self.name, self.incarnation, links.address, curve_key=key, roles=self._roles, pid=os.getpid())
+        self._health = health = Health(links, self._rules)
+        stack.callback(health.close)
+        self._membership = membership = Membership(
+            table,
+            me,
+            probe=self._probe,
+            on_up=self._up,
+            on_dead=self._lost,
+            on_own_death=self._own_death,
+            on_past=self._past,
+            on_row=self._row,
+            on_silent=health.silent,
+            on_answering=health.answering,
+            stands=health.stands,
+            healthy=health.check,
+            rules=self._rules,
+        )
+        links.greeted = lambda peer: membership.hello(*peer)
+        links.condemned = lambda peer: membership.condemned(peer.node)
+        stack.push_async_callback(membership.leave)
+        stack.push_async_callback(
+            links.drain, PARTING
+        )  # first the last words of its actors, then the news that it left
+        if self._given_system is None:
+            stack.push_async_callback(self._system.shutdown)
+        await health.start()
+        if seed is None:
+            await self._system.spawn(TableServer, table, name=TABLE)
+        claimed = await membership.claim()
+        links.guest = False
+        if claimed.incarnation != self.incarnation:
+            links.begin_again(claimed.incarnation)
+        if trust is not None:
+            self._locksmith = Locksmith(links, trust, membership)
+            stack.push_async_callback(self._locksmith.close)
+        await membership.join()
+        if self._locksmith is not None:
+            self._locksmith.start()
+        if seed is not None:
+            finding = asyncio.create_task(self._find_again(seed))
+            stack.callback(finding.cancel)
 
     async def stop(self) -> None:
-        """End the actors, leave the cluster, close the links: in this order, so that nobody is surprised. Twice is fine."""
+        """End the actors, leave the cluster, close the links: in this order, so that nobody is surprised. Twice is fine.
+
+        A start that is under way is called off, and raises UnderstudyError.
+        """
+        _started(self._ended)
         if self._stopping is None:
             self._stopping = asyncio.ensure_future(self._stop("it was stopped"))
         await asyncio.shield(self._stopping)
@@ -325,6 +345,10 @@ class Node:
         return await asyncio.shield(_started(self._ended))
 
     async def _stop(self, why: str) -> None:
+        if self._starting is not None and self._settled is not None and not self._settled.is_set():
+            with suppress(RuntimeError):  # it is past that, or has failed, and closes what it has opened
+                self._starting.reschedule(asyncio.get_running_loop().time())
+            await self._settled.wait()
         await self._open.aclose()
         ended = _started(self._ended)
         if not ended.done():
