@@ -15,8 +15,8 @@ from understudy.actors.ref import DEFAULT_TIMEOUT
 
 C = TypeVar("C", bound=Cell[Any])
 
-OWN = ("understudy.actors.", "understudy.supervisors.", "understudy.transport.", "pykka.")
-"""Modules whose messages stay as they are."""
+OWN, EXAMPLES = ("understudy.", "pykka."), "understudy.examples."
+"""Modules whose messages stay as they are; examples are programs like a user's."""
 
 
 class Copied(Cell[Any]):
@@ -39,7 +39,8 @@ class Copied(Cell[Any]):
 
     def _copy(self, message: Any) -> Any:
         cls = type(message)
-        if cls is Envelope or cls.__module__.startswith(OWN):
+        module = cls.__module__
+        if cls is Envelope or (module.startswith(OWN) and not module.startswith(EXAMPLES)):
             return message
         copy = self.scheduler.system.copy
         return message if copy is None else copy(message)
