@@ -866,3 +866,18 @@ async def test_the_collector_is_as_it_was_after_a_batch_and_whenever_a_handler_r
         finally:
             (gc.enable if before else gc.disable)()
     assert seen == [collecting] * 4
+
+
+async def test_a_link_by_name_that_is_undone_at_once_leaves_nothing_behind() -> None:
+    async with sides("a", "b") as (a, b):
+        await b.system.spawn(Counter, name="counter")
+        counter = a.links.named("b", "counter")
+        witness, _ = await a.witness()
+        for _ in range(3):
+            await witness.call(lambda me: me.link(counter))
+            await witness.call(lambda me: me.unlink(counter))
+        await counter.call(Total())
+        assert not a.meets(b).bonds._ties
+        await eventually(lambda: not b.meets(a).bonds._ties)
+        counter.kill()
+        assert witness.is_alive()

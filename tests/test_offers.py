@@ -327,3 +327,43 @@ async def test_drained_waits_until_everything_sent_before_has_arrived() -> None:
         await b.stop()
         with pytest.raises(NodeDown):
             await a.drained(address)
+
+
+class Verbose(Actor):
+    """Answers at length; counts the requests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def on_receive(self, message: Any) -> str:
+        self.asked += 1
+        return "x" * 100_000
+
+
+async def test_requests_whose_answers_cannot_leave_are_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("understudy.transport.delivery.REPLY_LIMIT", 1_000_000)
+    network = Faulty()
+    async with sides("b") as (b,):
+        a = Side("a", network=network)
+        a.meets(b)
+        b.meets(a)
+        verbose = await b.system.spawn(Verbose, name="verbose")
+        there = a.links.named("b", "verbose")
+        assert len(await there.call("first")) == 100_000
+        network.deaf = True
+        calls: list[asyncio.Task[Any]] = []
+        for _ in range(20):
+            calls += [asyncio.create_task(there.call("more", timeout=20.0)) for _ in range(5)]
+            await asyncio.sleep(0)
+            sent = a.meets(b).out
+            await eventually(lambda: b.links.door.inbound(b.meets(a))[0].next == sent.offered)  # noqa: B023
+            await eventually(lambda: not b.meets(a).delivery._answers)
+        assert inside(verbose).asked <= 20
+        assert b.meets(a).out.size < 1_800_000
+        network.deaf = False
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert sum(isinstance(answer, str) for answer in answers) == inside(verbose).asked - 1
+        assert sum(isinstance(answer, Overloaded) for answer in answers) == 101 - inside(verbose).asked
+        assert len(await there.call("afterwards")) == 100_000
+        await a.close()

@@ -81,6 +81,12 @@ class Bonds:
         """Forget it; returns what `here` knows the other one as."""
         return self._ties.pop((here, there), there)
 
+    def named(self, here: ActorRef[Any], name: RemoteRef[Any], there: RemoteRef[Any]) -> None:
+        """The name that `here` linked itself to is that actor's, unless the link was undone meanwhile."""
+        known_as = self._ties.pop((here, name), None)
+        if known_as is not None:
+            self._ties[here, there] = known_as
+
     def _tied(self, here: ActorRef[Any], known_as: RemoteRef[Any]) -> RemoteRef[Any]:
         """The actor that `here` is linked to under that reference, which may be a name."""
         if (here, known_as) in self._ties:

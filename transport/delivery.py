@@ -290,11 +290,8 @@ class Delivery:
         _, target, name, there, *_ = item
         here = self._exports.find(target)
         if here is not None:
-            self._link.bonds.tie(
-                here,
-                _there(there),
-                self._link.bonds.untie(here, RemoteNamedRef(self._link.links, self._link.peer.node, name)),
-            )
+            named = RemoteNamedRef[Any](self._link.links, self._link.peer.node, name)
+            self._link.bonds.named(here, named, _there(there))
 
     def _unlink(self, item: Item) -> None:
         _, target, sender, *_ = item
