@@ -368,3 +368,10 @@ async def test_a_start_may_be_stopped_in_any_step_of_it(tmp_path: Path) -> None:
             again = ZeroMqNetwork()
             again.bind(node.address, lambda *_: None)
             again.close()
+
+
+async def test_a_name_on_a_node_that_cannot_be_is_refused_where_it_is_said() -> None:
+    async with Node("a") as node:
+        for name in ("x@", "x@" + "n" * 201):
+            with pytest.raises(ValueError, match="a node's name has 1 to 200 characters"):
+                node.ref(name)

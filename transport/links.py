@@ -277,7 +277,11 @@ class Links:
         return self.to(peer)
 
     def named(self, node: str, name: str) -> ActorRef[Any]:
-        """The reference for `name@node`."""
+        """The reference for `name@node`. Raises ValueError for a node that cannot be."""
+        if not 0 < len(node) <= NAME_LIMIT:
+            raise ValueError(
+                f"{f'{name}@{node}'[:100]!r}: a node's name has 1 to {NAME_LIMIT} characters, after the last '@'"
+            )
         return self.system.ref(name) if node == self.me.node else RemoteNamedRef(self, node, name)
 
     def here(self, target: Any) -> ActorRef[Any]:
