@@ -126,6 +126,9 @@ async def test_what_cannot_be_meant_is_refused_where_it_is_said() -> None:
         for kind, text, given in wrong:
             with pytest.raises(kind, match=text):
                 await started(b, a, **{"cls": Emigrant, **given})
+        for name in ("x@", "@b", "x@y@b", "x@" + "n" * 201, "x@" + "n" * 300):
+            with pytest.raises(ValueError, match="name"):
+                a.system.ref(name)
         with pytest.raises(TypeError, match="name of a node first"):
             await a.system.nodes.spawn_on(3, Emigrant, (), {}, name=None, timeout=1.0)  # type: ignore[arg-type]
         assert living(b, Emigrant) == []
