@@ -295,7 +295,7 @@ class ActorSystem(Introspection):
         """A reference by name that survives restarts: it is resolved at each use. "engine@engine-1": that name on that node."""
         local, at, node = name.rpartition("@") if isinstance(name, str) else ("", "", "")  # pyright: ignore[reportUnnecessaryIsInstance]
         if at and node != self.name:
-            return self.nodes.ref(checked_name(node, "a node's"), checked_name(local))
+            return self.nodes.ref(node, checked_name(local))
         return NamedRef(self, checked_name(local if at else name))
 
     def whereis(self, name: str) -> ActorRef[Any] | None:

@@ -27,7 +27,7 @@ from understudy.actors.mortician import ALIVE
 from understudy.actors.names import checked_name
 from understudy.actors.replies import LoopReply
 from understudy.transport.classes import named
-from understudy.transport.frames import NAME_LIMIT, Peer
+from understudy.transport.frames import Peer
 from understudy.transport.operations import TELL
 from understudy.transport.remote import RemoteRef
 from understudy.transport.steward import STEWARD, Forsaken, Kept, NotStarted, Spawn
@@ -53,8 +53,6 @@ class Abroad:
 
     def ref(self, node: str, name: str) -> ActorRef[Any]:
         """See `Nodes`."""
-        if len(node) > NAME_LIMIT:
-            raise ValueError(f"a node's name is a text of 1 to {NAME_LIMIT} characters, not {node!r}")
         return self._links.named(node, name)
 
     def is_up(self, node: str) -> bool:
