@@ -6,9 +6,11 @@
 The sides take turns, so that a noisy machine is noisy for all of them. "One core" holds both processes on a single one.
 """
 
+import contextlib
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 from dataclasses import dataclass, field
@@ -108,15 +110,27 @@ SIDES: tuple[Side, ...] = (
 
 
 def measured(command: list[str], pinned: bool) -> dict[str, float]:
-    """What one program found. Raises RuntimeError with the last line it said if it failed."""
+    """What one program found. Raises RuntimeError with the last line it said if it failed. Nothing of it is left."""
     pin = (lambda: os.sched_setaffinity(0, {CORE})) if pinned else None
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, preexec_fn=pin)
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"not done in {PATIENCE:.0f} s") from None
-    lines = [line for line in done.stdout.splitlines() if line.startswith('{"')]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=pin,
+        start_new_session=True,
+    ) as program:
+        try:
+            out, err = program.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"not done in {PATIENCE:.0f} s") from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # its other process, too, however it ended
+                os.killpg(program.pid, signal.SIGKILL)
+    lines = [line for line in out.splitlines() if line.startswith('{"')]
     if not lines:
-        raise RuntimeError((done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1])
+        raise RuntimeError((err.strip() or out.strip() or "it said nothing").splitlines()[-1])
     found: dict[str, float] = json.loads(lines[-1])
     return found
 

@@ -12,6 +12,7 @@
 -define(MESSAGES, 1000000).
 -define(WAVE, 50000).
 -define(CALLS, 5000).
+-define(DISTURBED, 1000).
 -define(BURST, 1000).
 -define(EVERY, 2).
 -define(BINARIES, 4000).
@@ -59,7 +60,7 @@ a_case("call", [Sink | _], Scale) ->
 a_case("loaded", [Sink, Other | _], Scale) ->
     Flood = spawn_link(fun() -> flood(Other, erlang:monotonic_time(millisecond), 0) end),
     Begun = erlang:monotonic_time(microsecond),
-    Taken = called(Sink, trunc(?CALLS * Scale)),
+    Taken = called(Sink, trunc(?DISTURBED * Scale)),
     Flood ! {sent, self()},
     Sent = receive {flooded, Count} -> Count end,
     Took = erlang:monotonic_time(microsecond) - Begun,

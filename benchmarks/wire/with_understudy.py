@@ -25,6 +25,8 @@ from understudy.transport.network import Channel
 MESSAGES = 1_000_000
 WAVE = 50_000
 CALLS = 5_000
+DISTURBED = 1_000
+"""Calls beside something else."""
 RATE = 500_000
 """Tells a second beside calls."""
 BURST = 0.002
@@ -174,7 +176,7 @@ async def loaded(sinks: list[ActorRef[Any]], scale: float) -> dict[str, float]:
 
     begun = time.perf_counter()
     flooding = asyncio.create_task(flood())
-    taken = await called(sinks[0], int(CALLS * scale))
+    taken = await called(sinks[0], int(DISTURBED * scale))
     flooding.cancel()
     return {"loaded rate": sent / (time.perf_counter() - begun), **latencies("loaded", taken)}
 
@@ -205,7 +207,7 @@ async def beside(sinks: list[ActorRef[Any]], scale: float) -> dict[str, float]:
 
     begun = time.perf_counter()
     streaming = asyncio.create_task(stream())
-    taken = await called(sinks[0], int(CALLS * scale))
+    taken = await called(sinks[0], int(DISTURBED * scale))
     while not sent:
         taken += await called(sinks[0], 100)
     streaming.cancel()
