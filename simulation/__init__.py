@@ -2,6 +2,7 @@
 
 from understudy.simulation.cluster import Cluster
 from understudy.simulation.errors import EverybodyWaits, NotDeterministic, NotVirtual, SimulationError, StillRunning
+from understudy.simulation.keys import MemoryKeys
 from understudy.simulation.loop import SimulatedLoop
 from understudy.simulation.network import VirtualNetwork
 from understudy.simulation.process import Crashed, Process
@@ -13,6 +14,7 @@ __all__ = [
     "Cluster",
     "Crashed",
     "EverybodyWaits",
+    "MemoryKeys",
     "NotDeterministic",
     "NotVirtual",
     "Process",

@@ -26,6 +26,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 
 from understudy.actors import UnderstudyError
 from understudy.simulation.errors import SimulationError
+from understudy.simulation.keys import MemoryKeys
 from understudy.simulation.network import Interface, VirtualNetwork
 from understudy.simulation.process import Crashed, Process
 from understudy.simulation.simulation import Simulation
@@ -75,14 +76,17 @@ class Machine:
 class Cluster:
     """`async with Cluster(simulation) as cluster`. At its end all is mended and every node stopped in order.
 
-    `probe_interval`, `probe_misses`: those of its nodes; see `Node`.
+    `probe_interval`, `probe_misses`: those of its nodes; see `Node`. `keys`: they have keys, and trust one another.
     """
 
-    def __init__(self, simulation: Simulation, *, probe_interval: float = 1.0, probe_misses: int = 3) -> None:
+    def __init__(
+        self, simulation: Simulation, *, probe_interval: float = 1.0, probe_misses: int = 3, keys: bool = False
+    ) -> None:
         self.simulation = simulation
         self.network = VirtualNetwork(simulation.seed, simulation.event)
         self.table = VirtualTable(simulation.seed, simulation.event)
         self._probe_interval = probe_interval
+        self._keys: dict[str, MemoryKeys] | None = {} if keys else None
         self._probe_misses = probe_misses
         self._machines: dict[str, Machine] = {}
 
@@ -175,6 +179,19 @@ class Cluster:
         """The present life of that node."""
         return self._life(name).node
 
+    def keys(self, name: str) -> MemoryKeys:
+        """What a node's machine knows of keys; made, and introduced to all the others, when it is first asked for."""
+        if self._keys is None:
+            raise SimulationError("the nodes of this cluster have no keys: Cluster(simulation, keys=True)")
+        if name not in self._keys:
+            made = MemoryKeys()
+            made.make(name)
+            for other, theirs in self._keys.items():
+                made.trust(other, theirs.public(other))
+                theirs.trust(name, made.public(name))
+            self._keys[name] = made
+        return self._keys[name]
+
     def running(self) -> list[str]:
         """The nodes that have started and neither crashed nor ended since."""
         return [name for name, machine in self._machines.items() if machine.life is not None and _lives(machine.life)]
@@ -221,6 +238,7 @@ class Cluster:
             network=interface,
             table=table if machine.join is None else None,
             join=self.node(machine.join).address if machine.join is not None else None,
+            keys=self.keys(name) if self._keys is not None else None,
             probe_interval=self._probe_interval,
             probe_misses=self._probe_misses,
         )

@@ -160,6 +160,22 @@ def test_a_token_is_for_its_time_and_its_name(folder: KeyFolder) -> None:
     assert folder.held().tokens == {}
 
 
+def test_a_new_key_is_the_next_one_then_the_one_in_force_then_the_only_one(folder: KeyFolder) -> None:
+    [old] = folder.held().own["stage"]
+    superseded, new = folder.rotate("stage"), folder.rotate("stage")
+    held = folder.held()
+    assert (held.own["stage"], held.next) == ((old,), {"stage": new})
+    assert (folder.path / "own" / "stage.next").stat().st_mode & 0o777 == 0o600
+    folder.promote("stage", superseded)  # its peers had been told of this one when the newer one came
+    assert folder.held().next == {"stage": new}
+    folder.promote("stage", new)
+    held = folder.held()
+    assert (held.own["stage"], held.next) == ((new, superseded, old), {})
+    for former in (superseded, old, new):
+        folder.retire("stage", former)
+    assert folder.held().own["stage"] == (new,)
+
+
 def test_half_a_token_is_told_from_one_that_is_refused() -> None:
     token = Token(KEY, new_pair(), 1_800_000_000)
     text = token.encode()
@@ -229,8 +245,10 @@ def test_the_command_makes_shows_trusts_revokes_rotates_and_lets_in(tmp_path: Pa
     told = json.loads(keys(tmp_path, "show", "--json").output)
     [own] = told["own"]
     assert own["node"] == "stage"
-    assert len(own["keys"]) == 2
-    assert own["keys"][0] == token.seed
+    assert own["keys"] == [token.seed]
+    [coming] = told["next"]
+    assert coming["node"] == "stage"
+    assert coming["keys"][0] in shown
     assert [row["node"] for row in told["trusted"]] == ["engine-1"]
     assert [row["node"] for row in told["revoked"]] == ["engine-2", "engine-9"]
     assert told["tokens"][0]["for"] == "engine-3"

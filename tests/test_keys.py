@@ -188,7 +188,14 @@ async def test_a_key_changes_while_messages_flow_and_none_is_lost(tmp_path: Path
 
         for folder, node, other in ((a, "stage", b), (b, "engine-1", a)):
             new = folder.rotate(node)
-            await until(partial(lambda folder, node, new: folder.held().own[node] == (new,), folder, node, new))
+            await until(
+                partial(
+                    lambda folder, node, new: folder.held().own[node] == (new,) and not folder.held().next,
+                    folder,
+                    node,
+                    new,
+                )
+            )
             assert other.held().trusted[node] == (new.public,)
         assert await there.call(Total()) == sent
         assert await here.call(Total()) == sent

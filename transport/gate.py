@@ -104,7 +104,8 @@ class Gate:
         else:
             if self._trust.token(by) is not None:
                 logger.warning("%s was let in by a token; its key is %s", frame.node, fingerprint(frame.key))
-            links.opens(frame.node, frame.key)
+            if by == frame.key:
+                links.opens(frame.node, frame.key)
         links.network.answer(path, Introduced(frame.key, links.me.node, refusal).encode())
 
     def _refuse(self, what: str) -> None:

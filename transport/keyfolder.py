@@ -1,6 +1,7 @@
 """The folder of keys of one machine: its own nodes' keys, and whom they trust. Plain files, which a person may copy about.
 
     own/NAME.key          secret keys of a node that runs here, the one in force first; readable by its user alone
+    own/NAME.next         the secret key that it is about to take
     own/NAME.pub          the public half of the first: what others trust it by
     authorized/NAME.pub   the keys by which another node is trusted, one a line
     revoked/NAME.pub      the keys by which it is trusted no more; the name alone is enough
@@ -53,6 +54,7 @@ class KeyFolder:
                 own={node: self._pairs(node) for node in self._names(OWN, ".key")},
                 trusted={node: self._keys(AUTHORIZED, node) for node in self._names(AUTHORIZED, ".pub")},
                 revoked={node: self._keys(REVOKED, node) for node in self._names(REVOKED, ".pub")},
+                next={node: self._pairs(node, ".next")[0] for node in self._names(OWN, ".next")},
                 tokens={key: self._pass(key) for key in self._names(TOKENS, ".token")},
             )
         return marks, holdings
@@ -107,6 +109,14 @@ class KeyFolder:
         with self._changing():
             self._write(self._file(TOKENS, token, ".used"), json.dumps({"node": node, "key": key}) + "\n")
 
+    def promote(self, node: str, pair: KeyPair) -> None:
+        """See KeyStore."""
+        with self._changing():
+            self._write_pairs(node, (pair, *(each for each in self._pairs(node) if each != pair)))
+            coming = self._file(OWN, node, ".next")
+            if coming.exists() and self._pairs(node, ".next") == (pair,):
+                coming.unlink()
+
     def retire(self, node: str, former: KeyPair) -> None:
         """See KeyStore."""
         with self._changing():
@@ -117,11 +127,11 @@ class KeyFolder:
     # --- what people do ---
 
     def rotate(self, node: str) -> KeyPair:
-        """Give an own node a new key; a running one takes it up, and gives the old one up when all its peers know the new one."""
+        """Give an own node a new key: it tells its peers, takes it, and gives the old one up. Of two new ones the last counts."""
         with self._changing():
             self._must_have(node)
             pair = new_pair()
-            self._write_pairs(node, (pair, *self._pairs(node)))
+            self._write(self._file(OWN, node, ".next"), _lines((pair.secret,)), mode=0o600)
             return pair
 
     def revoke(self, node: str, *more: str) -> tuple[str, ...]:
@@ -185,8 +195,8 @@ class KeyFolder:
                             continue  # gone since it was listed
                         yield f"{folder}/{entry.name}", status.st_ino, status.st_mtime_ns, status.st_size
 
-    def _pairs(self, node: str) -> tuple[KeyPair, ...]:
-        file = self._file(OWN, node, ".key")
+    def _pairs(self, node: str, suffix: str = ".key") -> tuple[KeyPair, ...]:
+        file = self._file(OWN, node, suffix)
         if stat.S_IMODE(file.stat().st_mode) & 0o077:
             raise KeyTrouble(
                 f"the secret key {file} can be read by others: `chmod 600 {file}`, and think who has read it"

@@ -14,7 +14,7 @@ from typing import Any
 
 from understudy.actors import NoConnection
 from understudy.transport.frames import Peer
-from understudy.transport.keys import KeyTrouble, fingerprint
+from understudy.transport.keys import KeyPair, KeyTrouble, fingerprint
 from understudy.transport.links import Links
 from understudy.transport.membership import Membership
 from understudy.transport.rotation import Rotation
@@ -37,7 +37,7 @@ class Locksmith:
         self._links = links
         self._trust = trust
         self._membership = membership
-        self._pair = trust.pair
+        self._next: KeyPair | None = None
         self._trouble = ""
         self._rotation: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -47,7 +47,7 @@ class Locksmith:
         gate = self._links.door.gate
         assert gate is not None, "a node with keys has a gate"
         gate.look = self.look
-        if self._trust.former:
+        if self._trust.former or self._trust.next is not None:
             self._rotate()
         self._run(self._watch())
 
@@ -67,8 +67,7 @@ class Locksmith:
             self._trouble = str(error)
             return
         self._trouble = ""
-        if self._trust.pair != self._pair:
-            self._pair = self._trust.pair
+        if self._trust.next not in (None, self._next):
             self._rotate()
         for peer in self._links.peers():
             if self._trust.revoked(peer.node):
@@ -87,9 +86,12 @@ class Locksmith:
     def _rotate(self) -> None:
         if self._rotation is not None:
             self._rotation.cancel()
-        key = self._pair.public
+        self._next = self._trust.next
+        self._rotation = self._run(Rotation(self._links, self._publish).run())
+
+    def _publish(self) -> None:
+        key = self._trust.pair.public
         logger.info("this node has a new key, %s", fingerprint(key))
-        self._rotation = self._run(Rotation(self._links).run())
         self._run(self._written(lambda: self._membership.publish(key)))
 
     async def _written(self, write: Callable[[], Awaitable[None]]) -> None:

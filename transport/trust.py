@@ -30,12 +30,16 @@ class Pass:
 
 @dataclass(frozen=True)
 class Holdings:
-    """What a store holds. Of several keys of one node the first is in force, the others are about to be given up."""
+    """What a store holds. Of several keys of one node the first is in force, the others are about to be given up.
+
+    `next`: the keys that own nodes are about to take.
+    """
 
     own: Mapping[str, tuple[KeyPair, ...]] = field(default_factory=dict[str, tuple[KeyPair, ...]])
     trusted: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     revoked: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     tokens: Mapping[str, Pass] = field(default_factory=dict[str, Pass])
+    next: Mapping[str, KeyPair] = field(default_factory=dict[str, KeyPair])
 
 
 class KeyStore(Protocol):
@@ -69,6 +73,10 @@ class KeyStore(Protocol):
         """An own node was let in by that token."""
         ...
 
+    def promote(self, node: str, pair: KeyPair) -> None:
+        """What was the next key of an own node is in force now, and the one before is a former one. There may be a newer next."""
+        ...
+
     def retire(self, node: str, former: KeyPair) -> None:
         """Throw a former key of an own node away."""
         ...
@@ -99,6 +107,11 @@ class Trust:
     def former(self) -> tuple[KeyPair, ...]:
         """What it proved before, as long as somebody may know it by nothing else."""
         return self._holdings.own[self.node][1:]
+
+    @property
+    def next(self) -> KeyPair | None:
+        """What it is about to prove."""
+        return self._holdings.next.get(self.node)
 
     @property
     def known(self) -> Mapping[str, str]:
@@ -171,7 +184,7 @@ class Trust:
             refusal = "that key was revoked"
         else:
             refusal = ""
-            self._learn(node, (key,) if by == key else (key, by))
+            self._learn(node, (key,) if by == key else (by, key))
         return refusal
 
     def _redeem(self, by: str, token: Pass, node: str, key: str, now: float) -> str:
@@ -217,7 +230,10 @@ class Trust:
         """Work out whose each key is."""
         self._outlaw()
         holdings, gone = self._holdings, self._revoked_keys()
-        own = {node: tuple(pair.public for pair in pairs) for node, pairs in holdings.own.items()}
+        coming = {node: (pair,) for node, pair in holdings.next.items()}
+        own = {
+            node: tuple(pair.public for pair in (*pairs, *coming.get(node, ()))) for node, pairs in holdings.own.items()
+        }
         rows = {node: (key,) for node, key in self._rows.items()}
         keys = rows | self._learned | dict(holdings.trusted) | own
         self._owners = {}

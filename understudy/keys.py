@@ -65,6 +65,7 @@ def show_command(folder: Path, as_json: bool) -> None:
         ("own", {name: tuple(pair.public for pair in pairs) for name, pairs in held.own.items()}),
         ("trusted", held.trusted),
         ("revoked", held.revoked),
+        ("next", {name: (pair.public,) for name, pair in held.next.items()}),
     ):
         for name, keys in names.items():
             console.print(
@@ -142,7 +143,7 @@ def token_command(folder: Path, seed: str | None, name: str, lasts: str) -> None
 @click.argument("name")
 @FOLDER
 def rotate_command(name: str, folder: Path) -> None:
-    """Give the node called NAME a new key. If it runs it takes it up, tells its peers, and then throws the old one away."""
+    """Give the node called NAME a new key. It tells its peers, takes it, and throws the old one away; now, or when it next runs."""
     with _troubles():
         key = KeyFolder(folder).rotate(name).public
     click.echo(f"{name} has the new key {key}\nfingerprint {fingerprint(key)}")
@@ -165,6 +166,7 @@ def _plain(held: Holdings) -> dict[str, Any]:
         tokens.append({"token": key, "for": each.node, "expires": each.expires, "state": state})
     return {
         "own": rows({name: [pair.public for pair in pairs] for name, pairs in held.own.items()}),
+        "next": rows({name: [pair.public] for name, pair in held.next.items()}),
         "trusted": rows(held.trusted),
         "revoked": rows(held.revoked),
         "tokens": tokens,
