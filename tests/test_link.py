@@ -623,6 +623,27 @@ async def test_a_life_that_was_buried_is_not_heard_again() -> None:
 # --- load and loss ---
 
 
+async def test_who_acknowledges_is_there_though_no_ping_comes_back() -> None:
+    """As on a connection that breaks all the time, or is so full that a ping waits for longer than it may take."""
+    async with sides("a", "b") as [a, b]:
+        await b.system.spawn(Counter, name="counter")
+        b.links.door.pulse = lambda path, ping: None
+        link = a.meets(b)
+        counter: ActorRef[Any] = a.links.named("b", "counter")
+        await counter.call(Total())
+        await link.drained()
+        assert not await link.ping(0.5)
+
+        async def talk() -> None:
+            while True:
+                await counter.call(Total())
+
+        talking = asyncio.create_task(talk())
+        assert await link.ping(10.0)
+        talking.cancel()
+        await asyncio.gather(talking, return_exceptions=True)
+
+
 async def test_when_a_peer_dies_under_load_every_message_was_delivered_or_is_a_dead_letter() -> None:
     network = Faulty(loss=0.1, repeats=0.1, seed=5)
     async with sides("a") as (a,):

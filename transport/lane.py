@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Lane:
     """`progressed` is called when something came back, and the session may hold less than before."""
 
-    __slots__ = ("_channel", "_keys", "_link", "_progressed", "_timer", "_urgent", "out", "reached")
+    __slots__ = ("_channel", "_keys", "_link", "_progressed", "_timer", "_urgent", "acknowledged", "out", "reached")
 
     def __init__(self, link: Link, progressed: Callable[[], None]) -> None:
         links = link.links
@@ -39,6 +39,8 @@ class Lane:
         )
         self.reached = False
         """Whether the peer answered anything, ever."""
+        self.acknowledged = 0.0
+        """When its loop last acknowledged something of this session: it is alive, though nothing else may come back."""
         self._link = link
         self._progressed = progressed
         self._channel: Channel | None = None
@@ -122,7 +124,9 @@ class Lane:
             self.reached = True
             match frame:
                 case Ack():
-                    out.acknowledged(frame, link.loop.time())
+                    now = link.loop.time()
+                    out.acknowledged(frame, now)
+                    self.acknowledged = now
                 case Welcome():
                     out.welcomed(frame, link.loop.time())
                 case Stale():
