@@ -40,10 +40,14 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    async def ended(self, timeout: float = 30.0) -> int:
-        """Close its standard input, wait for its end, and return its exit status. `output` is what it printed last."""
+    def say_no_more(self) -> None:
+        """Close its standard input."""
         assert self._process.stdin is not None
         self._process.stdin.close()
+
+    async def ended(self, timeout: float = 30.0) -> int:
+        """Close its standard input, wait for its end, and return its exit status. `output` is what it printed last."""
+        self.say_no_more()
         async with asyncio.timeout(timeout):
             output, _ = await self._process.communicate()
         self.output = output.decode()

@@ -69,6 +69,11 @@ class Player:
         """Messages that came here and were meant for another life of the node."""
         return sum(self._book.read(stream).stale for stream in range(STREAMS))
 
+    def everything(self) -> int:
+        """Messages that came here, of whatever stream, for whomever."""
+        entries = [self._book.read(stream) for stream in range(STREAMS)]
+        return sum(entry.came + entry.again + entry.stale for entry in entries)
+
     @property
     def memory(self) -> int:
         """Bytes that it has in memory now."""
@@ -110,6 +115,9 @@ class Player:
 
     async def leave(self) -> None:
         """Let it end in order."""
+        assert self._listening is not None
+        self._process.say_no_more()
+        await self._listening
         assert await self._process.ended() == 0
 
     async def close(self) -> None:

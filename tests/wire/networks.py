@@ -121,8 +121,8 @@ async def one_is_declared_dead(folder: Path, one_way: bool, seconds: float) -> d
         else:
             await play.wire.down()
             stack.push_async_callback(play.wire.up)
-        dead, alive = await _which_died(play)
-        seen = time.monotonic() - begun
+        dead, alive, when = await _which_died(play)
+        seen = when - begun
         await asyncio.sleep(max(0.0, begun + seconds - time.monotonic()))  # as long as was asked for: 0 in a test
         total = Balance()
         for stream in streams:
@@ -171,14 +171,14 @@ async def nobody_reaches_the_table(folder: Path, seconds: float) -> dict[str, An
         return {"down_for": seconds, **vars(total)}
 
 
-async def _which_died(play: Scene) -> tuple[Player, Player]:
-    """The one that the table says is dead, and the other one: they may suspect each other, the first to write wins."""
+async def _which_died(play: Scene) -> tuple[Player, Player, float]:
+    """The one that the table says is dead, and the other one, and when that was told: they suspect each other, the first to write wins."""
     here, there = play.here, play.there
     ends = [asyncio.shield(here.ended), asyncio.shield(there.ended)]
     async with asyncio.timeout(SEEN_WITHIN):
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     dead, alive = (here, there) if here.ended.done() else (there, here)
     assert "declared this node dead" in dead.ended.result(), dead.ended.result()
-    await alive.loses(dead, within=SEEN_WITHIN)
+    when, _ = await alive.loses(dead, within=SEEN_WITHIN)
     assert not alive.ended.done(), "both died"
-    return dead, alive
+    return dead, alive, when

@@ -132,7 +132,8 @@ class Warnings(logging.Handler):
 class Player:
     """What can be asked of it: its public methods."""
 
-    def __init__(self, node: Node, book: Book, warnings: Warnings) -> None:
+    def __init__(self, node: Node, book: Book, warnings: Warnings, born: float) -> None:
+        self._born = born
         self._node = node
         self._book = book
         self._warnings = warnings
@@ -230,16 +231,22 @@ class Player:
 
     # --- how quick, how well ---
 
-    async def latency(self, to: str, calls: int, pause: float) -> list[float]:
-        """How many seconds each of so many calls took, one after the other with a pause between; the quickest first."""
+    async def latency(self, to: str, seconds: float, pause: float) -> list[float]:
+        """How many seconds each call took, one after the other with a pause between, for so long; the quickest first."""
         whoever: ActorRef[Any] = await self._node.ref(to).call(Whoever())
         took: list[float] = []
-        for number in range(calls):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
             begun = time.perf_counter()
-            assert await whoever.call(Echo(number)) == number
+            assert await whoever.call(Echo(len(took))) == len(took)
             took.append(time.perf_counter() - begun)
             await asyncio.sleep(pause)
         return sorted(took)
+
+    async def joined(self, to: str) -> float:
+        """How many seconds it took from the start of this node until it had joined and somebody had answered it; at its first call."""
+        await self._node.ref(to).call(Echo(0))
+        return time.monotonic() - self._born
 
     async def call(self, to: str, timeout: float) -> str:
         """What comes of one call: "ok", or the name of the error."""
@@ -289,8 +296,9 @@ async def main(given: str) -> None:
     network = Behind(options["behind"]) if "behind" in options else ZeroMqNetwork()
     book = Book(Path(options["book"]))
     node = Node(options["name"], network=network, **options["node"])
+    born = time.monotonic()
     async with node:
-        player = Player(node, book, warnings)
+        player = Player(node, book, warnings, born)
         await player.begin()
         door = network.door if isinstance(network, Behind) else node.address
         say({"address": node.address, "door": door, "incarnation": node.incarnation})

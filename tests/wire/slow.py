@@ -34,12 +34,12 @@ async def slow_network(folder: Path, megabytes: int, megabytes_per_second: float
         await proxy.say(there.door)
         here, beside = await cast.enter("here"), await cast.enter("beside")
         await here.sees(there, beside)
-        calls = int(megabytes / megabytes_per_second / PAUSE / 4)
-        quiet = await _latency(here, beside, calls)
+        seconds = megabytes / megabytes_per_second / 3
+        quiet = await _latency(here, beside, seconds)
         grown = {player.name: player.growth() for player in (here, there, beside)}
         begun = time.monotonic()
         stream = await cast.stream(here, there, SIZE, megabytes * 1_000_000 // SIZE)
-        busy = await _latency(here, beside, calls)
+        busy = await _latency(here, beside, seconds)
         while_it_flowed = stream.entry.came * SIZE < megabytes * 1_000_000
         account = await stream.sent(within=10 * megabytes / megabytes_per_second)
         total = await stream.settled(within=60.0)
@@ -96,6 +96,6 @@ async def _accounted(stream: Stream, there: Player, sent: int) -> tuple[int, int
             await asyncio.sleep(0.02)
 
 
-async def _latency(here: Player, beside: Player, calls: int) -> dict[str, float]:
-    took = await here.ask("latency", f"sink@{beside.name}", calls, PAUSE, within=300.0)
+async def _latency(here: Player, beside: Player, seconds: float) -> dict[str, float]:
+    took = await here.ask("latency", f"sink@{beside.name}", seconds, PAUSE, within=seconds + 60.0)
     return {name: round(1e3 * took[int(part * (len(took) - 1))], 3) for name, part in (("p50", 0.5), ("p99", 0.99))}

@@ -1,0 +1,11 @@
+"""See strangers.py. `make proof wire` sends a million broken frames, and holds ten thousand connections."""
+
+from pathlib import Path
+
+from tests.wire.strangers import at_the_door
+
+
+async def test_strangers_deliver_nothing_and_make_nothing_grow_and_a_friend_comes_in_meanwhile(tmp_path: Path) -> None:
+    counts = {"noise": 200, "claims": 100, "idle": 1_000, "frames": 10_000}
+    figures = await at_the_door(tmp_path, counts, seed=1)
+    assert figures["delivered"] == 0

@@ -1,0 +1,128 @@
+"""The proof of the wire: its properties in virtual time, and then real processes, sockets and network namespaces.
+
+make proof wire [SEED=7]        docs/proofs/wire.json: what was sent and what came of it, of each play; about 20 minutes
+
+What is played stands in tests/wire, and is played for seconds in every run of the tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tests.fuzz import fuzz
+from tests.proof import PROCESSES, Outcome, proof
+from tests.properties import properties, seed_of
+from tests.simulated import CHUNK, run_chunk
+from tests.wire.cuts import cut_under_load
+from tests.wire.deaths import blocked, killed_again_and_again, stopped
+from tests.wire.namespaces import missing
+from tests.wire.networks import (
+    nobody_reaches_the_table,
+    one_is_declared_dead,
+    packets_are_lost,
+    the_link_is_down_for_a_while,
+    the_link_is_thin,
+)
+from tests.wire.slow import slow_actor, slow_network
+from tests.wire.strangers import JOINS_WITHIN, at_the_door
+
+VIRTUAL = ("tests.simulation.test_links",)
+"""Where the properties of the wire are."""
+
+LATENCY = 2.0
+"""Times as long as before that the slowest hundredth of calls beside a slow consumer may take; and MARGIN more."""
+
+MARGIN = 5.0
+"""Milliseconds, on a machine that others use too."""
+
+Play = Callable[[Path], Coroutine[Any, Any, dict[str, Any]]]
+
+
+def plays(seed: int) -> dict[str, Play]:
+    """Everything that is played on real processes, at length."""
+    strangers = {"noise": 5_000, "claims": 2_000, "idle": 10_000, "frames": 1_000_000}
+    return {
+        "cut every 50 ms": lambda folder: cut_under_load(folder, 10_000_000, within=600.0),
+        "10 % of packets lost each way": lambda folder: packets_are_lost(folder, 2_000_000, 10, within=300.0),
+        "link down 4 s": lambda folder: the_link_is_down_for_a_while(folder, 4.0),
+        "link down 60 s, patient nodes": lambda folder: the_link_is_down_for_a_while(folder, 60.0),
+        "link down 60 s": lambda folder: one_is_declared_dead(folder, False, 60.0),
+        "link down 60 s, and the table away": lambda folder: nobody_reaches_the_table(folder, 60.0),
+        "one-way partition": lambda folder: one_is_declared_dead(folder, True, 10.0),
+        "100 Mbit/s": lambda folder: the_link_is_thin(folder, 200, 100),
+        "kill -9 of the receiver": lambda folder: killed_again_and_again(folder, 100, seed),
+        "SIGSTOP 20 s": lambda folder: stopped(folder, 20.0),
+        "a blocked loop": blocked,
+        "1 GB through a slow network": lambda folder: slow_network(folder, 1_000, 25),
+        "a slow actor": lambda folder: slow_actor(folder, 100_000),
+        "strangers": lambda folder: at_the_door(folder, strangers, seed),
+    }
+
+
+@proof("wire", seeds=10_000)
+def wire(seed: int, seeds: int) -> Outcome:
+    """The properties hold for so many seeds each, and every play ends as it should."""
+    assert not missing(), missing()
+    figures: dict[str, Any] = {"seeds_per_property": seeds}
+    failures: dict[str, str] = {}
+
+    def attempt(name: str, what: Callable[[], dict[str, Any]]) -> None:
+        begun = time.monotonic()
+        try:
+            figures[name] = what()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what the proof is about
+            failures[name] = f"{type(error).__name__}: {error}"[:2000]
+        print(f"{name} ({time.monotonic() - begun:.0f} s): {failures.get(name) or figures[name]}", flush=True)
+
+    for name, play in plays(seed).items():
+        attempt(name, lambda play=play: _played(play))  # type: ignore[misc]
+    attempt("1 M fuzzed frames, in one process", lambda: _fuzzed(seed))
+    attempt("virtual time", lambda: _virtual(seed, seeds))
+    return Outcome(figures | {"failures": failures}, not failures)
+
+
+def _played(play: Play) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        figures = asyncio.run(play(Path(folder)))
+    for what in figures.values():
+        if isinstance(what, dict) and "friend_joined_within" in what:
+            assert what["friend_joined_within"] < JOINS_WITHIN, figures
+    if beside := figures.get("calls_beside_it_ms"):
+        assert beside["meanwhile"]["p99"] < LATENCY * beside["before"]["p99"] + MARGIN, figures
+    return figures
+
+
+def _fuzzed(seed: int) -> dict[str, Any]:
+    found = asyncio.run(fuzz(1_000_000, seed))
+    assert not found.escaped, found.escaped[:5]
+    assert found.grown < 50, str(found)
+    return asdict(found) | {"escaped": 0}
+
+
+def _virtual(seed: int, count: int) -> dict[str, Any]:
+    """Every property of the wire, with so many seeds, on all processes."""
+    everything = [what for what in properties() if what.module in VIRTUAL]
+    failures: dict[str, list[int]] = {}
+    virtual = 0.0
+    with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
+        jobs = {
+            pool.submit(run_chunk, what, [seed_of(seed, at) for at in range(start, min(start + CHUNK, count))]): what
+            for what in everything
+            for start in range(0, count, CHUNK)
+        }
+        for job in as_completed(jobs):
+            chunk = job.result()
+            virtual += chunk.virtual
+            for failing, error in chunk.failures:
+                failures.setdefault(jobs[job].name, []).append(failing)
+                print(f"  PYTHONHASHSEED=0 pytest {jobs[job].test} --seed {failing}\n  {error}", flush=True)
+    assert not failures, failures
+    return {"properties": [what.name for what in everything], "failing_seeds": 0, "virtual_seconds": round(virtual)}
