@@ -96,9 +96,11 @@ class Health:
         self._tell_metrics()
 
     def close(self) -> None:
-        """Tell nothing more."""
+        """Tell and answer nothing more."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._pulse is not None:
+            self._pulse.exit()
 
     # --- itself ---
 

@@ -146,6 +146,7 @@ class Node:
         self._open = AsyncExitStack()
         self._subscribers: dict[int, ActorRef[Any]] = {}
         self._stopping: asyncio.Task[None] | None = None
+        self._own: list[ActorRef[Any]] = []
         self._starting: asyncio.Timeout | None = None
         self._settled: asyncio.Event | None = None
         self._ended: asyncio.Future[str] | None = None
@@ -281,8 +282,10 @@ class Node:
         trust = Trust(self.name, self._keys) if self._keys is not None else None
         links = self._links = Links(self._system, self._given_network or ZeroMqNetwork(), trust)
         stack.push_async_callback(links.close, PARTING / 4)  # what it said to its peers was waited for before it left
-        stack.push_async_callback(self._dismiss_steward)
-        self._system.nodes = Abroad(links, await self._system.spawn(Steward, name=STEWARD))
+        stack.push_async_callback(self._dismiss_its_own)
+        steward = await self._system.spawn(Steward, name=STEWARD)
+        self._own.append(steward)
+        self._system.nodes = Abroad(links, steward)
         links.listen(self._listen)
         seed = await self._meet(links)
         table = await self._table(links, seed, stack)
@@ -315,7 +318,7 @@ class Node:
             stack.push_async_callback(self._system.shutdown)
         await health.start()
         if seed is None:
-            await self._system.spawn(TableServer, table, name=TABLE)
+            self._own.append(await self._system.spawn(TableServer, table, name=TABLE))
         claimed = await membership.claim()
         links.guest = False
         if claimed.incarnation != self.incarnation:
@@ -354,12 +357,11 @@ class Node:
         if not ended.done():
             ended.set_result(why)
 
-    async def _dismiss_steward(self) -> None:
-        """Of a system that goes on without the node."""
+    async def _dismiss_its_own(self) -> None:
+        """End the actors that a system has which goes on without the node, and which are the node's."""
         self.system.nodes = Alone(self.name)
-        steward = self.system.whereis(STEWARD)
-        if steward is not None:
-            await steward.stop()
+        for ref in reversed(self._own):
+            await ref.stop()
 
     async def _meet(self, links: Links) -> Peer | None:
         """The node that serves the table, if it is another one's."""
