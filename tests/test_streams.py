@@ -199,6 +199,29 @@ async def test_what_is_read_makes_room_in_the_pool_for_others() -> None:
     assert pair.empty()
 
 
+async def test_what_is_not_wanted_makes_room_in_the_pool_for_others_that_nobody_reads_yet() -> None:
+    pair = Pair()
+    payload = Payload(data(EAGER * CHUNK))
+    kept = [pair.sent(payload) for _ in range(8)]
+    await pair.quiet()
+    assert pair.put_so_far == POOL
+    for unwanted in kept[:4]:
+        unwanted.close()
+    await pair.quiet()
+    assert pair.put_so_far == 2 * POOL  # the first four had it all
+    assert pair.arrivals._unread == POOL
+
+
+async def test_a_source_is_kept_until_its_last_chunk_was_acknowledged() -> None:
+    pair = Pair()
+    kept = pair.sent(Payload(data(2 * CHUNK)))
+    pair.departures.acknowledged(1)
+    assert pair.departures.held == 2 * CHUNK
+    pair.departures.acknowledged(2)
+    assert pair.departures.held == 0
+    kept.close()
+
+
 async def test_streams_take_turns() -> None:
     pair = Pair(room=1)
     long, short = pair.sent(Payload(data(100 * CHUNK))), pair.sent(Payload(data(20 * CHUNK)))
