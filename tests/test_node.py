@@ -293,6 +293,11 @@ def test_nodes_run_on_uvloop_too() -> None:
         runner.run(main())
 
 
+async def test_a_program_that_never_stops_its_node_goes_on_and_ends() -> None:
+    async with running("tests.forgetful") as program:
+        assert await program.line() == "over"
+
+
 async def test_a_stranger_who_uses_a_living_nodes_name_with_an_older_life_changes_nothing() -> None:
     table = MemoryTable()
     async with Node("a", table=table) as a, Node("b", table=table) as b:

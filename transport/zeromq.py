@@ -161,11 +161,16 @@ class _Pump:
                 raise
 
 
+_contexts: set[zmq.Context[zmq.Socket[bytes]]] = set()
+"""Those of networks that are not closed. As garbage, a context waits for its sockets, which are garbage beside it: for ever."""
+
+
 class ZeroMqNetwork:
     """The `Network` of a node on real sockets. Made and used on the loop's thread."""
 
     def __init__(self) -> None:
         self._context = zmq.Context()
+        _contexts.add(self._context)
         self._router: _Pump | None = None
         self._lookout: Lookout | None = None
         self._channels: set[_Way] = set()
@@ -277,6 +282,7 @@ class ZeroMqNetwork:
         if self._doorman is not None:
             self._doorman.close()
         self._context.term()
+        _contexts.discard(self._context)
 
     def _socket(self, kind: int, address: str) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
