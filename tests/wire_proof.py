@@ -31,6 +31,7 @@ from tests.wire.networks import (
     the_link_is_down_for_a_while,
     the_link_is_thin,
 )
+from tests.wire.payloads import GROWTH, file_to_file
 from tests.wire.slow import slow_actor, slow_network
 from tests.wire.strangers import JOINS_WITHIN, at_the_door
 
@@ -49,6 +50,8 @@ Play = Callable[[Path], Coroutine[Any, Any, dict[str, Any]]]
 def plays(seed: int) -> dict[str, Play]:
     """Everything that is played on real processes, at length."""
     strangers = {"noise": 5_000, "claims": 2_000, "idle": 10_000, "frames": 1_000_000}
+    refused = dict.fromkeys(("no mechanism", "unknown key", "wrong server key", "revoked key"), 900)
+    guarded = {**refused, "noise": 1_000, "claims": 500, "trusted key, broken frames": 1_000_000}
     return {
         "cut every 50 ms": lambda folder: cut_under_load(folder, 10_000_000, within=600.0),
         "10 % of packets lost each way": lambda folder: packets_are_lost(folder, 2_000_000, 10, within=300.0),
@@ -63,6 +66,8 @@ def plays(seed: int) -> dict[str, Play]:
         "a blocked loop": blocked,
         "1 GB through a slow network": lambda folder: slow_network(folder, 1_000, 25),
         "a slow actor": lambda folder: slow_actor(folder, 100_000),
+        "strangers to a node with keys": lambda folder: at_the_door(folder, guarded, seed, keys=True),
+        "1 GiB as a payload": _film,
         "strangers": lambda folder: at_the_door(folder, strangers, seed),
     }
 
@@ -87,6 +92,12 @@ def wire(seed: int, seeds: int) -> Outcome:
     attempt("1 M fuzzed frames, in one process", lambda: _fuzzed(seed))
     attempt("virtual time", lambda: _virtual(seed, seeds))
     return Outcome(figures | {"failures": failures}, not failures)
+
+
+async def _film(folder: Path) -> dict[str, Any]:
+    figures = await file_to_file(folder, 1 << 30, within=300.0)
+    assert max(figures["here_grew_mib"], figures["there_grew_mib"]) < GROWTH, figures
+    return figures
 
 
 def _played(play: Play) -> dict[str, Any]:
