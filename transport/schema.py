@@ -131,7 +131,21 @@ def _generated(cls: type, sent: tuple[str, ...]) -> Callable[[Item], Any]:
     body = ["    message = new(cls)", *lines, "    return message"] if slots else ["    return cls(", *lines, "    )"]
     source = "\n".join(["def unpack(item):", *body])
     exec(source, scope)  # noqa: S102 - built from this process's own class, never from bytes of the wire
-    return cast("Callable[[Item], Any]", scope["unpack"])
+    made = cast("Callable[[Item], Any]", scope["unpack"])
+    return made if slots else _checking(cls, made)
+
+
+def _checking(cls: type, make: Callable[[Item], Any]) -> Callable[[Item], Any]:
+    """What a class's own code raises while a message is made is the message's fault, and says which."""
+
+    def unpack(item: Item) -> Any:
+        try:
+            return make(item)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}".removesuffix(": ")
+            raise Unreadable(f"no {registered_name(cls)} can be made of what came: {text}") from error
+
+    return unpack
 
 
 def converter(hint: Any) -> Convert | None:
