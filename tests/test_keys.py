@@ -12,6 +12,7 @@ import pytest
 import zmq
 
 from tests.helpers import eventually
+from tests.processes import running
 from tests.sides import Add, Counter, Total
 from understudy.actors import NodeDown
 from understudy.transport import CannotReach, KeyFolder, KeyTrouble, Node
@@ -208,3 +209,37 @@ async def test_a_key_changes_while_messages_flow_and_none_is_lost(tmp_path: Path
                 == {folder.held().own[node][0].public for folder, node in ((a, "stage"), (b, "engine-1"))}
             )
         )
+
+
+async def test_processes_change_their_keys_by_the_command_while_messages_flow(tmp_path: Path) -> None:
+    a, b = KeyFolder(tmp_path / "a"), KeyFolder(tmp_path / "b")
+    befriend((a, "stage"), (b, "engine-1"))
+    async with (
+        Node("stage", state=tmp_path, keys=a) as stage,
+        running("tests.keyed_program", "engine-1", str(tmp_path), str(b.path)) as engine,
+    ):
+        await engine.line()
+        await eventually(lambda: stage.links.towards("engine-1").lost is None)
+        counter, sent, over = stage.ref("counter@engine-1"), 0, False
+
+        async def tell() -> None:
+            nonlocal sent
+            while not over:
+                counter.tell(Add(1))
+                sent += 1
+                await asyncio.sleep(0.002)
+
+        telling = asyncio.create_task(tell())
+        for folder, node in ((b, "engine-1"), (a, "stage")):
+            [old] = folder.held().own[node]
+            async with running("understudy", "keys", "rotate", node, "--keys", str(folder.path)) as command:
+                assert await command.ended() == 0
+            await eventually(partial(_given_up, folder, node, old), timeout=10.0)
+        over = True
+        await telling
+        assert await counter.call(Total()) == sent > 0
+
+
+def _given_up(folder: KeyFolder, node: str, old: KeyPair) -> bool:
+    held = folder.held()
+    return not held.next and old not in held.own[node]

@@ -18,6 +18,9 @@ from typing import Protocol
 
 from understudy.transport.keys import KeyPair, KeyTrouble
 
+KEYS_LIMIT = 6
+"""Keys of one node, besides the one that it speaks under and the one that it says: it may change its key again on the way."""
+
 
 @dataclass(frozen=True)
 class Pass:
@@ -171,7 +174,7 @@ class Trust:
     def introduced(self, by: str, node: str, key: str, now: float) -> str:
         """Whoever has proved `by` says that it is `node` and is to be known by `key`. Returns why not; "" if it is.
 
-        Said by another key of the node, both hold; said by the new one itself, no other does any more.
+        Said by another key of the node, it holds too; said by the new one itself, no other does any more.
         """
         token = self.token(by)
         if token is not None and by not in self._owners:
@@ -184,7 +187,8 @@ class Trust:
             refusal = "that key was revoked"
         else:
             refusal = ""
-            self._learn(node, (key,) if by == key else (by, key))
+            known = [each for each, owner in self._owners.items() if owner == node and each not in (by, key)]
+            self._learn(node, (key,) if by == key else (by, *known[-KEYS_LIMIT:], key))
         return refusal
 
     def _redeem(self, by: str, token: Pass, node: str, key: str, now: float) -> str:
