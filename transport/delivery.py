@@ -10,7 +10,6 @@ An item that makes no sense is reported and harms no other: not its batch, not i
 
 from __future__ import annotations
 
-import gc
 import threading  # noqa: TID251 - only to ask which thread this is
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -36,7 +35,7 @@ from understudy.actors import (
 from understudy.actors.dead_letters import NO_SUCH_ACTOR, OVERLOADED, UNREADABLE
 from understudy.actors.refusals import told
 from understudy.actors.signals import StopRequest
-from understudy.transport import operations
+from understudy.transport import lull, operations
 from understudy.transport.admission import Admission, MailboxFull
 from understudy.transport.decoder import Decoder
 from understudy.transport.operations import DOWN, FAIL, LINKED, REPLY, TELL
@@ -97,13 +96,11 @@ class Delivery:
         The collector is kept out of it: a batch is hundreds of new objects, nearly all of them gone a moment later, and
         the collector would walk over each of them several times. That took a third of the receiver's time.
         """
-        collecting = gc.isenabled()
-        gc.disable()
+        begun = lull.begin()
         try:
             self._hand_out(batch)
         finally:
-            if collecting:
-                gc.enable()
+            lull.end(begun)
 
     def _hand_out(self, batch: memoryview) -> None:
         try:
