@@ -231,8 +231,8 @@ class Player:
 
     # --- how quick, how well ---
 
-    async def latency(self, to: str, seconds: float, pause: float) -> list[float]:
-        """How many seconds each call took, one after the other with a pause between, for so long; the quickest first."""
+    async def latency(self, to: str, seconds: float, pause: float) -> dict[str, float]:
+        """Milliseconds that calls took, one after the other with a pause between, for so long."""
         whoever: ActorRef[Any] = await self._node.ref(to).call(Whoever())
         took: list[float] = []
         end = time.monotonic() + seconds
@@ -241,7 +241,8 @@ class Player:
             assert await whoever.call(Echo(len(took))) == len(took)
             took.append(time.perf_counter() - begun)
             await asyncio.sleep(pause)
-        return sorted(took)
+        took.sort()
+        return {name: round(1e3 * took[int(part * (len(took) - 1))], 3) for name, part in (("p50", 0.5), ("p99", 0.99))}
 
     async def joined(self, to: str) -> float:
         """How many seconds it took from the start of this node until it had joined and somebody had answered it; at its first call."""

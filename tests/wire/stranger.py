@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import resource
 import struct
@@ -150,6 +151,7 @@ KINDS = {what.__name__: what for what in (noise, claims, idle, frames)}
 
 
 async def main(options: dict[str, Any]) -> None:
+    logging.disable(logging.CRITICAL)  # what the conversation to break says of itself
     print("begun", flush=True)
     print(await KINDS[options["kind"]](options), flush=True)
     await until_told_to_end()
