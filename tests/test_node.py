@@ -380,3 +380,29 @@ async def test_a_name_on_a_node_that_cannot_be_is_refused_where_it_is_said() -> 
         for name in ("x@", "x@" + "n" * 201):
             with pytest.raises(ValueError, match="a node's name has 1 to 200 characters"):
                 node.ref(name)
+
+
+async def test_whoever_listens_there_and_talks_nonsense_is_reported_and_no_node() -> None:
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as garbler:
+        garbler.linger = 0
+        address = f"tcp://127.0.0.1:{garbler.bind_to_random_port('tcp://127.0.0.1')}"
+
+        def garble() -> None:
+            path, _ = garbler.recv_multipart()
+            garbler.send_multipart([path, b"\xffgarbage"])
+
+        async with Node("a") as a:
+            talking = asyncio.create_task(asyncio.to_thread(garble))
+            with pytest.raises(CannotReach):
+                await a.links.meet(address, 1.0)
+            await talking
+            assert a.links.unreadable == 1
+
+
+async def test_another_thread_that_waits_until_all_is_drained_is_told_where_to_wait() -> None:
+    table = MemoryTable()
+    async with Node("a", table=table) as a, Node("b", table=table) as b:
+        await b.spawn(Counter, name="counter")
+        await a.up("b")
+        with pytest.raises(RuntimeError, match="belongs on the loop of the node 'a'"):
+            await asyncio.to_thread(asyncio.run, a.drained(a.ref("counter@b")))

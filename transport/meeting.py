@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from understudy.actors import UnderstudyError
 from understudy.transport.frames import Frame, Introduce, Introduced, Ping, Pong, decode
 from understudy.transport.keys import KeyPair, KeyTrouble, fingerprint
+from understudy.transport.schema import Unreadable
 from understudy.transport.token import Token
 
 if TYPE_CHECKING:
@@ -98,7 +99,11 @@ async def _ask(
 
     def hear(key: str) -> Callable[[bytes], None]:
         def heard(data: bytes) -> None:
-            found = answer(decode(data), key)
+            try:
+                found = answer(decode(data), key)
+            except Unreadable as error:
+                links.report(f"whoever listens at {address}", error)
+                return
             if found is not None and not answered.done():
                 answered.set_result(found)
 

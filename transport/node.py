@@ -223,6 +223,8 @@ class Node:
         if isinstance(ref, RemoteRef):
             if ref.link.links is not self.links:
                 raise ValueError(f"{ref!r} is a reference of another node in this process: ask that node")
+            if not self.system.scheduler.here():
+                raise RuntimeError(f"drained belongs on the loop of the node {self.name!r}")
             await ref.link.drained()
         elif not isinstance(ref, ActorRef):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"drained waits for what was sent to an actor, given its reference, not {ref!r}")

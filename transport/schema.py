@@ -72,7 +72,7 @@ def schema_of(cls: type) -> Schema:
 
 def own_unpackers() -> dict[int, Callable[[Item], Any]]:
     """Code to unpacker, for all that this process has a schema of."""
-    return {schema.code: unpacker(cls, field_names(cls)) for cls, schema in _schemas.items()}
+    return {schema.code: unpacker(cls, field_names(cls)) for cls, schema in tuple(_schemas.items())}
 
 
 def field_names(cls: type) -> list[str]:
