@@ -66,7 +66,7 @@ def settled(cluster: Cluster) -> bool:
     return True
 
 
-@pytest.mark.seeds(40)
+@pytest.mark.seeds(300)
 async def test_keys_change_at_any_time_and_every_message_arrives_once_and_in_order(simulation: Simulation) -> None:
     async with Cluster(simulation, probe_misses=30, keys=True) as cluster:
         heard = await open_all(cluster)
@@ -104,7 +104,7 @@ async def test_keys_change_at_any_time_and_every_message_arrives_once_and_in_ord
         assert heard == {name: {other: everything for other in NAMES if other != name} for name in NAMES}
 
 
-@pytest.mark.seeds(40)
+@pytest.mark.seeds(300)
 async def test_who_is_revoked_is_heard_no_more_and_the_others_go_on(simulation: Simulation) -> None:
     async with Cluster(simulation, keys=True) as cluster:
         heard = await open_all(cluster)
