@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
-from time import process_time
 from typing import Any
 
 import msgpack
@@ -184,17 +182,12 @@ def _worst() -> dict[str, Callable[[int], bytes]]:
 
 
 @pytest.mark.parametrize("name", _worst())
-def test_the_worst_frame_of_a_mebibyte_takes_ninety_times_its_size_and_a_second_at_most(name: str) -> None:
-    """The bounds are generous, for slow machines; docs/wire.md has what was measured."""
+def test_the_worst_frame_of_a_mebibyte_takes_ninety_times_its_size_at_most(name: str) -> None:
+    """docs/wire.md has what was measured, of time also."""
     frame = _worst()[name](FRAME_LIMIT - 64)
     decoder = Decoder(lambda parts: Stranger(*parts))
     decoder.items(batch())
     decoder.define([9, 1, "test.empty", []])
-    gc.collect()
-    begun = process_time()
-    with suppress(Unreadable):
-        decoder.items(frame)
-    taken = process_time() - begun
     tracemalloc.start()
     try:
         with suppress(Unreadable):
@@ -203,4 +196,3 @@ def test_the_worst_frame_of_a_mebibyte_takes_ninety_times_its_size_and_a_second_
     finally:
         tracemalloc.stop()
     assert peak < 90 * FRAME_LIMIT, f"{peak / FRAME_LIMIT:.0f} times"
-    assert taken < 1.0, f"{taken:.2f} s"
