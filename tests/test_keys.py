@@ -15,7 +15,7 @@ from tests.helpers import eventually
 from tests.processes import running
 from tests.sides import Add, Counter, Total
 from understudy.actors import NodeDown
-from understudy.transport import CannotReach, KeyFolder, KeyTrouble, Node
+from understudy.transport import CannotReach, Change, Expect, KeyFolder, KeyTrouble, Member, MemoryTable, Node
 from understudy.transport.frames import Hello, Introduce, Peer, Ping
 from understudy.transport.keys import KeyPair, new_pair
 
@@ -67,6 +67,40 @@ async def test_a_token_lets_one_node_in_once_and_all_others_trust_it_then(tmp_pa
             assert engine.links.trust is not None
         async with Node("engine-1", keys=there, join=stage.address) as engine:
             await eventually(lambda: any(row.node == "engine-1" and row.status == "active" for row in stage.members()))
+
+
+async def test_a_token_that_nobody_would_use_is_refused_but_that_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = KeyFolder(tmp_path)
+    folder.make("stage")
+    token = soon(folder, "stage")
+    with pytest.raises(ValueError, match="token lets node 'engine-1' in where it joins: say where with `join`"):
+        Node("engine-1", keys=tmp_path, token=token)
+    with pytest.raises(ValueError, match="`join`"):
+        Node("engine-1", keys=tmp_path, token=token, join="tcp://127.0.0.1:4100", table=MemoryTable())
+    monkeypatch.setenv("UNDERSTUDY_TOKEN", token)
+    async with Node("stage", keys=tmp_path) as node:
+        assert node.links.trust is not None
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+async def test_nodes_with_and_without_keys_do_not_share_a_table(tmp_path: Path, keyed: bool) -> None:
+    keys = tmp_path / "keys"
+    first, second, remedy = (keys, None, r"give this one keys") if keyed else (None, keys, r"start that one.*with keys")
+    async with Node("stage", state=tmp_path, keys=first) as stage:
+        with pytest.raises(KeyTrouble, match=rf"'stage', at tcp.*and the node 'engine-1' has.*or none; {remedy}"):
+            await Node("engine-1", state=tmp_path, keys=second).start()
+        with pytest.raises(KeyTrouble, match="'stage'"):  # nor does it take its name
+            await Node("stage", state=tmp_path, keys=second).start()
+        assert [row.node for row in stage.members()] == ["stage"]
+
+
+async def test_a_row_that_stayed_from_a_killed_life_keeps_nobody_from_changing_to_keys(tmp_path: Path) -> None:
+    table = MemoryTable()
+    await table.commit(Expect(members=0), Change(members=(Member("engine-1", 1, "tcp://127.0.0.1:1"),)))
+    async with Node("stage", table=table, keys=tmp_path) as stage:
+        assert stage.links.trust is not None
 
 
 def befriend(*folders: tuple[KeyFolder, str]) -> None:

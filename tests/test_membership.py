@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from functools import wraps
+from logging.handlers import BufferingHandler
 from typing import Any
 
 import pytest
@@ -415,6 +416,29 @@ async def test_a_probe_that_fails_with_an_error_of_ours_is_a_missed_one() -> Non
     await asyncio.sleep(5)
     assert a.news() == ["dead b/1: did not answer a"]
     assert b.news() == ["own death: the others declared this node dead: did not answer a"]
+    await cluster.stop()
+
+
+@in_virtual_time
+async def test_a_probe_that_cannot_be_made_is_a_missed_one_reported_and_ends_nobody() -> None:
+    cluster = Cluster()
+    stage, engine = await cluster.start("stage", "engine-1")
+    stage.broken_probe = OSError(24, "Too many open files")
+    reports = BufferingHandler(1_000)
+    logger = logging.getLogger("understudy.membership")
+    logger.setLevel(logging.ERROR)
+    logger.addHandler(reports)
+    try:
+        await asyncio.sleep(1.5)
+        stage.broken_probe = None
+        await asyncio.sleep(30)
+    finally:
+        logger.removeHandler(reports)
+    assert stage.running
+    assert engine.running
+    assert [record.getMessage() for record in reports.buffer] == [
+        "stage cannot ask engine-1 for a sign of life: [Errno 24] Too many open files"
+    ]
     await cluster.stop()
 
 

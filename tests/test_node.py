@@ -166,7 +166,7 @@ async def test_a_port_in_use_a_bad_address_and_one_beyond_loopback_are_clear_err
 
 
 async def test_joining_where_nobody_answers_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("understudy.transport.node.MEET_WITHIN", 0.2)
+    monkeypatch.setattr("understudy.transport.joining.MEET_WITHIN", 0.2)
     with pytest.raises(CannotReach, match=r"tcp://127\.0\.0\.1:1 .*is a node of this cluster running there"):
         await Node("b", join="tcp://127.0.0.1:1").start()
 
@@ -296,6 +296,13 @@ def test_nodes_run_on_uvloop_too() -> None:
 async def test_a_program_that_never_stops_its_node_goes_on_and_ends() -> None:
     async with running("tests.forgetful") as program:
         assert await program.line() == "over"
+
+
+async def test_without_file_descriptors_calls_end_nothing_is_lost_and_the_node_lives() -> None:
+    async with running("tests.exhausted") as program:
+        assert await program.line() == "a call ends by its deadline: DeadlineExceeded"
+        assert await program.line() == "what was told arrived: 3"
+        assert await program.line() == "reported once"
 
 
 async def test_a_stranger_who_uses_a_living_nodes_name_with_an_older_life_changes_nothing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgpack
 import pytest
@@ -16,7 +16,7 @@ from understudy.transport import delivery, door, frames, links, operations, wire
 
 PAGE = (Path(__file__).parent.parent / "docs" / "wire.md").read_text()
 
-KINDS = {"HELLO", "DATA", "CHUNK", "RESUME", "PING", "WELCOME", "ACK", "STALE", "BYE", "PONG"}
+KINDS = {kind.__name__.upper() for kind in get_args(frames.Frame)}
 
 
 def examples(kind: str) -> list[tuple[bytes, str]]:

@@ -9,7 +9,8 @@ from understudy.transport.meeting import CannotReach
 from understudy.transport.membership import Membership
 from understudy.transport.memory import MemoryTable
 from understudy.transport.network import BadAddress, CannotListen, Channel, Network
-from understudy.transport.node import Node, NodeLost, NodeUp
+from understudy.transport.news import NodeLost, NodeUp
+from understudy.transport.node import Node
 from understudy.transport.payload import Payload
 from understudy.transport.remote import RemoteNamedRef, RemoteRef
 from understudy.transport.schema import Unreadable

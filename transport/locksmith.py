@@ -79,7 +79,8 @@ class Locksmith:
 
     def _cut(self, peer: Peer) -> None:
         reason = f"its key was revoked on {self._links.me.node}"
-        logger.warning("%s is cut off: its key is trusted here no more", peer)
+        if self._links.last_buried(peer.node) < peer.incarnation:
+            logger.warning("%s cuts %s off: its key is trusted here no more", self._links.me.node, peer)
         self._links.bury(peer, NoConnection(reason))
         self._run(self._written(lambda: self._membership.expel(peer.node, peer.incarnation, reason)))
 

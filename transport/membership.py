@@ -22,6 +22,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from understudy.actors import NameTaken, UnderstudyError
+from understudy.actors.limiter import Limiter
 from understudy.transport.suspicion import Key, Rules, Watch, is_silent, judge, observe
 from understudy.transport.table import Change, Expect, Member, MembershipTable, Snapshot, TableError
 
@@ -41,6 +42,9 @@ REPLACED = "it ended, and a new process took its place"
 POLL = 5.0
 """Seconds after which the table is read even if no hint came."""
 
+FAILED_EVERY = 60.0
+"""Seconds between two lines in the log about probes of one node that fail here, before anything is asked."""
+
 LEAVE_WITHIN = 1.0
 """Seconds that an orderly stop spends on saying so; a table that takes longer learns it from the others' votes."""
 
@@ -51,7 +55,8 @@ class Membership:
     `me`: this node's row; `claim` returns it as written, perhaps with a higher incarnation.
     `probe(member)`: a question to the actor layer of that very incarnation at its address, and its answer. True if it
         came. It should give up early when nobody listens there; it is cancelled when its time is up
-        (3/4 of the interval; 3/2 when it asks whether our own name is taken).
+        (3/4 of the interval; 3/2 when it asks whether our own name is taken). What it raises is no answer; what is no
+        UnderstudyError is reported.
     `on_up(member)`: a member other than this node is there; before its `on_dead`. Also those that were there before us.
     `on_dead(node, incarnation, reason)`: it was declared dead, replaced or left. That incarnation never comes back.
     `on_past(node, incarnation, reason)`: it was over before this node could meet it.
@@ -99,6 +104,7 @@ class Membership:
         self._stands = stands
         self._healthy = healthy
         self._rules = rules or Rules()
+        self._failed: Limiter[str] = Limiter(1, FAILED_EVERY)
         self._watch = Watch()
         self._snapshot = Snapshot()
         self._present: dict[str, Member] = {}
@@ -254,9 +260,14 @@ class Membership:
                 self._on_answering(row)
 
     async def _answers(self, member: Member, within: float) -> bool:
-        with suppress(TimeoutError, UnderstudyError):
+        try:
             async with asyncio.timeout(within):
                 return await self._probe(member)
+        except (TimeoutError, UnderstudyError):
+            pass
+        except Exception as error:
+            if self._failed.admit(member.node, asyncio.get_running_loop().time()) is not None:
+                log.error("%s cannot ask %s for a sign of life: %s", self.me.node, member.node, error, exc_info=error)
         return False
 
     async def _vote(self) -> None:

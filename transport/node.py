@@ -14,7 +14,6 @@ async with Node("engine-2", join="tcp://127.0.0.1:4100"): ...      elsewhere: th
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import os
 from contextlib import AsyncExitStack, suppress
@@ -26,12 +25,9 @@ from understudy.actors import (
     Actor,
     ActorRef,
     ActorSystem,
-    ExitReason,
-    NameTaken,
     NoConnection,
     NodeDown,
     UnderstudyError,
-    message,
 )
 from understudy.actors.deadlines import waiting_time
 from understudy.actors.nodes import Alone
@@ -39,57 +35,25 @@ from understudy.transport.abroad import Abroad
 from understudy.transport.copies import wanted_copy
 from understudy.transport.frames import NAME_LIMIT, Peer
 from understudy.transport.health import Health, LinkMetrics
+from understudy.transport.joining import MEET_WITHIN, Joining
 from understudy.transport.keyfolder import KeyFolder
 from understudy.transport.links import Links
 from understudy.transport.locksmith import Locksmith
-from understudy.transport.meeting import CannotReach, enrol
 from understudy.transport.membership import Membership
-from understudy.transport.memory import MemoryTable
 from understudy.transport.network import Network
+from understudy.transport.news import News, NodeLost, NodeUp
 from understudy.transport.remote import RemoteRef
-from understudy.transport.served import TABLE, RemoteTable, TableServer
-from understudy.transport.sqlite import SqliteTable
+from understudy.transport.served import TABLE, TableServer
 from understudy.transport.steward import STEWARD, Steward
 from understudy.transport.suspicion import Rules
 from understudy.transport.table import Member, MembershipTable
-from understudy.transport.token import read_token
 from understudy.transport.trust import KeyStore, Trust
 from understudy.transport.zeromq import ZeroMqNetwork
 
 A = TypeVar("A", bound=Actor)
 
-logger = logging.getLogger("understudy.transport")
-
-TABLE_FILE = "membership.db"
-"""The membership table's file in the state folder."""
-
-MEET_WITHIN = 5.0
-"""Seconds that the node named by `join` has to answer."""
-
-FIND_EVERY = 5.0
-"""Seconds between two looks whether the node that served the table, and went away, is back where we joined it."""
-
-LET_IN_BY = "UNDERSTUDY_TOKEN"
-"""The environment variable that has a join token."""
-
 PARTING = 1.0
 """Seconds that a stopping node waits for what it sent to be acknowledged."""
-
-
-@message("node.up")
-class NodeUp:
-    """Another node is a member now."""
-
-    member: Member
-
-
-@message("node.lost")
-class NodeLost:
-    """That life of another node is over: it left, was replaced or was declared dead. It never comes back."""
-
-    node: str
-    incarnation: int
-    reason: str
 
 
 class Node:
@@ -127,6 +91,10 @@ class Node:
             raise ValueError(f"the system of node {name!r} must have its name, not {system.name!r}")
         if state is not None and not isinstance(state, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"the state of node {name!r} is a folder, as a text or a path, not {state!r}")
+        if token is not None and (join is None or table is not None):
+            raise ValueError(
+                f"a token lets node {name!r} in where it joins: say where with `join`, the address of the node that made it"
+            )
         self.name = name
         self._listen = listen
         self._state = None if state is None else Path(state)
@@ -144,7 +112,7 @@ class Node:
         self._health: Health | None = None
         self._locksmith: Locksmith | None = None
         self._open = AsyncExitStack()
-        self._subscribers: dict[int, ActorRef[Any]] = {}
+        self._news: News | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._own: list[ActorRef[Any]] = []
         self._starting: asyncio.Timeout | None = None
@@ -244,16 +212,8 @@ class Node:
 
     def subscribe(self, ref: ActorRef[Any]) -> None:
         """Tell `ref` NodeUp and NodeLost from now on, until it ends; first a NodeUp for each other node that is there."""
-        token = self.system.next_token()
-        self._subscribers[token] = ref
-        ref._monitor(token, self)
-        for member in self.members():
-            if member.status == "active" and member.node != self.name:
-                ref.tell(NodeUp(member))
-
-    def down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
-        """A subscriber ended."""
-        self._subscribers.pop(token, None)
+        others = (row for row in self.members() if row.status == "active" and row.node != self.name)
+        _started(self._news).subscribe(ref, others)
 
     # --- life ---
 
@@ -281,6 +241,7 @@ class Node:
     async def _begin(self, stack: AsyncExitStack) -> None:
         self._system = self._given_system or ActorSystem(self.name, copy=wanted_copy())
         self._system.incarnation = int(self._system.world.wall() * 1000)
+        self._news = News(self._system)
         trust = Trust(self.name, self._keys) if self._keys is not None else None
         links = self._links = Links(self._system, self._given_network or ZeroMqNetwork(), trust)
         stack.push_async_callback(links.close, PARTING / 4)  # what it said to its peers was waited for before it left
@@ -289,8 +250,13 @@ class Node:
         self._own.append(steward)
         self._system.nodes = Abroad(links, steward)
         links.listen(self._listen)
-        seed = await self._meet(links)
-        table = await self._table(links, seed, stack)
+        joining = Joining(links, join=self._join, token=self._token, state=self._state)
+        if self._given_table is not None:
+            seed, table = None, self._given_table
+        else:
+            seed, table = await joining.begin()
+            stack.push_async_callback(table.close)
+        await joining.look_at(table)
         key = trust.pair.public if trust is not None else ""
         me = Member(self.name, self.incarnation, links.address, curve_key=key, roles=self._roles, pid=os.getpid())
         self._health = health = Health(links, self._rules)
@@ -332,7 +298,7 @@ class Node:
         if self._locksmith is not None:
             self._locksmith.start()
         if seed is not None:
-            finding = asyncio.create_task(self._find_again(seed))
+            finding = asyncio.create_task(joining.find_again(seed))
             stack.callback(finding.cancel)
 
     async def stop(self) -> None:
@@ -365,60 +331,6 @@ class Node:
         for ref in reversed(self._own):
             await ref.stop()
 
-    async def _meet(self, links: Links) -> Peer | None:
-        """The node that serves the table, if it is another one's."""
-        if self._join is None or self._given_table is not None:
-            return None
-        await self._enrol(links)
-        seed = await links.meet(self._join, MEET_WITHIN)
-        if seed.answerer.node == self.name:
-            raise NameTaken(
-                f"the node at {self._join} is called {self.name!r} itself: give this one another name, or join another node"
-            )
-        links.guest = True
-        links.present(seed.answerer, seed.address)
-        return seed.answerer
-
-    async def _enrol(self, links: Links) -> None:
-        """Use the token, unless this node was let in by it before."""
-        text = self._token if self._token is not None else os.environ.get(LET_IN_BY)
-        if not text:
-            return
-        if links.trust is None:
-            raise ValueError(f"a token lets in a node that has keys, and {self.name!r} has none: say where with `keys`")
-        token = read_token(text)
-        if not links.trust.store.came_by(token.pair.public):
-            assert self._join is not None, "asked by who joins"
-            seed = await enrol(links, self._join, token, MEET_WITHIN)
-            logger.info("%s trusts this node now, and is trusted", seed)
-
-    async def _find_again(self, seed: Peer) -> None:
-        """The node that serves the table may come back without knowing us: because it, or others, declared us dead.
-
-        Then it does not greet us, and we would wait for ever. Asked where we once joined, it says so.
-        """
-        assert self._join is not None, "only who joined by an address has a seed"
-        while True:
-            await asyncio.sleep(FIND_EVERY)
-            if self.links.towards(seed.node).lost is not None:
-                with suppress(CannotReach):
-                    found = await self.links.meet(self._join, MEET_WITHIN)
-                    if found.answerer.node == seed.node:
-                        self.links.present(found.answerer, found.address)
-
-    async def _table(self, links: Links, seed: Peer | None, stack: AsyncExitStack) -> MembershipTable:
-        table: MembershipTable
-        if self._given_table is not None:
-            return self._given_table
-        if seed is not None:
-            table = RemoteTable(links.named(seed.node, TABLE))
-        elif self._state is not None:
-            table = await SqliteTable.open(self._state / TABLE_FILE)
-        else:
-            table = MemoryTable()
-        stack.push_async_callback(table.close)
-        return table
-
     # --- membership ---
 
     async def _probe(self, member: Member) -> bool:
@@ -443,19 +355,15 @@ class Node:
 
     def _up(self, member: Member) -> None:
         self.links.present(Peer(*member.key), member.address)
-        self._publish(NodeUp(member))
+        _started(self._news).publish(NodeUp(member))
 
     def _lost(self, node: str, incarnation: int, reason: str) -> None:
         self.links.bury(Peer(node, incarnation), NoConnection(reason))
         _started(self._health).lost(Peer(node, incarnation))
-        self._publish(NodeLost(node, incarnation, reason))
+        _started(self._news).publish(NodeLost(node, incarnation, reason))
 
     def _past(self, node: str, incarnation: int, reason: str) -> None:
         self.links.missed(Peer(node, incarnation), NoConnection(reason))
-
-    def _publish(self, news: NodeUp | NodeLost) -> None:
-        for ref in tuple(self._subscribers.values()):
-            ref.tell(news)
 
     def _own_death(self, reason: str) -> None:
         """The cluster goes on without this node: whatever its actors still do must not reach the others."""

@@ -14,18 +14,21 @@ socket's file descriptor is edge-triggered, and every send, receive and look at 
 
 With keys every connection is CURVE: the ROUTER is its server, the DEALER its client, and a doorman (`zap.py`) lets in.
 A DEALER that was refused never tries again by itself, whichever status the doorman gives; one whose peer has another key
-than it was told tries a hundred times a second (both measured): so either is made anew, later and later.
+than it was told tries a hundred times a second (both measured): so either is made anew, later and later. So is one that
+cannot be made, because the process has no file descriptors left: that is reported, and what is to be sent waits above.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Callable
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from understudy.actors.limiter import Limiter
 from understudy.transport import zap
 from understudy.transport.keys import KeyPair
 from understudy.transport.lookout import Lookout
@@ -72,9 +75,16 @@ CURVE_OVERHEAD = 33
 """Bytes by which CURVE makes a frame longer; ZeroMQ looks at its size before it is deciphered."""
 
 REDIAL = 0.1
-"""Seconds after which a channel that was refused is made anew: twice as long from time to time, up to REDIAL_LIMIT."""
+"""Seconds after which a channel that was refused, or could not be made, is made anew: twice as long each time, up to
+REDIAL_LIMIT."""
 
 REDIAL_LIMIT = 1.0
+
+SCARCE = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+"""What a socket cannot be made for now, and may be later."""
+
+SHORTAGE_EVERY = 60.0
+"""Seconds between two lines in the log about that."""
 
 BIND_AGAIN = 0.002
 """Seconds between two attempts to open the door again with another key."""
@@ -178,13 +188,17 @@ class ZeroMqNetwork:
         self._doorman: _Pump | None = None
         self._allows: Callable[[str], bool] = _nobody
         self._speaker = ""
+        self._shortage: Limiter[str] = Limiter(1, SHORTAGE_EVERY)
 
     def secure(self, pair: KeyPair, allows: Callable[[str], bool]) -> None:
         renewed = self._pair is not None and self._pair != pair
         self._pair = pair
         self._allows = allows
         if self._doorman is None:
-            self._doorman = _Pump(zap.open_door(self._context), self._judge)
+            try:
+                self._doorman = _Pump(zap.open_door(self._context), self._judge)
+            except zmq.ZMQError as error:
+                raise CannotListen(f"cannot look at the keys of those who connect: {error}") from error
         if renewed and self._router is not None:
             router = self._router.socket
             router.setsockopt(zmq.CURVE_SECRETKEY, bytes.fromhex(pair.secret))
@@ -194,7 +208,10 @@ class ZeroMqNetwork:
 
     def bind(self, address: str, heard: Heard) -> str:
         check_reach(address, secure=self._pair is not None, listening=True)
-        socket = self._socket(zmq.ROUTER, address)
+        try:
+            socket = self._socket(zmq.ROUTER, address)
+        except zmq.ZMQError as error:
+            raise CannotListen(f"cannot listen at {address}: {error}") from error
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         if self._pair is not None:
             socket.setsockopt(zmq.CURVE_SERVER, 1)
@@ -252,14 +269,21 @@ class ZeroMqNetwork:
         check_reach(address, secure=self._pair is not None)
         own = (pair or self._pair) if self._pair is not None else None
 
-        def dial(way: _Way) -> None:
-            socket = self._socket(zmq.DEALER, address)
-            if own is not None:
-                socket.setsockopt(zmq.CURVE_PUBLICKEY, bytes.fromhex(own.public))
-                socket.setsockopt(zmq.CURVE_SECRETKEY, bytes.fromhex(own.secret))
-                socket.setsockopt(zmq.CURVE_SERVERKEY, bytes.fromhex(key))
-            way.attach(socket)
-            socket.connect(address)
+        def dial(way: _Way) -> bool:
+            try:
+                socket = self._socket(zmq.DEALER, address)
+                if own is not None:
+                    socket.setsockopt(zmq.CURVE_PUBLICKEY, bytes.fromhex(own.public))
+                    socket.setsockopt(zmq.CURVE_SECRETKEY, bytes.fromhex(own.secret))
+                    socket.setsockopt(zmq.CURVE_SERVERKEY, bytes.fromhex(key))
+                way.attach(socket)
+                socket.connect(address)
+            except zmq.ZMQError as error:
+                if error.errno not in SCARCE:
+                    raise
+                self._report_shortage(address, error)
+                return False
+            return True
 
         def take(socket: zmq.Socket[bytes]) -> None:
             heard(socket.recv(zmq.NOBLOCK))
@@ -269,7 +293,7 @@ class ZeroMqNetwork:
     async def listens(self, address: str) -> bool:
         try:
             _, writer = await asyncio.open_connection(*check_reach(address, secure=True))
-        except OSError:
+        except (OSError, UnicodeError):  # the latter of a host's name that cannot be one
             return False
         writer.close()
         return True
@@ -292,6 +316,14 @@ class ZeroMqNetwork:
         socket.setsockopt(zmq.IPV6, int("[" in address))
         return socket
 
+    def _report_shortage(self, address: str, error: zmq.ZMQError) -> None:
+        if self._shortage.admit("", asyncio.get_running_loop().time()) is not None:
+            logger.error(
+                "no connection to %s can be opened now: %s; it is tried again until it can be (see `ulimit -n`)",
+                address,
+                error,
+            )
+
     def _judge(self, socket: zmq.Socket[bytes]) -> None:
         """Somebody wants to come in."""
         socket.send_multipart(zap.answer(socket.recv_multipart(zmq.NOBLOCK), self._allows))
@@ -309,11 +341,14 @@ class ZeroMqNetwork:
 
 
 class _Way:
-    """The `Channel` of one DEALER, whose monitor tells of its connections. `dial` makes it, attaches and connects it."""
+    """The `Channel` of one DEALER, whose monitor tells of its connections.
+
+    `dial` makes it, attaches and connects it; False: that cannot be done now, and is tried again.
+    """
 
     def __init__(
         self,
-        dial: Callable[[_Way], object],
+        dial: Callable[[_Way], bool],
         take: Callable[[zmq.Socket[bytes]], None],
         writable: Callable[[], None],
         connected: Callable[[], None] | None,
@@ -330,12 +365,13 @@ class _Way:
         self._connected = connected
         self._all = all_channels
         self._lookout = lookout
-        self._pump: _Pump
-        self._events: _Pump
+        self._pump: _Pump | None = None
+        self._events: _Pump | None = None
         self._closed = False
         self._patience = REDIAL
-        dial(self)
         all_channels.add(self)
+        if not dial(self):
+            self._put_off()
 
     def attach(self, socket: zmq.Socket[bytes]) -> None:
         """This is the DEALER from now on; it is not connected yet, so that its monitor misses nothing."""
@@ -343,7 +379,7 @@ class _Way:
         self._events = _Pump(socket.get_monitor_socket(UP | zmq.EVENT_DISCONNECTED | REFUSED | BROKEN), self._happened)
 
     def send(self, frame: bytes | Loaded) -> bool:
-        taken = self._pump.send(frame)
+        taken = self._pump is not None and self._pump.send(frame)
         if taken and self._lookout is not None and not isinstance(frame, Loaded):
             self._lookout.said()
         return taken
@@ -354,11 +390,14 @@ class _Way:
         self._all.discard(self)
 
     def _detach(self) -> None:
-        if not self._pump.socket.closed:
-            self._pump.socket.disable_monitor()
-            self._events.close()
-        self._pump.close()
         self.stands = False
+        if self._pump is not None:
+            self._pump.socket.disable_monitor()
+            self._pump.close()
+            self._pump = None
+        if self._events is not None:
+            self._events.close()
+            self._events = None
 
     def _happened(self, events: zmq.Socket[bytes]) -> None:
         event = parse_monitor_message(events.recv_multipart(zmq.NOBLOCK))["event"]
@@ -368,14 +407,20 @@ class _Way:
             if self._connected is not None:
                 self._connected()
         elif event == REFUSED or (event == BROKEN and self._keyed):
-            self._detach()
-            asyncio.get_running_loop().call_later(self._patience, self._redial)
-            self._patience = min(2 * self._patience, REDIAL_LIMIT)
+            self._put_off()
+
+    def _put_off(self) -> None:
+        self._detach()
+        asyncio.get_running_loop().call_later(self._patience, self._redial)
+        self._patience = min(2 * self._patience, REDIAL_LIMIT)
 
     def _redial(self) -> None:
-        if not self._closed:
-            self._dial(self)
+        if self._closed:
+            return
+        if self._dial(self):
             self._writable()
+        else:
+            self._put_off()
 
 
 def _body(socket: zmq.Socket[bytes]) -> memoryview | None:

@@ -1,4 +1,4 @@
-"""Over a link of Understudy: two nodes in two processes, session layer on. `curve`: with everything encrypted.
+"""Over a link of Understudy: two nodes in two processes, session layer on. `curve`: both have keys, in one folder.
 
     node "here" ── 100-byte messages of a registered class ──▶ node "there": Sinks
 
@@ -18,9 +18,6 @@ from typing import Any
 from benchmarks.wire import MEBIBYTE, PAYLOAD, arguments, latencies, say
 from understudy import Actor, ActorRef, Node, Payload, Request, message
 from understudy.app import run
-from understudy.transport import ZeroMqNetwork
-from understudy.transport.keys import KeyPair, new_pair, pair_of
-from understudy.transport.network import Channel
 
 MESSAGES = 1_000_000
 WAVE = 50_000
@@ -82,26 +79,14 @@ class Sink(Actor):
         return total
 
 
-class Encrypted(ZeroMqNetwork):
-    """Nodes that all have one key, and trust it."""
-
-    def __init__(self, pair: KeyPair) -> None:
-        super().__init__()
-        self.pair = pair
-        self.secure(pair, lambda key: True)
-
-    def connect(self, *args: Any, **options: Any) -> Channel:
-        return super().connect(*args, **options | {"key": self.pair.public})
-
-
-def network(state: Path) -> ZeroMqNetwork:
-    """An encrypted one if there is a key."""
-    secret = state / "secret"
-    return Encrypted(pair_of(secret.read_text())) if secret.exists() else ZeroMqNetwork()
+def keys(state: Path) -> Path | None:
+    """Where the keys of both are, if they have some."""
+    folder = state / "keys"
+    return folder if folder.exists() else None
 
 
 async def there(state: Path) -> int:
-    async with Node("there", state=state, network=network(state)) as node:
+    async with Node("there", state=state, keys=keys(state)) as node:
         sinks = [await node.spawn(Sink, name=f"sink-{number}") for number in range(AT_ONCE)]
         print(node.address, flush=True)
         for sink in sinks:
@@ -110,7 +95,7 @@ async def there(state: Path) -> int:
 
 
 async def here(state: Path, case: str, scale: float) -> int:
-    async with Node("here", state=state, network=network(state)) as node:
+    async with Node("here", state=state, keys=keys(state)) as node:
         while len(node.members()) < 2:  # noqa: ASYNC110 - once, before anything is measured
             await asyncio.sleep(0.05)
         sinks = [await node.ref(f"sink-{number}@there").call(Who()) for number in range(AT_ONCE)]
@@ -220,7 +205,7 @@ CASES = {"tell": tell, "call": call, "loaded": loaded, "binaries": binaries, "be
 def main(case: str, scale: float, *, encrypted: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if encrypted:
-            (Path(folder) / "secret").write_text(new_pair().secret)
+            (Path(folder) / "keys").mkdir(mode=0o700)
         other = subprocess.Popen(
             [sys.executable, "-m", __spec__.name, "there", folder], stdout=subprocess.PIPE, text=True
         )
