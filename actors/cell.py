@@ -68,6 +68,7 @@ class Cell(Ties[A]):
     """The reference to an actor of this process. `tell` is the hot path of the whole framework: keep it short."""
 
     __slots__ = (
+        "__weakref__",
         "actor",
         "append",
         "bonds",

@@ -84,6 +84,12 @@ async def test_what_could_not_cross_raises_where_it_is_sent_and_nothing_is_sent(
         assert await keeper.call("kept") is None
 
 
+def test_a_tuple_that_is_a_key_is_one_in_the_copy_and_a_message_that_is_none_any_more_is_refused() -> None:
+    assert wire_copy({(1, 2): [(3,)]}) == {(1, 2): [[3]]}
+    with pytest.raises(NotRegistered, match="a key of a dict cannot be one here"):
+        wire_copy({Keep((1, 2)): 3})
+
+
 async def test_an_answer_that_could_not_cross_is_the_callers_to_see() -> None:
     async with ActorSystem("test", copy=wire_copy) as system:
         keeper = await system.spawn(Keeper)

@@ -89,6 +89,33 @@ def test_a_tuple_arrives_as_a_list_unless_the_annotation_says_tuple() -> None:
     assert arrived.anything == [1, [2, 3]]
 
 
+KEYS = st.recursive(
+    st.none() | st.integers(-(2**63), 2**64 - 1) | st.text(st.characters(exclude_categories=["Cs"])) | st.binary(),
+    lambda inner: st.lists(inner, max_size=3).map(tuple),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(KEYS, st.integers(0, 9)))
+def test_a_tuple_that_is_a_key_arrives_as_that_key_wherever_it_stands(value: dict[Any, int]) -> None:
+    wire = Wire()
+    point = Path((), anything=[value, {Point(1, 2): value}])
+    before, keyed, after = wire.pack({"list": [1]}), wire.pack([value, point]), wire.pack("good")
+    wire.learn()
+    arrived = [wire.decoder.value(item) for item in wire.decoder.items(batch(before, keyed, after))]
+    assert arrived == [{"list": [1]}, [value, point], "good"]
+
+
+def test_a_message_that_is_no_key_any_more_is_unreadable_and_says_why_and_harms_no_other() -> None:
+    wire = Wire()
+    items = [wire.pack({Path((), cells=(), anything=(1, 2)): 3}), wire.pack({(1, 2): 3})]  # type: ignore[arg-type]  # pyright: ignore
+    wire.learn()
+    broken, good = wire.decoder.items(batch(*items))
+    assert (broken[0], broken[1][:3]) == (BROKEN, [TELL, 1, 0])
+    assert "a key of a dict cannot be one here (unhashable type: 'list')" in broken[2]
+    assert wire.decoder.value(good) == {(1, 2): 3}
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -10,7 +10,7 @@ import pytest
 from tests.codec import Program, Wire, batch, version
 from understudy.actors import CallError, Failure, Normal, NotRegistered, message
 from understudy.actors.message import registered_class
-from understudy.transport.delivery import _error
+from understudy.transport.answers import error_of
 from understudy.transport.operations import TELL
 from understudy.transport.schema import Unreadable
 from understudy.transport.wire import REASON, TooLarge
@@ -210,7 +210,7 @@ def test_a_reason_of_tomorrow_is_a_failure_with_its_text_and_one_that_says_more_
 
 
 def test_an_error_of_tomorrow_is_a_failed_call_with_its_text() -> None:
-    error = _error("OutOfLuck", "no luck today", None)
+    error = error_of("OutOfLuck", "no luck today", None)
     assert type(error) is CallError
     assert str(error) == "OutOfLuck: no luck today"
 

@@ -16,6 +16,7 @@ from understudy.transport.decoder import Decoder
 from understudy.transport.operations import BROKEN, SEND, TELL
 from understudy.transport.schema import Unreadable
 from understudy.transport.wire import (
+    ALIKE_LIMIT,
     BATCH_ITEMS,
     DATETIME,
     DEFINITION_LIMIT,
@@ -168,6 +169,16 @@ def _worst() -> dict[str, Callable[[int], bytes]]:
         "empty dicts": inside(b"\x80"),
         "lists of one": inside(b"\x91\x00"),
         "dicts of one": inside(b"\x81\x00\x00"),
+        "dicts with a list as key": inside(b"\x81\x90\x00"),
+        "a dict with lists as keys": lambda size: (
+            claim(1)
+            + b"\x94\x00\x01\x00\xdf"
+            + (size // 5).to_bytes(4, "big")
+            + b"".join(b"\x91\xcd" + (number % 65_536).to_bytes(2, "big") + b"\x00" for number in range(size // 5))
+        ),
+        "dicts behind an item that cannot be read": lambda size: (
+            claim(2) + b"\x91\xd4\x07\x00\x94\x00\x01\x00" + claim(size // 3) + b"\x81\x00\x00" * (size // 3)
+        ),
         "empty messages": inside(extension(MESSAGE, 0, 0, 1)),
         "references": inside(extension(REFERENCE, "n", "a")),
         "reasons": inside(extension(REASON, 0, 0, 0)),
@@ -179,6 +190,37 @@ def _worst() -> dict[str, Callable[[int], bytes]]:
         "nested claims": lambda size: claim(1) + (b"\xdd" + size.to_bytes(4, "big")) * 1_000 + bytes(size - 5_005),
         "nested lists": lambda size: claim(1) + b"\x91" * (size - 6) + b"\x90",
     }
+
+
+def _colliding(count: int) -> list[tuple[int, int]]:
+    """Pairs of integers with the same hash: CPython's hash of a tuple, run backwards."""
+    first, second, fifth, whole = 11400714785074694791, 14029467366897019727, 2870177450012600261, 1 << 64
+    wanted = 12_345 * pow(first, -1, whole) % whole
+    wanted = (wanted >> 31 | wanted << 33) % whole
+    found: list[tuple[int, int]] = []
+    for one in range(10 * count):
+        begun = (fifth + one * second) % whole
+        begun = (begun << 31 | begun >> 33) % whole * first % whole
+        other = (wanted - begun) * pow(second, -1, whole) % whole
+        other -= whole if other >> 63 else 0
+        if abs(other) < (1 << 61) - 1 and len(found) < count:
+            found.append((one, other))
+    return found
+
+
+def test_a_dict_whose_keys_were_made_to_collide_is_refused() -> None:
+    keys = _colliding(2_000)
+    assert len(set(map(hash, keys))) == 1
+    wire, good = Wire(), Wire().pack({(x, y): 0 for x in range(-40, 40) for y in range(-40, 40)})
+    bad = wire.pack(dict.fromkeys(keys[:ALIKE_LIMIT], 0))
+    large = (
+        b"\x94\x00\x01\x00\xdf" + len(keys).to_bytes(4, "big") + b"".join(msgpack.packb(key) + b"\xc0" for key in keys)
+    )
+    few, refused, read = wire.decoder.items(batch(bad, large, good))
+    assert len(few[3]) == ALIKE_LIMIT
+    assert refused[0] == BROKEN
+    assert "the same hash" in refused[2]
+    assert len(read[3]) == 6_400
 
 
 @pytest.mark.parametrize("name", _worst())

@@ -12,7 +12,7 @@ import pytest
 from tests.codec import Wire, version
 from understudy.actors import ActorRef, message
 from understudy.actors.message import FIELD_LIMIT
-from understudy.transport import delivery, door, frames, links, operations, wire
+from understudy.transport import answers, door, frames, links, operations, wire
 
 PAGE = (Path(__file__).parent.parent / "docs" / "wire.md").read_text()
 
@@ -102,7 +102,7 @@ def test_every_frame_operation_and_extension_is_in_its_table() -> None:
 
 def test_every_limit_is_what_the_page_says() -> None:
     shown = {row[0].strip("`"): row[1] for row in table("| | | |\n|---|---|---|\n| a frame |").values() if row[0]}
-    values = {"FIELD_LIMIT": FIELD_LIMIT, "TEXT_LIMIT": delivery.TEXT_LIMIT, "INLINE": wire.INLINE}
+    values = {"FIELD_LIMIT": FIELD_LIMIT, "TEXT_LIMIT": answers.TEXT_LIMIT, "INLINE": wire.INLINE}
     for module in (wire, frames, door, links):
         values |= {name: value for name, value in vars(module).items() if name in shown and type(value) is int}
     assert set(shown) == set(values)

@@ -13,10 +13,10 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from understudy.actors import ActorRef
+from understudy.actors import ActorRef, NotRegistered
 from understudy.transport.decoder import own_decoder
 from understudy.transport.encoder import Encoder
-from understudy.transport.operations import TELL
+from understudy.transport.operations import BROKEN, TELL
 from understudy.transport.payload import Payload
 from understudy.transport.sources import Source
 
@@ -39,6 +39,8 @@ def wire_copy(message: Any) -> Any:
     packed = Encoder(export, _known, sources).item(TELL, 0, message)
     decoder = own_decoder(lambda parts: refs[int(parts[0])], sources.arrive)
     [item] = decoder.items(b"\x91" + packed)
+    if item[0] == BROKEN:
+        raise NotRegistered(item[2])
     return decoder.value(item)
 
 

@@ -1,12 +1,13 @@
 """The decoder: reads the batches of one session. What the bytes mean stands in wire.py.
 
 a batch ──▶ within the limits? ──▶ MessagePack ──▶ items ──▶ unpack[code](item): generated for the class and the sender's fields
-                 │                    └─ fails ──▶ one by one: the items that can be read, and BROKEN for the others
+                 │                    └─ fails ──▶ one by one, with care: the items that can be read, and BROKEN for the others
                  └─ no ──▶ Unreadable, and nothing was built
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
@@ -23,6 +24,7 @@ from understudy.transport.payload import Payload, checked_array
 from understudy.transport.schema import PLAIN, Item, Unreadable, field_names, own_unpackers, unpacker
 from understudy.transport.sources import Memory, Source
 from understudy.transport.wire import (
+    ALIKE_LIMIT,
     BATCH_ITEMS,
     DATETIME_LIMIT,
     DEFINITION_LIMIT,
@@ -51,12 +53,15 @@ class Decoder:
     An unpacker raises Unreadable when the message's class is not registered here, or lacks what the sender left out.
     """
 
-    __slots__ = ("_arrive", "_defined", "_nesting", "_resolve", "_size", "unpack")
+    __slots__ = ("_arrive", "_defined", "_nesting", "_pairs", "_resolve", "_size", "unpack")
 
     def __init__(self, resolve: Resolve, arrive: Arrive = _nowhere) -> None:
         self._resolve = resolve
         self._arrive = arrive
         self._nesting = 0
+        self._pairs: Callable[[list[tuple[Any, Any]]], dict[Any, Any]] | None = (
+            None  # what makes dicts, if that needs care
+        )
         self._defined = False  # in this batch
         self._size = 0  # of all names that were defined
         self.unpack: dict[int, Callable[[Item], Any]] = {PLAIN: _unpack_plain}
@@ -67,7 +72,7 @@ class Decoder:
         if _length(batch) > BATCH_ITEMS:
             raise Unreadable(f"a batch has {BATCH_ITEMS:,} items at most, this one claims {_length(batch):,}")
         try:
-            items: Any = msgpack.unpackb(batch, ext_hook=self._extension, strict_map_key=False, timestamp=3)
+            items = self._read(batch)
         except Exception:  # noqa: BLE001 - whatever it is, it is told for each item apart
             return self._one_by_one(batch)
         if type(items) is not list:
@@ -139,10 +144,13 @@ class Decoder:
     def _one(self, piece: memoryview) -> Item:
         if not _is_array(piece[0]):
             return [BROKEN, [], "an item is an array"]
+        self._pairs = _with_tuples_as_keys
         try:
-            return cast("Item", msgpack.unpackb(piece, ext_hook=self._extension, strict_map_key=False, timestamp=3))
+            return cast("Item", self._read(piece))
         except Exception as error:  # noqa: BLE001 - one unreadable item is an event, whatever its fault is
             detail = str(error) or type(error).__name__
+        finally:
+            self._pairs = None
         head: Item = []
         stream = msgpack.Unpacker(ext_hook=self._ignored, strict_map_key=False, timestamp=3)
         stream.feed(piece)
@@ -150,6 +158,11 @@ class Decoder:
             for _ in range(stream.read_array_header()):
                 head.append(stream.unpack())
         return [BROKEN, head, detail]
+
+    def _read(self, data: bytes | memoryview) -> Any:
+        return msgpack.unpackb(
+            data, ext_hook=self._extension, object_pairs_hook=self._pairs, strict_map_key=False, timestamp=3
+        )
 
     def _extension(self, code: int, data: bytes) -> Any:
         match code:
@@ -164,9 +177,7 @@ class Decoder:
                 try:
                     if self._nesting > NESTING_LIMIT:
                         raise Unreadable(f"messages inside messages go {NESTING_LIMIT} deep at most")
-                    return self.value(
-                        msgpack.unpackb(data, ext_hook=self._extension, strict_map_key=False, timestamp=3)
-                    )
+                    return self.value(self._read(data))
                 finally:
                     self._nesting -= 1
             case 4:  # PAYLOAD
@@ -204,6 +215,24 @@ def own_decoder(resolve: Resolve, arrive: Arrive = _nowhere) -> Decoder:
 
 def _unpack_plain(item: Item) -> Any:
     return item[3]
+
+
+def _with_tuples_as_keys(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """A dict that may hold keys which were tuples at its sender, and came as arrays. A list cannot have been one."""
+    keys = [_tuples(key) for key, _ in pairs]
+    try:
+        if len(keys) > ALIKE_LIMIT and max(Counter(map(hash, keys)).values()) > ALIKE_LIMIT:
+            raise Unreadable(f"a dict has {len(keys):,} keys, more than {ALIKE_LIMIT} of them with the same hash")
+        return dict(zip(keys, (value for _, value in pairs)))
+    except TypeError as error:
+        raise Unreadable(
+            f"a key of a dict cannot be one here ({error}): a tuple inside a message arrives as a list unless the "
+            f"field's annotation says tuple"
+        ) from error
+
+
+def _tuples(key: Any) -> Any:
+    return tuple(map(_tuples, key)) if type(key) is list else key
 
 
 def _is_array(head: int) -> bool:

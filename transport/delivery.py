@@ -1,8 +1,8 @@
 """Delivery: what a peer's items do here. One per link; operations.py lists the items.
 
     TELL, SEND ──▶ mailbox of the actor with that id or name      nobody there: a dead letter, or FAIL(ActorDied(NoProc))
-    its reply  ──▶ Answer ──▶ REPLY or FAIL ──▶ the peer
-    MONITOR    ──▶ a watcher here ──▶ DOWN ──▶ the peer
+    its reply  ──▶ Answer ──▶ REPLY or FAIL ──▶ the peer                       answers.py
+    MONITOR    ──▶ Watch ──▶ DOWN ──▶ the peer                                 watch.py
     LINK, EXIT, KILL, STOP ──▶ the same signals that a local actor would send
 
 An item that makes no sense is reported and harms no other: not its batch, not its session.
@@ -10,39 +10,32 @@ An item that makes no sense is reported and harms no other: not its batch, not i
 
 from __future__ import annotations
 
-import threading  # noqa: TID251 - only to ask which thread this is
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors import (
     ActorDied,
     ActorRef,
-    CallError,
     DeadLetter,
-    DeadlineExceeded,
-    Deadlock,
     Envelope,
     ExitReason,
     Failure,
-    NodeDown,
     NoProc,
     NotRegistered,
     Overloaded,
-    Refused,
-    Shutdown,
-    UnderstudyError,
 )
 from understudy.actors.dead_letters import NO_SUCH_ACTOR, OVERLOADED, UNREADABLE
-from understudy.actors.refusals import told
 from understudy.actors.signals import StopRequest
 from understudy.transport import lull, operations
 from understudy.transport.admission import Admission, MailboxFull
+from understudy.transport.answers import Answer, error_of
 from understudy.transport.decoder import Decoder
-from understudy.transport.operations import DOWN, FAIL, LINKED, REPLY, TELL
+from understudy.transport.operations import DOWN, LINKED, TELL
 from understudy.transport.remote import RemoteNamedRef, RemoteRef
 from understudy.transport.schema import Item, Unreadable
 from understudy.transport.steward import sender_of
 from understudy.transport.traceback import caused
+from understudy.transport.watch import Watch
 
 if TYPE_CHECKING:
     from understudy.transport.link import Link
@@ -51,9 +44,6 @@ if TYPE_CHECKING:
 REPLY_LIMIT = 64 * 1024 * 1024
 """Bytes that wait for acknowledgement beyond which requests are not even begun: their answers, which always pass, would only
 make it more. Twice what tells and calls of this node may fill."""
-
-TEXT_LIMIT = 10_000
-"""Characters of an error's text that cross."""
 
 
 class Delivery:
@@ -237,7 +227,7 @@ class Delivery:
         waiting = self._link.calls.answered(request)
         if waiting is not None:
             failure = reason if isinstance(reason, Failure) else more[0] if more else None
-            waiting.fail(caused(_error(kind, text, reason), self._link.peer.node, failure))
+            waiting.fail(caused(error_of(kind, text, reason), self._link.peer.node, failure))
 
     def _cancel(self, item: Item) -> None:
         answer = self._answers.pop(item[1], None)
@@ -363,100 +353,6 @@ class Delivery:
         except (TypeError, ValueError):  # neither an id nor a name
             ref = links.here(0)
         links.system.dead_letters.add(DeadLetter(ref, message, reason))
-
-
-class Answer:
-    """The way back to a caller on another node. From any thread; the first answer counts."""
-
-    __slots__ = ("_answers", "_link", "_request", "over")
-
-    def __init__(self, link: Link, answers: dict[int, Answer], request: int) -> None:
-        self._link = link
-        self._answers = answers
-        self._request = request
-        self.over = False
-
-    def set(self, value: Any) -> None:
-        self._send(self._item, value)
-
-    def fail(self, error: Exception) -> None:
-        self._send(self._failure, error)
-
-    def abandoned(self) -> bool:
-        return self.over
-
-    def _send(self, pack: Callable[[Any], bytes], outcome: Any) -> None:
-        link = self._link
-        if threading.get_ident() != link.thread:
-            link.system.scheduler.signal(self._send, (pack, outcome))
-        elif not self.over:
-            self.over = True
-            self._answers.pop(self._request, None)
-            item = pack(outcome)
-            if self._answers:
-                link.push(item)
-            else:
-                link.send_now(item)
-
-    def _item(self, value: Any) -> bytes:
-        try:
-            return self._link.encoder.item(REPLY, self._request, value)
-        except UnderstudyError as error:
-            return self._failure(type(error)(f"the reply: {error}"))
-
-    def _failure(self, error: Exception) -> bytes:
-        error = told(error)
-        reason = error.reason if isinstance(error, ActorDied) else None
-        text = error.who if isinstance(error, ActorDied) else str(error)
-        kind = next(cls.__name__ for cls in type(error).__mro__ if _ERRORS.get(cls.__name__) is cls)
-        clean = (
-            text[:TEXT_LIMIT].encode(errors="backslashreplace").decode()
-        )  # what happened must pass, whatever it says
-        return self._link.encoder.pack((FAIL, self._request, kind, clean, reason, _raised(error)))
-
-
-class Watch:
-    """A monitor that an actor on another node keeps on an actor here. `local` is its token in this system."""
-
-    __slots__ = ("_link", "_token", "_watches", "local", "ref")
-
-    def __init__(self, link: Link, watches: dict[int, Watch], token: int, ref: ActorRef[Any]) -> None:
-        self._link = link
-        self._watches = watches
-        self._token = token
-        self.local = link.system.next_token()
-        self.ref = ref
-
-    def down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
-        if self._watches.pop(self._token, None) is not None:
-            self._link.signal(DOWN, self._token, reason)
-
-
-_ERRORS: dict[str, type[Exception]] = {
-    "ActorDied": ActorDied,
-    "NodeDown": NodeDown,
-    "Refused": Refused,
-    "DeadlineExceeded": DeadlineExceeded,
-    "Deadlock": Deadlock,
-    "CallError": CallError,
-    "Overloaded": Overloaded,
-    "NotRegistered": NotRegistered,
-}
-"""The errors that a call may end in, by the name they travel under. A subclass travels as the one of these that it is."""
-
-
-def _raised(error: Exception) -> Failure | None:
-    """What else is to be known of an error than its text: the failure behind it, or its own class and trace if that is a user's."""
-    if error.__cause__ is not None:
-        return Failure.of(error.__cause__)
-    return Failure.of(error) if type(error) is not _ERRORS.get(type(error).__name__) else None
-
-
-def _error(kind: Any, text: Any, reason: Any) -> Exception:
-    cls = _ERRORS.get(kind)
-    if cls is ActorDied or cls is NodeDown:
-        return cls(reason if isinstance(reason, ExitReason) else Shutdown(), str(text))
-    return cls(str(text)) if cls is not None else CallError(f"{kind}: {text}")
 
 
 def _seconds(remaining: Any) -> float:

@@ -1,8 +1,13 @@
-"""The actors of this node that other nodes hold references to, by id. An entry is freed when its actor dies."""
+"""The actors of this node that other nodes hold references to, by id. An entry is freed when its actor dies.
+
+A reference that comes back is the one that was sent, of a dead actor too: somebody here may have a registry by it. Whom nobody
+remembers, it cannot be told from another that is gone.
+"""
 
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakValueDictionary
 
 from understudy.actors import ActorRef, ActorSystem, ExitReason
 
@@ -10,11 +15,12 @@ from understudy.actors import ActorRef, ActorSystem, ExitReason
 class Exports:
     """Only what was once sent in a message can be reached by its id: nobody can guess at the others."""
 
-    __slots__ = ("_system", "actors")
+    __slots__ = ("_dead", "_system", "actors")
 
     def __init__(self, system: ActorSystem) -> None:
         self._system = system
         self.actors: dict[int, ActorRef[Any]] = {}
+        self._dead: WeakValueDictionary[int, ActorRef[Any]] = WeakValueDictionary()
 
     def add(self, ref: ActorRef[Any]) -> int:
         """Make a local actor reachable, and return its id."""
@@ -26,8 +32,13 @@ class Exports:
 
     def down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
         """The actor ended."""
-        self.actors.pop(ref.address.id, None)
+        number = ref.address.id
+        self._dead[number] = self.actors.pop(number, ref)
 
     def find(self, target: Any) -> ActorRef[Any] | None:
         """The actor of that id or name; None if there is none."""
         return self._system.whereis(target) if type(target) is str else self.actors.get(target)
+
+    def dead(self, number: int) -> ActorRef[Any] | None:
+        """The actor that once had that id, if somebody here still has its reference."""
+        return self._dead.get(number)

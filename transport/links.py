@@ -288,7 +288,7 @@ class Links:
         """The actor of this node with that id or name, dead or alive."""
         if type(target) is str:
             return self.system.ref(target)
-        return self.exports.find(target) or RemoteRef(self._gone, target)
+        return self.exports.find(target) or self.exports.dead(target) or RemoteRef(self._gone, target)
 
     # --- what is heard ---
 

@@ -15,8 +15,8 @@ default: a node and its successor version understand each other. Sessions delive
 definitions cannot be missed. What a value's type is, nobody looks at: a class that cares does so in its `__post_init__`.
 
 What may cross: registered messages (also inside one another), None, bool, int (64 bits), float, str, bytes, list, dict,
-datetime, references, exit reasons and payloads. A tuple arrives as a list unless the field's annotation says tuple. Anything else
-raises NotRegistered at the sender. Never pickle: bytes name classes that are registered here, or nothing.
+datetime, references, exit reasons and payloads. A tuple arrives as a list unless the field's annotation says tuple, or it is
+a key of a dict. Anything else raises NotRegistered at the sender. Never pickle: bytes name classes that are registered here, or nothing.
 
 The limits below are looked at before anything is built; what the worst frame takes all the same stands in docs/wire.md, which tells
 all of this to somebody who writes another implementation. encoder.py writes, decoder.py reads.
@@ -37,6 +37,10 @@ BATCH_ITEMS = 32 * 1024
 
 NESTING_LIMIT = 32
 """Messages inside messages. MessagePack itself stops at 1023 lists inside lists, on both sides."""
+
+ALIKE_LIMIT = 64
+"""Keys of a dict with the same hash, tuples among them: who knows how tuples are hashed can make as many as it likes, and each is
+compared with all the others."""
 
 DEFINITION_LIMIT = 10_000
 """Message classes that one session may define, one in a batch and none of them again."""
