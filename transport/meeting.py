@@ -46,7 +46,7 @@ async def meet(links: Links, address: str, timeout: float) -> Pong:
         return frame
 
     if trust is None:
-        hint = "is a node of this cluster running there?"
+        hint = "is a node of this cluster running there, without keys as this one is?"
         keys = [""]
     else:
         hint = (
