@@ -97,4 +97,5 @@ async def test_the_children_of_a_killed_process_end_where_they_are(tmp_path: Pat
         assert isinstance(worker, Cell)
         assert worker.actor_class is Trapping, "it traps exits: that of its parent all the same"
         stage.kill()
-        assert str(await worker.ended(10.0)) == "shutdown: its parent ended"
+        # Killed before it had said that it keeps the child, it was nobody's yet.
+        assert str(await worker.ended(10.0)) in ("shutdown: its parent ended", "shutdown: nobody waits for it any more")
