@@ -136,7 +136,7 @@ async def test_the_table_of_another_version_is_refused_and_left_alone(tmp_path: 
     newer.execute("PRAGMA user_version = 99")
     newer.close()
     before = path.read_bytes()
-    with pytest.raises(TableUnusable, match=r"another version of Understudy \(layout 99, this one reads 1\)"):
+    with pytest.raises(TableUnusable, match=r"another version of Understudy \(layout 99, this one reads 2\)"):
         await SqliteTable.open(path)
     assert path.read_bytes() == before
 

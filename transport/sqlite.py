@@ -20,13 +20,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from understudy.transport.rows import member_read, member_text
 from understudy.transport.table import (
     Change,
     Expect,
-    Member,
     Name,
     Snapshot,
-    Suspicion,
     TableError,
     TableUnavailable,
     TableUnusable,
@@ -38,18 +37,14 @@ from understudy.transport.table import (
 T = TypeVar("T")
 
 APPLICATION_ID = 0x554E4453  # "UNDS"
-FORMAT = 1
+FORMAT = 2
 
 SCHEMA = (
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {FORMAT}",
     "CREATE TABLE version (id INTEGER PRIMARY KEY CHECK (id = 1), members INTEGER NOT NULL, names INTEGER NOT NULL)",
     "INSERT INTO version VALUES (1, 0, 0)",
-    """CREATE TABLE member (
-        node TEXT PRIMARY KEY, incarnation INTEGER NOT NULL, address TEXT NOT NULL, status TEXT NOT NULL,
-        curve_key TEXT NOT NULL, roles TEXT NOT NULL, pid INTEGER NOT NULL, suspicions TEXT NOT NULL,
-        reason TEXT NOT NULL, changed INTEGER NOT NULL
-    ) WITHOUT ROWID""",
+    "CREATE TABLE member (node TEXT PRIMARY KEY, row TEXT NOT NULL, changed INTEGER NOT NULL) WITHOUT ROWID",
     """CREATE TABLE name (
         name TEXT PRIMARY KEY, node TEXT NOT NULL, incarnation INTEGER NOT NULL, version INTEGER NOT NULL,
         fence INTEGER NOT NULL, changed INTEGER NOT NULL
@@ -187,9 +182,9 @@ class SqliteTable:
             now = self._look()
             if since is None or since.members > now.members or since.names > now.names:
                 since = Versions()
-            members = connection.execute("SELECT * FROM member WHERE changed > ? ORDER BY changed", (since.members,))
+            members = connection.execute("SELECT row FROM member WHERE changed > ? ORDER BY changed", (since.members,))
             names = connection.execute("SELECT * FROM name WHERE changed > ? ORDER BY changed", (since.names,))
-            return Snapshot(now, tuple(map(_member, members)), tuple(map(_name, names)))
+            return Snapshot(now, tuple(member_read(text) for (text,) in members), tuple(map(_name, names)))
 
     def _commit(self, expect: Expect, change: Change) -> Versions | None:
         connection = self._usable()
@@ -206,8 +201,8 @@ class SqliteTable:
                 return None
             after = Versions(now.members + bool(change.members), now.names + bool(change.names))
             connection.executemany(
-                "INSERT OR REPLACE INTO member VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [(*_columns(row), after.members) for row in change.members],
+                "INSERT OR REPLACE INTO member VALUES (?, ?, ?)",
+                [(row.node, member_text(row), after.members) for row in change.members],
             )
             rows = [written(old[row.name], row) for row in change.names]
             connection.executemany(
@@ -258,28 +253,6 @@ class SqliteTable:
         if base == "SQLITE_FULL":
             return TableUnavailable(f"no room for the membership table {self.path}: the disk is full; free some space")
         return TableUnavailable(f"the membership table {self.path} failed: {error} ({name or type(error).__name__})")
-
-
-def _columns(row: Member) -> tuple[Any, ...]:
-    roles = json.dumps(row.roles)
-    suspicions = json.dumps([[vote.node, vote.incarnation] for vote in row.suspicions])
-    head = (row.node, row.incarnation, row.address, row.status, row.curve_key)
-    return (*head, roles, row.pid, suspicions, row.reason)
-
-
-def _member(columns: tuple[Any, ...]) -> Member:
-    node, incarnation, address, status, curve_key, roles, pid, suspicions, reason, _ = columns
-    return Member(
-        node=node,
-        incarnation=incarnation,
-        address=address,
-        status=status,
-        curve_key=curve_key,
-        roles=tuple(json.loads(roles)),
-        pid=pid,
-        suspicions=tuple(Suspicion(*vote) for vote in json.loads(suspicions)),
-        reason=reason,
-    )
 
 
 def _name(columns: tuple[Any, ...]) -> Name:

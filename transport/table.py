@@ -59,7 +59,8 @@ class Member:
 
     `incarnation` grows with every start of a node of that name (milliseconds of Unix time, unless the clock ran
     backwards); `address` is where its link listens, `curve_key` its public key ("" on loopback), `pid` its
-    operating-system process, `reason` why it is dead, for people.
+    operating-system process, `reason` why it is dead, for people. What may be placed on it: `tags` say what it has
+    ("gpu"), `capacity` how many placed actors it takes (0: no limit), `draining` that it takes nothing new.
     """
 
     node: str
@@ -71,6 +72,9 @@ class Member:
     pid: int = 0
     suspicions: tuple[Suspicion, ...] = ()
     reason: str = ""
+    tags: tuple[str, ...] = ()
+    capacity: int = 0
+    draining: bool = False
 
     @property
     def key(self) -> tuple[str, int]:
@@ -175,6 +179,8 @@ def check(expect: Expect, change: Change) -> None:
         _check_types(member, Member)
         for suspicion in member.suspicions:
             _check_types(suspicion, Suspicion)
+        if any(type(word) is not str for word in (*member.roles, *member.tags)):
+            raise ValueError(f"roles and tags of {member.node!r} must be texts, not {member.roles!r}, {member.tags!r}")
         if member.status not in STATUSES:
             raise ValueError(
                 f"the status of {member.node!r} must be one of {', '.join(STATUSES)}; it is {member.status!r}"

@@ -19,7 +19,16 @@ from understudy.transport.table import Change, Expect, Member, MembershipTable, 
 Pair: TypeAlias = tuple[MembershipTable, MembershipTable]
 Tables: TypeAlias = Callable[[], AbstractAsyncContextManager[Pair]]
 
-ENGINE = Member("engine-1", 1_700_000_000_000, "tcp://127.0.0.1:4001", roles=("engine", "gpu"), pid=4242)
+ENGINE = Member(
+    "engine-1",
+    1_700_000_000_000,
+    "tcp://127.0.0.1:4001",
+    roles=("engine",),
+    pid=4242,
+    tags=("gpu",),
+    capacity=9,
+    draining=True,
+)
 STAGE = Member("stage", 1_700_000_000_001, "tcp://127.0.0.1:4002", curve_key="k" * 40, roles=("stage",))
 
 
@@ -212,6 +221,9 @@ async def test_what_is_expected_without_being_changed_is_a_condition(tables: Tab
         (Expect(members=0), Change(members=(replace(ENGINE, pid="12"),))),  # type: ignore[arg-type]
         (Expect(members=0), Change(members=(replace(ENGINE, suspicions=("stage",)),))),  # type: ignore[arg-type]
         (Expect(members=0), Change(members=(replace(ENGINE, incarnation=2**63),))),
+        (Expect(members=0), Change(members=(replace(ENGINE, tags=("gpu", 1)),))),  # type: ignore[arg-type]
+        (Expect(members=0), Change(members=(replace(ENGINE, capacity=-1),))),
+        (Expect(members=0), Change(members=(replace(ENGINE, draining=1),))),  # type: ignore[arg-type]
         (Expect(members=0), Change(members=("engine-1",))),  # type: ignore[arg-type]
         (Expect(names={"lobby": 0}), Change(names=(Name("lobby", "stage", "1"),))),  # type: ignore[arg-type]
     ],
