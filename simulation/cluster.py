@@ -192,6 +192,10 @@ class Cluster:
             self._keys[name] = made
         return self._keys[name]
 
+    def names(self) -> list[str]:
+        """Every node that was ever started."""
+        return list(self._machines)
+
     def running(self) -> list[str]:
         """The nodes that have started and neither crashed nor ended since."""
         return [name for name, machine in self._machines.items() if machine.life is not None and _lives(machine.life)]

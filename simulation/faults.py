@@ -55,8 +55,12 @@ Kind: TypeAlias = Literal[
     "pause",
     "stop",
     "crash",
+    "block",
+    "isolate",
+    "halve",
     "slow table",
     "no table",
+    "no table there",
 ]
 
 NETWORK: tuple[Kind, ...] = ("lose", "slow", "repeat", "reorder", "partition", "deafen", "cut")
@@ -67,6 +71,10 @@ NODES: tuple[Kind, ...] = ("pause", "stop", "crash")
 
 TABLE: tuple[Kind, ...] = ("slow table", "no table")
 """What happens to the membership table."""
+
+CLUSTER: tuple[Kind, ...] = ("block", "isolate", "halve", "no table there")
+"""What happens where there are more than two: a loop is held, a node is cut off from all, `one` and `other` from the rest, the
+table from one node."""
 
 
 class Fault(NamedTuple):
@@ -142,6 +150,18 @@ async def _happen(cluster: Cluster, fault: Fault, start: float) -> None:
             cluster.pause(one)
             await asyncio.sleep(lasts)
             cluster.resume(one)
+        case "block":
+            cluster.block(one)
+            await asyncio.sleep(lasts)
+            cluster.resume(one)
+        case "isolate" | "halve":
+            inside = {one, other} if kind == "halve" else {one}
+            borders = [(a, b) for a in inside for b in cluster.names() if b not in inside]
+            for border in sorted(borders):
+                network.partition(*border)
+            await asyncio.sleep(lasts)
+            for border in sorted(borders):
+                network.heal(*border)
         case "stop" | "crash":
             if kind == "crash":
                 cluster.crash(one)
@@ -158,3 +178,7 @@ async def _happen(cluster: Cluster, fault: Fault, start: float) -> None:
             table.fail(1.0)
             await asyncio.sleep(lasts)
             table.fail(0.0)
+        case "no table there":
+            table.fail(1.0, one)
+            await asyncio.sleep(lasts)
+            table.fail(0.0, one)

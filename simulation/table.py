@@ -54,7 +54,7 @@ class VirtualTable:
 
     def fails(self, node: str) -> bool:
         """Whether a request of that node fails now."""
-        probability = self._failing.get(node, self._failing.get(None, 0.0))
+        probability = max(self._failing.get(node, 0.0), self._failing.get(None, 0.0))
         return probability > 0 and self.random.random() < probability
 
     async def wait(self) -> None:

@@ -1,0 +1,103 @@
+"""Five nodes, what may happen to all of them, and what is kept of it outside of any: for the properties of a cluster.
+
+begin ──▶ trouble: faults drawn by the seed, an init system that starts again who ended ──▶ quiet: all is well from now on
+the diaries      what each life was told of the others
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from understudy.actors import Actor
+from understudy.simulation import Cluster, Simulation, faults
+from understudy.simulation.cluster import Setup
+from understudy.transport import Node, NodeLost, NodeUp
+
+NODES = tuple(f"node-{number}" for number in range(1, 6))
+
+AGREED_WITHIN = 10.0
+"""Seconds of quiet after which everybody sees the same: promised."""
+
+KINDS = faults.NETWORK + 2 * faults.NODES + 2 * faults.CLUSTER + 2 * faults.TABLE
+"""What goes wrong, each as likely as it stands there often."""
+
+
+@dataclass
+class Diary:
+    """What one life of a node was told of the others."""
+
+    node: Node
+    lines: list[NodeUp | NodeLost] = field(default_factory=list)
+
+
+class Witness(Actor):
+    """Keeps a diary."""
+
+    def __init__(self, diary: Diary) -> None:
+        super().__init__()
+        self.diary = diary
+
+    def on_receive(self, message: object) -> object:
+        match message:
+            case NodeUp() | NodeLost():
+                self.diary.lines.append(message)
+                return None
+            case _:
+                return self.unhandled(message)
+
+
+class Realm:
+    """The nodes of a cluster, each with the same main program `setup`."""
+
+    def __init__(self, simulation: Simulation, cluster: Cluster, setup: Setup | None = None) -> None:
+        self.simulation = simulation
+        self.cluster = cluster
+        self.diaries: list[Diary] = []
+        self.script: list[faults.Fault] = []
+        self._setup = setup
+        self._keeper: asyncio.Task[None]
+
+    async def begin(self) -> None:
+        """Start all of them, and wait until they have met."""
+        await asyncio.gather(*(self.cluster.start(name, self._begin) for name in NODES))
+        await self.cluster.met()
+
+    async def _begin(self, node: Node) -> None:
+        diary = Diary(node)
+        self.diaries.append(diary)
+        node.subscribe(await node.spawn(Witness, diary, name="witness"))
+        if self._setup is not None:
+            await self._setup(node)
+
+    async def trouble(self, *, seconds: float = 8.0, most: int = 8, longest: float = 6.0) -> None:
+        """Let happen what the seed thinks of. Who ended itself is started again, as by an init system. Then it is quiet."""
+        self._keeper = asyncio.create_task(self.cluster.keep_alive())
+        self.script = faults.plan(self.simulation, NODES, KINDS, seconds=seconds, most=most, longest=longest)
+        await faults.play(self.cluster, self.script)
+
+    async def quiet(self) -> None:
+        """Ten seconds in which nothing goes wrong: after them all nodes live, and have met."""
+        await asyncio.sleep(AGREED_WITHIN)
+        self._keeper.cancel()
+        assert sorted(self.cluster.running()) == list(NODES)
+        await self.cluster.met(0)
+
+    def survivors(self) -> list[Node]:
+        """The lives that are there now."""
+        return [self.cluster.node(name) for name in self.cluster.running()]
+
+    def check_order(self) -> None:
+        """Of each node: up, lost, up, lost; every loss that of the life that was up; every life newer than the last."""
+        for diary in self.diaries:
+            up: dict[str, int] = {}
+            last: dict[str, int] = {}
+            for line in diary.lines:
+                match line:
+                    case NodeUp(member):
+                        assert member.node not in up, f"{member.node} came up twice: {diary}"
+                        assert member.incarnation > last.get(member.node, -1), f"{member.node} came back: {diary}"
+                        up[member.node] = last[member.node] = member.incarnation
+                    case NodeLost(node, incarnation):
+                        assert up.pop(node, None) == incarnation, f"{node} was lost and had not been up: {diary}"
+            assert diary.node.name not in last, f"it was told of itself: {diary}"
