@@ -8,6 +8,7 @@ from understudy.transport.keys import KeyTrouble
 from understudy.transport.meeting import CannotReach
 from understudy.transport.membership import Membership
 from understudy.transport.memory import MemoryTable
+from understudy.transport.names import Names, NodeDraining
 from understudy.transport.network import BadAddress, CannotListen, Channel, Network
 from understudy.transport.news import NodeLost, NodeUp
 from understudy.transport.node import Node
@@ -52,8 +53,10 @@ __all__ = [
     "MembershipTable",
     "MemoryTable",
     "Name",
+    "Names",
     "Network",
     "Node",
+    "NodeDraining",
     "NodeLost",
     "NodeUp",
     "Payload",

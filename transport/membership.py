@@ -92,6 +92,8 @@ class Membership:
         """Why the table cannot be reached at present; "" if it can."""
         self.held = ""
         """Why this node does not vote at present; "" if it would."""
+        self.on_change: Callable[[Snapshot, bool], None] = lambda delta, complete: None
+        """Told of each reading: what changed in the table since the last, or (True) everything there is, in a table begun anew."""
         self._table = table
         self._probe = probe
         self._on_up = on_up
@@ -107,6 +109,7 @@ class Membership:
         self._failed: Limiter[str] = Limiter(1, FAILED_EVERY)
         self._watch = Watch()
         self._snapshot = Snapshot()
+        self._rows: dict[str, Member] = {}  # its members, by node
         self._present: dict[str, Member] = {}
         self._silent: dict[Key, Member] = {}
         self._gone: dict[str, int] = {}  # node -> the last incarnation that is known to be over
@@ -127,7 +130,7 @@ class Membership:
 
     async def join(self) -> None:
         """Meet the members that are there, and take part from now on. Raises what `claim` does."""
-        await self._refresh()
+        await self.refresh()
         if self._ended:
             raise NameTaken(f"the node name {self.me.node!r} was taken over by another process while this one joined")
         for part in (self._rounds(), self._follow(), self._listen()):
@@ -157,6 +160,16 @@ class Membership:
     def members(self) -> list[Member]:
         """Every row as last read, this node's included: the active, and the last incarnation of those that are not."""
         return sorted(self._snapshot.members, key=lambda row: row.node)
+
+    @property
+    def version(self) -> int:
+        """The members' version, as last read."""
+        return self._snapshot.versions.members
+
+    def is_active(self, node: str, incarnation: int) -> bool:
+        """Whether that life of a node is a member, as last read."""
+        row = self._rows.get(node)
+        return row is not None and row.incarnation == incarnation and row.status == "active"
 
     def hello(self, node: str, incarnation: int) -> None:
         """Somebody who proved to be this incarnation of `node` spoke to us: an older one is over, at once.
@@ -211,7 +224,7 @@ class Membership:
     async def _rewrite(self, node: str, incarnation: int, **changes: Any) -> None:
         """Change the row of an active member; one that is over stays as it is."""
         while True:
-            await self._refresh()
+            await self.refresh()
             row = self._snapshot.member(node)
             if row is None or row.incarnation != incarnation or row.status != "active":
                 return
@@ -274,12 +287,12 @@ class Membership:
         """Write what there is to write, against a fresh reading of the table. A lost race means that it moved: again."""
         try:
             while await self._judged() and not self._ended:
-                await self._refresh()
+                await self.refresh()
                 rows = await self._judged()
                 if not rows or self._ended:
                     return
                 await self._table.commit(Expect(members=self._snapshot.versions.members), Change(members=rows))
-                await self._refresh()
+                await self.refresh()
         except TableError as error:
             self._table_failed(error)
 
@@ -303,19 +316,21 @@ class Membership:
         while True:
             self._moved.clear()
             try:
-                await self._refresh()
+                await self.refresh()
             except TableError as error:
                 self._table_failed(error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL):
                     await self._moved.wait()
 
-    async def _refresh(self) -> None:
-        """Read what changed and tell the node. One at a time, so that news are told in the order of the table."""
+    async def refresh(self) -> None:
+        """Read what changed and tell the node. One at a time, so that news are told in the order of the table. Raises TableError."""
         async with self._reading:
             before = self._snapshot.versions
             delta = await self._table.read(before)
-            self._snapshot = self._snapshot.updated(delta)
+            anew = delta.versions.members < before.members or delta.versions.names < before.names
+            self._snapshot = self._snapshot.updated(replace(delta, names=()))  # the names are kept in names.py
+            self._rows = {row.node: row for row in self._snapshot.members}
             if self.trouble:
                 log.info("%s reaches the membership table again", self.me.node)
                 self.trouble = ""
@@ -323,6 +338,7 @@ class Membership:
                 self._watch = replace(self._watch, misses={}, overwhelmed_since=None)
             for row in delta.members:
                 self._told(row)
+            self.on_change(delta, anew)
             if delta.versions.members < before.members and delta.member(self.me.node) is None and not self._ended:
                 # Somebody deleted the table and began a new one, in which this node does not stand yet.
                 await self._write_my_row()

@@ -40,6 +40,7 @@ from understudy.transport.keyfolder import KeyFolder
 from understudy.transport.links import Links
 from understudy.transport.locksmith import Locksmith
 from understudy.transport.membership import Membership
+from understudy.transport.names import Names
 from understudy.transport.network import Network
 from understudy.transport.news import News, NodeLost, NodeUp
 from understudy.transport.remote import RemoteRef
@@ -109,6 +110,8 @@ class Node:
         self._system: ActorSystem | None = None
         self._links: Links | None = None
         self._membership: Membership | None = None
+        self._table: MembershipTable | None = None
+        self._names: Names | None = None
         self._health: Health | None = None
         self._locksmith: Locksmith | None = None
         self._open = AsyncExitStack()
@@ -137,6 +140,16 @@ class Node:
     def links(self) -> Links:
         """The links to other nodes."""
         return _started(self._links)
+
+    @property
+    def names(self) -> Names:
+        """The names that are unique in the cluster, and who has them."""
+        return _started(self._names)
+
+    @property
+    def table(self) -> MembershipTable:
+        """The table of members and names, as this node reaches it."""
+        return _started(self._table)
 
     @property
     def incarnation(self) -> int:
@@ -256,6 +269,7 @@ class Node:
         else:
             seed, table = await joining.begin()
             stack.push_async_callback(table.close)
+        self._table = table
         await joining.look_at(table)
         key = trust.pair.public if trust is not None else ""
         me = Member(self.name, self.incarnation, links.address, curve_key=key, roles=self._roles, pid=os.getpid())
@@ -276,9 +290,11 @@ class Node:
             healthy=health.check,
             rules=self._rules,
         )
+        names = self._names = Names(table, membership)
         links.greeted = lambda peer: membership.hello(*peer)
         links.condemned = lambda peer: membership.condemned(peer.node)
         stack.push_async_callback(membership.leave)
+        stack.callback(names.end, "it leaves")
         stack.push_async_callback(
             links.drain, PARTING
         )  # first the last words of its actors, then the news that it left
@@ -295,6 +311,7 @@ class Node:
             self._locksmith = Locksmith(links, trust, membership)
             stack.push_async_callback(self._locksmith.close)
         await membership.join()
+        names.start()
         if self._locksmith is not None:
             self._locksmith.start()
         if seed is not None:
@@ -368,6 +385,8 @@ class Node:
     def _own_death(self, reason: str) -> None:
         """The cluster goes on without this node: whatever its actors still do must not reach the others."""
         self.links.cut(NoConnection(f"this node is out of the cluster: {reason}"))
+        if self._names is not None:
+            self._names.end(reason)
         if self._stopping is None:
             self._stopping = asyncio.ensure_future(self._stop(reason))
 

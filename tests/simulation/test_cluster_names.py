@@ -1,0 +1,117 @@
+"""Who has which name, whatever happens to nodes, network and table."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from understudy.simulation import Cluster, Simulation
+from understudy.transport import NodeDraining, TableUnavailable
+
+
+async def test_one_of_many_claims_wins_and_everybody_sees_who(simulation: Simulation) -> None:
+    async with Cluster(simulation) as cluster:
+        nodes = [await cluster.start(name) for name in "abc"]
+        await cluster.met()
+        rows = await asyncio.gather(*(cluster.run(node.name, node.names.claim("leader")) for node in nodes))
+        [row] = [row for row in rows if row is not None]
+        assert row.fence == 1
+        for node in nodes:
+            await node.names.look()
+            assert node.names.owner("leader") == row
+        assert await cluster.node(row.node).names.claim("leader") == row
+        assert cluster.node(row.node).names.mine() == [row]
+
+
+async def test_what_is_given_up_is_anybodys_and_its_fence_grows(simulation: Simulation) -> None:
+    async with Cluster(simulation) as cluster:
+        a, b = await cluster.start("a"), await cluster.start("b")
+        await cluster.met()
+        first = await cluster.run("a", a.names.claim("leader"))
+        assert first is not None
+        assert await cluster.run("b", b.names.claim("leader")) is None
+        moved = asyncio.ensure_future(b.names.moved("leader"))
+        await asyncio.sleep(0)
+        await cluster.run("a", a.names.release("leader"))
+        await moved
+        assert b.names.owner("leader") is None
+        second = await cluster.run("b", b.names.claim("leader"))
+        assert second is not None
+        assert second.fence > first.fence
+        assert a.names.mine() == []
+
+
+async def test_a_name_of_the_dead_the_gone_and_the_restarted_is_free_at_once(simulation: Simulation) -> None:
+    async with Cluster(simulation) as cluster:
+        a = await cluster.start("a")
+        for end in ("crash", "stop", "restart"):
+            b = await cluster.start("b") if end == "crash" else await cluster.restart("b")
+            await cluster.met()
+            theirs = await cluster.run("b", b.names.claim("leader"))
+            assert theirs is not None
+            assert await cluster.run("a", a.names.claim("leader")) is None
+            moved = asyncio.ensure_future(a.names.moved("leader"))
+            await asyncio.sleep(0)
+            if end == "crash":
+                cluster.crash("b")
+            elif end == "stop":
+                await cluster.stop("b")
+            else:
+                await cluster.restart("b")
+            await moved
+            ours = await cluster.run("a", a.names.claim("leader"))
+            assert ours is not None
+            assert ours.fence > theirs.fence
+            await cluster.run("a", a.names.release("leader"))
+
+
+async def test_who_is_declared_dead_loses_its_names_before_it_says_anything_more(simulation: Simulation) -> None:
+    async with Cluster(simulation) as cluster:
+        for name in "abc":
+            await cluster.start(name)
+        await cluster.met()
+        a = cluster.node("a")
+        lost: list[tuple[str, int]] = []
+        a.names.on_lost(lambda name, fence: lost.append((name, fence)))
+        row = await cluster.run("a", a.names.claim("leader"))
+        assert row is not None
+        cluster.network.isolate("a")
+        await a.ended()
+        assert lost == [("leader", row.fence)]
+        assert a.names.mine() == []
+        with pytest.raises(TableUnavailable, match="out of the cluster"):
+            await a.names.claim("leader")
+
+
+async def test_nothing_changes_hands_while_the_table_is_away(simulation: Simulation) -> None:
+    async with Cluster(simulation) as cluster:
+        a, b = await cluster.start("a"), await cluster.start("b")
+        await cluster.met()
+        await cluster.run("a", a.names.claim("kept"))
+        await cluster.run("a", a.names.claim("given up"))
+        cluster.table.fail(1.0)
+        with pytest.raises(TableUnavailable):
+            await cluster.run("a", a.names.claim("wanted"))
+        with pytest.raises(TableUnavailable):
+            await cluster.run("a", a.names.release("given up"))
+        cluster.crash("b")
+        await asyncio.sleep(30)
+        assert [row.name for row in a.names.mine()] == ["kept"]
+        cluster.table.mend()
+        moved = asyncio.ensure_future(a.names.moved("given up"))
+        await moved
+        assert a.names.owner("given up") is None
+        await a.names.look()
+        assert a.names.owner("wanted") is None
+        assert b is not a
+
+
+async def test_a_node_that_drains_takes_no_names_and_keeps_its_own(simulation: Simulation) -> None:
+    async with Cluster(simulation) as cluster:
+        a = await cluster.start("a")
+        row = await cluster.run("a", a.names.claim("ours"))
+        a.names.draining = True
+        assert await cluster.run("a", a.names.claim("ours")) == row
+        with pytest.raises(NodeDraining):
+            await cluster.run("a", a.names.claim("another"))

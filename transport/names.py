@@ -1,0 +1,326 @@
+"""Who owns which name in the cluster: what the table says, and this node's own claims to it.
+
+    claim(name)   ──┐  clerk: one commit for all that waits, one reading    ┌──▶ our row, with its fence
+    release(name) ──┴▶ ─────────────── table ───────────────────────────────┴──▶ None: somebody living has it
+
+    free            nobody ever had it, it was given up, or its owner is no active member: dead, left, or started again
+    ours            as long as this life of the node is a member; then on_lost(name, fence), and others may have it
+
+A name is taken from a dead owner only by a commit that expects the members' version in which that owner is dead: of two
+claims one wins, whatever each of them had read. A fence is higher than every earlier owner's. While the table cannot be
+reached nothing changes hands: a claim fails, and what was given up is written as soon as the table is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+from understudy.actors import UnderstudyError
+from understudy.actors.names import checked_name
+from understudy.transport.membership import Membership
+from understudy.transport.table import Change, Expect, MembershipTable, Name, Snapshot, TableError, TableUnavailable
+
+log = logging.getLogger("understudy.names")
+
+BATCH = 64
+"""Names in one commit. An etcd takes 128 operations in a transaction, unless it was told otherwise."""
+
+TRY_AGAIN = 1.0
+"""Seconds between two tries to give up what could not be given up because the table cannot be reached."""
+
+Lost: TypeAlias = Callable[[str, int], None]
+
+
+class NodeDraining(UnderstudyError):
+    """This node drains: it takes no new names, runs or clients."""
+
+
+class Names:
+    """Of one node; used on its loop only."""
+
+    def __init__(self, table: MembershipTable, membership: Membership) -> None:
+        self.draining = False
+        """True: no new names are taken here."""
+        self._table = table
+        self._membership = membership
+        self._rows: dict[str, Name] = {}
+        self._held: dict[str, int] = {}  # ours, and their fences
+        self._claims: dict[str, Claim] = {}
+        self._given_up: dict[str, list[asyncio.Future[None]]] = {}
+        self._looks: list[asyncio.Future[None]] = []
+        self._watched: dict[str, list[Watched]] = {}
+        self._lost: list[Lost] = []
+        self._wake = asyncio.Event()
+        self._clerk: asyncio.Task[None] | None = None
+        self._over = ""
+        membership.on_change = self._changed
+
+    # --- ours ---
+
+    async def claim(self, name: str) -> Name | None:
+        """Take the name for this node if nobody living has it: its row, with its fence. Our own row if we have it already;
+        None if somebody living has it.
+
+        Raises TableError if the table does not say, and NodeDraining; ValueError for what cannot be a name. Whoever gives up
+        waiting has no name: what the table may have written all the same is given up again.
+        """
+        checked_name(name, "a cluster-wide")
+        self._check_reachable(f"claim {name!r}")
+        if name in self._held:
+            return self._rows[name]
+        if self.draining:
+            raise NodeDraining(
+                f"cannot claim {name!r}: the node {self._membership.me.node!r} drains, and takes no new names"
+            )
+        claim = self._claims.setdefault(name, Claim())
+        future: asyncio.Future[Name | None] = asyncio.get_running_loop().create_future()
+        claim.waiting.append(future)
+        self._stir()
+        return await future
+
+    async def release(self, name: str) -> None:
+        """Give the name up, if it is ours; others see it at once.
+
+        Raises TableError if the table cannot be told now: it is given up as soon as the table is back.
+        """
+        if name not in self._held:
+            return
+        del self._held[name]
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._given_up.setdefault(name, []).append(future)
+        self._stir()
+        await future
+
+    def mine(self) -> list[Name]:
+        """The names that this node has, each with its fence."""
+        return [self._rows[name] for name in self._held]
+
+    def on_lost(self, callback: Lost) -> None:
+        """Call `callback(name, fence)` when a name is ours no longer without our having given it up. It must not raise."""
+        self._lost.append(callback)
+
+    # --- everybody's ---
+
+    def owner(self, name: str) -> Name | None:
+        """The row of its living owner, as last read; None if it has none."""
+        row = self._rows.get(name)
+        return row if row is not None and row.node and self._membership.is_active(row.node, row.incarnation) else None
+
+    async def moved(self, name: str) -> None:
+        """Wait until what `owner(name)` says changes: another owner, another fence, or none."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        watched = Watched(future, self.owner(name))
+        self._watched.setdefault(name, []).append(watched)
+        try:
+            await future
+        finally:
+            watching = self._watched.get(name, [])
+            if watched in watching:
+                watching.remove(watched)
+                if not watching:
+                    del self._watched[name]
+
+    async def look(self) -> None:
+        """Wait until the table has been read once more, beginning now. Raises TableError."""
+        self._check_reachable("read the names")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._looks.append(future)
+        self._stir()
+        await future
+
+    # --- the node's side ---
+
+    def start(self) -> None:
+        """Begin to take and give up names."""
+        self._clerk = asyncio.create_task(self._work())
+        self._clerk.add_done_callback(_worked)
+
+    def end(self, why: str) -> None:
+        """This node is out of the cluster: whatever it had is lost, at once."""
+        if self._over:
+            return
+        self._over = why
+        for name in tuple(self._held):
+            self._lose(name)
+        if self._clerk is not None:
+            self._clerk.cancel()
+        error = TableUnavailable(f"the node {self._membership.me.node!r} is out of the cluster: {why}")
+        self._fail(error)
+        for futures in self._given_up.values():
+            _settle(futures)
+        self._given_up.clear()
+        for watching in self._watched.values():
+            for watched in watching:
+                _settle([watched.future])
+
+    # --- the clerk ---
+
+    def _check_reachable(self, what: str) -> None:
+        if self._over:
+            raise TableUnavailable(
+                f"cannot {what}: the node {self._membership.me.node!r} is out of the cluster: {self._over}"
+            )
+
+    def _stir(self) -> None:
+        self._wake.set()
+
+    async def _work(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._claims or self._given_up or self._looks:
+                try:
+                    await self._turn()
+                except TableError as error:
+                    self._fail(error)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(TRY_AGAIN):
+                            await self._wake.wait()
+                    self._wake.clear()
+
+    async def _turn(self) -> None:
+        """One commit of what there is to write, and one reading; whoever waits is answered out of that alone."""
+        for name in [name for name, claim in self._claims.items() if all(each.done() for each in claim.waiting)]:
+            del self._claims[name]  # nobody waits any more
+        looks, self._looks = self._looks, []
+        looking = list(self._claims.values())
+        try:
+            expect, change = self._to_write()
+            if change.names:
+                await self._table.commit(expect, change)
+            await self._membership.refresh()
+        except TableError:
+            self._looks += looks
+            raise
+        for claim in looking:
+            claim.looked = True
+        _settle(looks)
+        self._answer()
+
+    def _to_write(self) -> tuple[Expect, Change]:
+        me = self._membership.me
+        rows: list[Name] = []
+        expected: dict[str, int] = {}
+        members: int | None = None
+        for name in self._given_up:
+            if len(rows) < BATCH and self._is_mine(row := self._rows.get(name)):
+                assert row is not None, "a name of ours has a row"
+                rows.append(Name(name))
+                expected[name] = row.version
+        for name in self._claims:
+            if len(rows) < BATCH and name not in self._given_up and self.owner(name) is None:
+                row = self._rows.get(name)
+                rows.append(Name(name, me.node, me.incarnation))
+                expected[name] = row.version if row is not None else 0
+                if row is not None and row.node:
+                    members = self._membership.version
+        return Expect(members, expected), Change(names=tuple(rows))
+
+    def _answer(self) -> None:
+        """Tell those who wait what the last reading says."""
+        for name in [name for name in self._given_up if not self._is_mine(self._rows.get(name))]:
+            _settle(self._given_up.pop(name))
+        for name, claim in tuple(self._claims.items()):
+            if name in self._given_up:
+                continue
+            row = self.owner(name)
+            if row is None or not (self._is_mine(row) or claim.looked):
+                continue
+            del self._claims[name]
+            if not self._is_mine(row):
+                _settle(claim.waiting, None)
+            elif _settle(claim.waiting, row):
+                self._held[name] = row.fence
+            elif name not in self._held:
+                self._stray(name)
+
+    def _fail(self, error: TableError) -> None:
+        claims, self._claims = self._claims, {}
+        looks, self._looks = self._looks, []
+        waiting: list[asyncio.Future[Any]] = [*looks]
+        for futures in self._given_up.values():
+            waiting += futures
+        for claim in claims.values():
+            waiting += claim.waiting
+        for future in waiting:
+            if not future.done():
+                future.set_exception(error)
+        self._given_up = {name: [] for name in self._given_up}
+
+    # --- what the table says ---
+
+    def _changed(self, delta: Snapshot, complete: bool) -> None:
+        """Membership has read the table. `complete`: not only what changed, but everything there is."""
+        rows = {row.name: row for row in delta.names}
+        if complete:
+            self._rows = rows
+        else:
+            self._rows |= rows
+        for name in tuple(self._held) if complete or delta.members else rows.keys() & self._held.keys():
+            row = self._rows.get(name)
+            if not self._is_mine(row) or row is None or row.fence != self._held[name]:
+                log.warning("%s has lost the name %r: it is now %s", self._membership.me.node, name, row)
+                self._lose(name)
+        for name in rows.keys() - self._held.keys() - self._claims.keys() - self._given_up.keys():
+            if self._is_mine(rows[name]):
+                self._stray(name)
+        for name in tuple(self._watched) if complete or delta.members else rows.keys() & self._watched.keys():
+            owner = self.owner(name)
+            for watched in tuple(self._watched[name]):
+                if _who(owner) != _who(watched.owner):
+                    _settle([watched.future])
+
+    def _is_mine(self, row: Name | None) -> bool:
+        me = self._membership.me
+        return row is not None and (row.node, row.incarnation) == me.key
+
+    def _stray(self, name: str) -> None:
+        """It is ours and nobody wants it any more, as when a commit took effect whose answer was lost."""
+        self._given_up.setdefault(name, [])
+        self._stir()
+
+    def _lose(self, name: str) -> None:
+        fence = self._held.pop(name)
+        for callback in self._lost:
+            callback(name, fence)
+
+
+class Claim:
+    """Who waits for one name here. `looked`: the table has been read since."""
+
+    __slots__ = ("looked", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: list[asyncio.Future[Name | None]] = []
+        self.looked = False
+
+
+class Watched:
+    """Who waits for one name to move, and who had it then."""
+
+    __slots__ = ("future", "owner")
+
+    def __init__(self, future: asyncio.Future[None], owner: Name | None) -> None:
+        self.future = future
+        self.owner = owner
+
+
+def _who(row: Name | None) -> tuple[str, int, int] | None:
+    return (row.node, row.incarnation, row.fence) if row is not None else None
+
+
+def _settle(futures: list[asyncio.Future[None]] | list[asyncio.Future[Name | None]], value: Name | None = None) -> bool:
+    """Answer all who wait still; whether anybody did."""
+    waiting = [future for future in futures if not future.done()]
+    for future in waiting:
+        future.set_result(value)  # type: ignore[arg-type]
+    return bool(waiting)
+
+
+def _worked(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        task.get_loop().call_exception_handler({"message": "the clerk of the names failed", "exception": error})
