@@ -3,20 +3,26 @@
 Engine ── Supervisor ──┬── Run ── worker process
                        ├── Run ── worker process
                        └── ...        temporary children: a run that ended is not started again by itself
+
+It remembers the last runs that ended, so that whoever takes them over knows of them too.
 """
 
 import math
 import os
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from understudy.actors import Actor, ActorDied, ActorRef, DeadlineExceeded, Down, Refused
 from understudy.engine.catalog import CatalogError, Program, check_arguments, check_rate, load
-from understudy.engine.messages import Cancel, EndRun, RunStarted, StartRun
-from understudy.engine.run import GetWorker, Run
+from understudy.engine.messages import Cancel, EndRun, Frame, RunEnded, RunInfo, RunStarted, RunView, StartRun, TakeOver
+from understudy.engine.run import Concluded, GetWorker, Run, Serve
 from understudy.supervisors import Child, StartChild, Supervisor, TerminateChild
+
+HISTORY = 20
+"""Runs that ended and are told to whoever takes over."""
 
 CAPACITY = 64
 """Runs under way at a time on one engine, unless told otherwise."""
@@ -47,6 +53,9 @@ class Engine(Actor):
         self._programs: dict[str, Program] = {}
         self._runs: dict[str, ActorRef[Any] | None] = {}  # the taken places; None: a start under way, or called off
         self._monitors: dict[int, str] = {}
+        self._kept: dict[str, RunInfo] = {}  # those that may be taken over, as they began
+        self._past: deque[RunView] = deque(maxlen=HISTORY)
+        self._fence = 0
 
     async def on_start(self) -> None:
         self._programs = load(self._paths)
@@ -60,8 +69,14 @@ class Engine(Actor):
                 ref = self._runs.get(run)
                 if ref is not None:
                     ref.tell(Cancel())
+            case TakeOver(owner, fence):
+                return await self._hand_over(owner, fence)
+            case Concluded(ended, frame):
+                self._concluded(ended, frame)
             case Down(token):
-                self._runs.pop(self._monitors.pop(token, ""), None)
+                run = self._monitors.pop(token, "")
+                self._runs.pop(run, None)
+                self._kept.pop(run, None)
             case CalledOff(run):
                 del self._runs[run]
             case _:
@@ -76,7 +91,8 @@ class Engine(Actor):
             "args": wanted.args,
             "rate": program.rate if wanted.rate is None else wanted.rate,
         }
-        child = Child(Run, args=(wanted.run, order, wanted.owner), id=wanted.run, restart="temporary")
+        args = (wanted.run, order, wanted.owner, self.actor_ref, wanted.keep)
+        child = Child(Run, args=args, id=wanted.run, restart="temporary")
         self._runs[wanted.run] = None
         try:
             ref = await self._supervisor.call(StartChild(child), timeout=START_TIMEOUT)
@@ -92,7 +108,40 @@ class Engine(Actor):
             raise Refused("its worker process did not start in time; it is called off") from None
         self._runs[wanted.run] = ref
         self._monitors[self.monitor(ref)] = wanted.run
-        return RunStarted(wanted.run, ref, self.system.name, os.getpid(), worker_pid)
+        started = RunStarted(wanted.run, ref, self.system.name, os.getpid(), worker_pid)
+        if wanted.keep > 0:
+            self._kept[wanted.run] = RunInfo(
+                wanted.run,
+                wanted.program,
+                wanted.args,
+                "starting",
+                node=started.node,
+                pid=started.pid,
+                worker_pid=worker_pid,
+                started=self.system.world.wall(),
+            )
+        return started
+
+    async def _hand_over(self, owner: ActorRef[Any], fence: int) -> list[RunView]:
+        if fence < self._fence:
+            raise Refused(f"a later scheduler was here before: its fence is {self._fence}, and this one's {fence}")
+        self._fence = fence
+        under_way: list[RunView] = []
+        for run, info in list(self._kept.items()):
+            ref = self._runs.get(run)
+            with suppress(ActorDied, DeadlineExceeded):  # it has ended, and is one of the past in a moment
+                if ref is not None:
+                    now = await ref.call(Serve(owner), timeout=START_TIMEOUT)
+                    turn = now.frame.seq if now.frame is not None else 0
+                    under_way.append(RunView(replace(info, state=now.state, turn=turn), now.frame, ref))
+        return [*self._past, *under_way]
+
+    def _concluded(self, ended: RunEnded, frame: Frame | None) -> None:
+        info = self._kept.pop(ended.run, None)
+        if info is not None:
+            info = replace(info, state=ended.state, result=ended.result, reason=ended.reason)
+            turn = frame.seq if frame is not None else 0
+            self._past.append(RunView(replace(info, turn=turn, ended=self.system.world.wall()), frame))
 
     async def _call_off(self, run: str) -> CalledOff:
         """In the background: end a run that may still start. It keeps its place until it is gone."""

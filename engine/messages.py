@@ -7,6 +7,7 @@
               ◀── RunView         [viewer] ◀── Frame, Frame, Frame ... ──────────────┘
               ◀── RunEnded ────── [Runs]
     [caller]  CancelRun ────────▶ [Runs]  Cancel ──────────────────────────────────▶ [Run]
+                          its successor ── TakeOver ─▶ [Engine]  Serve ─────────────▶ [Run]
 
 States of a run: `starting` (its worker process exists), `running` (its program runs), and one of the ends:
 `finished` (with a result), `cancelled`, `failed` (the program's or its worker's fault), `lost` (with its engine node).
@@ -98,7 +99,8 @@ class RunStarted:
 
 @message("understudy.engine.StartRun")
 class StartRun(Request[RunStarted]):
-    """To an engine: execute a program. The run reports to `owner` and ends when the owner does.
+    """To an engine: execute a program. The run reports to `owner` and ends when the owner does, or `keep` seconds later,
+    unless somebody else takes it over.
 
     Refused, with the reason: unknown program, arguments that do not fit it, the engine is full, the id is taken.
     """
@@ -108,6 +110,7 @@ class StartRun(Request[RunStarted]):
     args: dict[str, Any]
     rate: float | None
     owner: ActorRef[Any]
+    keep: float = 0.0
 
 
 @message("understudy.engine.EndRun")
@@ -171,10 +174,13 @@ class CancelRun(Request[RunInfo]):
 
 @message("understudy.engine.RunView")
 class RunView:
-    """A run as a late viewer finds it. `frame`: the latest that is known, at most a second old; None before the first."""
+    """A run as a late viewer finds it. `frame`: the latest that is known, at most a second old; None before the first.
+    `ref`: its actor, for who takes it over.
+    """
 
     info: RunInfo
     frame: Frame | None
+    ref: ActorRef[Any] | None = None
 
 
 @message("understudy.engine.WatchRun")
@@ -188,6 +194,16 @@ class WatchRun(Request[RunView]):
     viewer: ActorRef[Any]
 
 
+@message("understudy.engine.TakeOver")
+class TakeOver(Request[list[RunView]]):
+    """To an engine: the runs here that are kept beyond their owner report to `owner` from now on. The answer is those runs and,
+    before them, the last ones that ended. `fence`: that of the owner's name; refused if a later one was here before.
+    """
+
+    owner: ActorRef[Any]
+    fence: int = 0
+
+
 @message("understudy.engine.UnwatchRun")
 class UnwatchRun:
     """No more of this run for `viewer`. (A viewer that dies is dropped anyway.)"""
@@ -196,8 +212,16 @@ class UnwatchRun:
     viewer: ActorRef[Any]
 
 
+@message("understudy.engine.Following")
+class Following:
+    """Who is followed from now on, and the runs that it knows. Where `Runs` has a successor, that is another actor."""
+
+    runs: ActorRef[Any]
+    known: list[RunInfo]
+
+
 @message("understudy.engine.Follow")
-class Follow:
+class Follow(Request[Following]):
     """Tell `listener` RunChanged for every known run now, and then at each change of state of any."""
 
     listener: ActorRef[Any]

@@ -7,14 +7,17 @@
 
 Every frame is told to each viewer; the owner (the scheduler that launched it) gets the latest one once a second, and how it
 ended. Then the actor ends normally: what lasts of a run is kept by its owner. The worker ends with the actor, whatever ends that.
+
+A run that is to be kept outlives its owner for a while: it plays on, its viewers see it, and a new owner may take it over.
 """
 
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import msgpack
 
-from understudy.actors import Actor, ActorRef, Down, ExitReason, Request
+from understudy.actors import Actor, ActorRef, Down, ExitReason, Request, Timer
 from understudy.engine.audience import Audience, tell
 from understudy.engine.messages import Cancel, Frame, RunBegan, RunEnded, RunState, Unwatch, Watch
 from understudy.engine.process import GRACE, Gone, Output, WorkerProcess, ending
@@ -45,14 +48,43 @@ class Overdue:
     """To oneself: the worker was asked to end a while ago."""
 
 
-class Run(Actor):
-    """Executes one order in a worker. `order`: see worker.py. `owner`: whom it reports to, and with whom it ends."""
+@dataclass(frozen=True, slots=True)
+class Serve(Request[RunState]):
+    """To a run, from its engine: this is its owner from now on."""
 
-    def __init__(self, run: str, order: dict[str, Any], owner: ActorRef[Any]) -> None:
+    owner: ActorRef[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """From a run to its engine: how it ended, and its last frame."""
+
+    ended: RunEnded
+    frame: Frame | None
+
+
+@dataclass(frozen=True, slots=True)
+class Orphaned:
+    """To oneself: time is up for another owner to take the place of the one that is gone."""
+
+    why: str
+
+
+class Run(Actor):
+    """Executes one order in a worker. `order`: see worker.py. `owner`: whom it reports to, and with whom it ends, or `keep`
+    seconds later.
+    """
+
+    def __init__(
+        self, run: str, order: dict[str, Any], owner: ActorRef[Any], engine: ActorRef[Any], keep: float
+    ) -> None:
         super().__init__()
         self._id = run
         self._order = order
         self._owner = owner
+        self._engine = engine
+        self._keeps = keep
+        self._orphaned: Timer | None = None
         self._state = "starting"
         self._frame: Frame | None = None
         self._reported: Frame | None = None
@@ -85,6 +117,10 @@ class Run(Actor):
                 self._quiet_viewers.remove(viewer)
             case GetWorker():
                 return self._worker.pid
+            case Serve(owner):
+                return self._serve(owner)
+            case Orphaned(why):
+                self._cancel(Cancel(why))
             case Cancel():
                 self._cancel(message)
             case Overdue():
@@ -93,7 +129,7 @@ class Run(Actor):
                 self._worker_gone(code, last_words)
             case Down(token, _, reason):
                 if token == self._owner_monitor:
-                    self._cancel(Cancel(f"the scheduler that launched it ended ({reason})"))
+                    self._orphan(f"the scheduler that launched it ended ({reason})")
                 else:
                     self._viewers.down(token)
                     self._quiet_viewers.down(token)
@@ -155,6 +191,23 @@ class Run(Actor):
             self._reported = self._frame
             tell(self._owner, self._frame)
 
+    # --- the owner ---
+
+    def _orphan(self, why: str) -> None:
+        if self._keeps > 0:
+            self._orphaned = self.send_after(self._keeps, Orphaned(f"{why}, and no other took it over"))
+        else:
+            self._cancel(Cancel(why))
+
+    def _serve(self, owner: ActorRef[Any]) -> RunState:
+        if self._orphaned is not None:
+            self._orphaned.cancel()
+            self._orphaned = None
+        self.demonitor(self._owner_monitor, flush=True)
+        self._owner, self._owner_monitor = owner, self.monitor(owner)
+        self._reported = self._frame
+        return RunState(self._id, self._state, self._frame)
+
     # --- viewers ---
 
     def _admit(self, viewer: ActorRef[Any], tell_end: bool) -> RunState:
@@ -185,6 +238,7 @@ class Run(Actor):
             self._state = state
             self._ended = RunEnded(self._id, state, result, reason)
             tell(self._owner, self._ended)
+            self._engine.tell(Concluded(self._ended, self._frame))
             self._viewers.tell(self._ended)
             if not self._owner.is_alive():
                 self._quiet_viewers.tell(self._ended)

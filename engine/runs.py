@@ -7,10 +7,18 @@
 It waits for nobody: while an engine starts a run, others are served. Frames go from the run straight to its viewers; the
 scheduler gets one a second and keeps it, so that a viewer who comes late, or after the end, has a picture at once.
 The last 200 runs that ended are kept, each with its result and last frame; then they are forgotten, the oldest first.
+
+One that keeps its runs (`keep`) may be one of several lives, on one node after the other: its runs play on while nobody
+schedules them, and its successor takes them over from the engines before it serves anybody.
+
+    [Runs, the next] ── TakeOver ──▶ every engine ──▶ the runs there, and the last ones that ended there
 """
 
+import asyncio
+import logging
 from collections import Counter, deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -37,6 +45,7 @@ from understudy.engine.messages import (
     CancelRun,
     EndRun,
     Follow,
+    Following,
     Frame,
     GetRun,
     Launch,
@@ -48,14 +57,20 @@ from understudy.engine.messages import (
     RunStarted,
     RunView,
     StartRun,
+    TakeOver,
     Unwatch,
     UnwatchRun,
     Watch,
     WatchRun,
 )
 
+logger = logging.getLogger("understudy.engine")
+
 HISTORY = 200
 """Runs that ended and are still known."""
+
+SETTLES_WITHIN = 3.0
+"""Seconds that a successor waits for the engines before it serves; it goes on asking those that have not answered."""
 
 PATIENCE = 10.0
 """Seconds an engine has to start a run."""
@@ -95,6 +110,13 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenOver:
+    """To oneself: what an engine has of an earlier life."""
+
+    views: Sequence[RunView]
+
+
+@dataclass(frozen=True, slots=True)
 class NotPlaced:
     """To oneself: no engine took the run."""
 
@@ -120,16 +142,42 @@ class Record:
 
 
 class Runs(Actor):
-    """Schedules runs over the engines of a cluster. One per cluster; its runs end with it."""
+    """Schedules runs over the engines of a cluster. One per cluster; its runs end `keep` seconds after it, at once unless
+    told otherwise, or go on with its successor.
+    """
 
-    def __init__(self, cluster: Cluster, *, history: int = HISTORY) -> None:
+    def __init__(self, cluster: Cluster, *, history: int = HISTORY, keep: float = 0.0) -> None:
         super().__init__()
         self._cluster = cluster
         self._history = history
+        self._keep = keep
         self._records: dict[str, Record] = {}
         self._past: deque[str] = deque()
         self._monitors: dict[int, str] = {}
         self._followers = Audience(self)
+
+    async def on_start(self) -> None:
+        nodes = self._candidates() if self._keep > 0 else []
+        early: list[TakenOver] = []
+        settled = asyncio.Event()
+
+        async def ask(node: str) -> TakenOver | None:
+            answer = await self._ask(node)
+            if settled.is_set():
+                return answer
+            early.append(answer)
+            if len(early) == len(nodes):
+                settled.set()
+            return None
+
+        for node in nodes:
+            self.run(ask(node))
+        if nodes:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(settled.wait(), SETTLES_WITHIN)
+        settled.set()
+        for answer in early:
+            self._take_over(answer.views)
 
     def on_receive(self, message: Any) -> Any:
         match message:
@@ -140,6 +188,8 @@ class Runs(Actor):
             case NotPlaced(run, why, later):
                 del self._records[run]
                 later.fail(Refused(why))
+            case TakenOver(views):
+                self._take_over(views)
             case RunBegan(run):
                 self._update(run, state="running")
             case Frame(run, seq):
@@ -157,7 +207,7 @@ class Runs(Actor):
             case UnwatchRun(run, viewer):
                 self._unwatch(run, viewer)
             case Follow(listener):
-                self._follow(listener)
+                return self._follow(listener)
             case Down(token, _, reason):
                 self._down(token, reason)
             case _:
@@ -183,7 +233,7 @@ class Runs(Actor):
         info = RunInfo(run, wanted.program, wanted.args, "starting", node=nodes[0])
         self._records[run] = Record(info, Audience(self))
         later = Later()
-        order = StartRun(run, wanted.program, wanted.args, wanted.rate, self.actor_ref)
+        order = StartRun(run, wanted.program, wanted.args, wanted.rate, self.actor_ref, self._keep)
         self.run(self._place(order, nodes, later))
         return later
 
@@ -231,6 +281,31 @@ class Runs(Actor):
         self._monitors[self.monitor(started.ref)] = started.run
         later.set(record.info)
         self._changed(record)
+
+    # --- what an earlier life left ---
+
+    async def _ask(self, node: str) -> TakenOver:
+        """What that engine has, however long it takes to say so; nothing if it is gone."""
+        engine = self._cluster.ref(f"{ROLE}@{node}")
+        while True:
+            try:
+                return TakenOver(await engine.call(TakeOver(self.actor_ref), timeout=PATIENCE))
+            except DeadlineExceeded:
+                continue
+            except UnderstudyError as error:
+                logger.info("the engine on %s has nothing to take over: %s", node, error)
+                return TakenOver(())
+
+    def _take_over(self, views: Sequence[RunView]) -> None:
+        for view in views:
+            if view.info.run in self._records:
+                continue
+            record = self._records[view.info.run] = Record(view.info, Audience(self))
+            record.frame = view.frame
+            record.ref = view.ref or self.actor_ref
+            if view.ref is not None:
+                self._monitors[self.monitor(view.ref)] = view.info.run
+            self._changed(record)
 
     # --- what becomes of a run ---
 
@@ -301,11 +376,12 @@ class Runs(Actor):
             if not record.over and record.ref is not None:
                 tell(record.ref, Unwatch(viewer))
 
-    def _follow(self, listener: ActorRef[Any]) -> None:
+    def _follow(self, listener: ActorRef[Any]) -> Following:
         self._followers.add(listener)
-        for record in self._records.values():
-            if record.ref is not None:
-                tell(listener, RunChanged(record.info))
+        known = [record.info for record in self._records.values() if record.ref is not None]
+        for info in known:
+            tell(listener, RunChanged(info))
+        return Following(self.actor_ref, known)
 
 
 def _why(node: str | None, reason: ExitReason) -> str:

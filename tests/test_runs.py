@@ -6,7 +6,7 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -27,6 +27,7 @@ from understudy.engine import (
     RunEnded,
     RunInfo,
     Runs,
+    TakeOver,
     UnwatchRun,
     WatchRun,
 )
@@ -67,14 +68,14 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(*engines: str, capacity: int = 64, history: int = 200) -> AsyncIterator[Stage]:
+async def stage(*engines: str, capacity: int = 64, history: int = 200, keep: float = 0.0) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as open_systems:
         stage = Stage(await open_systems.enter_async_context(ActorSystem("stage")))
         for node in engines:
             stage.nodes[node] = await open_systems.enter_async_context(ActorSystem(node))
             stage.seats[node] = Seat(node)
             await stage.nodes[node].spawn(Engine, [PROGRAMS], capacity, name="engine")
-        stage.runs = await stage.system.spawn(Runs, stage, history=history, name="runs")
+        stage.runs = await stage.system.spawn(Runs, stage, history=history, keep=keep, name="runs")
         yield stage
 
 
@@ -377,3 +378,60 @@ async def launched(runs: ActorRef[Runs]) -> RunInfo:
                 return await runs.call(Launch("forever", rate=100))
             except Refused:
                 await asyncio.sleep(0.01)
+
+
+# --- one life after the other ---
+
+
+async def test_a_successor_takes_over_the_runs_that_play_on_and_knows_the_last_that_ended() -> None:
+    async with stage("engine-1", "engine-2", keep=20.0) as house:
+        ear, viewer = await Ear.of(house.system), await Ear.of(house.system)
+        house.runs.tell(Follow(ear.ref))
+        over = await house.launch("count", 0, to=5)
+        await ear.next(RunChanged, lambda change: change.info.state == "finished")
+        one, two = [await house.launch("forever", 50) for _ in range(2)]
+        running = set[str]()
+        while running != {one.run, two.run}:
+            running.add((await ear.next(RunChanged, lambda change: change.info.state == "running")).info.run)
+        await house.runs.call(WatchRun(one.run, viewer.ref))
+        await viewer.next(Frame)
+        house.runs.kill()
+        await house.runs.ended()
+        seen = (await viewer.next(Frame)).seq
+        await viewer.next(Frame, lambda frame: frame.seq > seen + 2)  # it is seen while nobody schedules it
+
+        house.runs = await house.system.spawn(Runs, house, keep=20.0, name="runs")
+        known = {info.run: info for info in await house.runs.call(ListRuns())}
+        assert {run: info.state for run, info in known.items()} == {
+            over.run: "finished",
+            one.run: "running",
+            two.run: "running",
+        }
+        assert (known[over.run].result, known[over.run].turn) == (5, 4)
+        assert known[one.run] == replace(one, state="running", started=known[one.run].started, turn=known[one.run].turn)
+        following = await house.runs.call(Follow(ear.ref))
+        assert following.runs == house.runs
+        assert {info.run for info in following.known} == known.keys()
+        await house.runs.call(CancelRun(two.run))
+        await ear.next(RunChanged, lambda change: change.info.run == two.run and change.info.state == "cancelled")
+        house.nodes[str(one.node)].ref("engine").kill()
+        await ear.next(
+            RunChanged, lambda change: change.info.run == one.run and change.info.state in ("lost", "failed")
+        )
+
+
+async def test_a_run_that_is_kept_ends_when_nobody_takes_it_over_in_time() -> None:
+    async with stage("engine-1", keep=0.2) as house:
+        worker = (await house.launch("forever")).worker_pid
+        assert worker is not None
+        house.runs.kill()
+        await eventually(lambda: is_gone(worker))
+
+
+async def test_an_engine_that_has_heard_a_later_scheduler_refuses_an_earlier_one() -> None:
+    async with stage("engine-1") as house:
+        ear = await Ear.of(house.system)
+        engine = house.ref("engine@engine-1")
+        assert await engine.call(TakeOver(ear.ref, 7)) == []
+        with pytest.raises(Refused, match="its fence is 7, and this one's 6"):
+            await engine.call(TakeOver(ear.ref, 6))
