@@ -24,7 +24,7 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar, overload
 
 import pykka
 
@@ -40,7 +40,7 @@ from understudy.actors.inbox import Inbox, Stopped
 from understudy.actors.limits import STASH_LIMIT, checked_hooks, checked_limits
 from understudy.actors.mailbox import Bounded
 from understudy.actors.names import checked_name
-from understudy.actors.nodes import SPAWN_TIMEOUT
+from understudy.actors.nodes import SPAWN_TIMEOUT, start_on
 from understudy.actors.oneself import Oneself, cell_of
 from understudy.actors.pykka_ref import PykkaCell, PykkaRef
 from understudy.actors.reasons import ExitReason
@@ -234,23 +234,56 @@ class Actor(Oneself, PykkaActor):
 
         return await self.system.spawn_tied(cell, tie, cls, args, kwargs, name, start_timeout), token
 
+    @overload
     async def spawn_on(
         self,
-        node: str,
+        where: str,
         cls: type[B],
+        /,
         *args: Any,
         name: str | None = None,
         timeout: float = SPAWN_TIMEOUT,
         **kwargs: Any,
-    ) -> ActorRef[B]:
-        """Start a child of this actor on another node, which has `cls` imported; `timeout` seconds at most.
+    ) -> ActorRef[B]: ...
+
+    @overload
+    async def spawn_on(
+        self,
+        where: type[B],
+        /,
+        *args: Any,
+        role: str | None = None,
+        tags: tuple[str, ...] = (),
+        name: str | None = None,
+        timeout: float = SPAWN_TIMEOUT,
+        **kwargs: Any,
+    ) -> ActorRef[B]: ...
+
+    async def spawn_on(
+        self,
+        where: str | type[Any],
+        /,
+        *args: Any,
+        role: str | None = None,
+        tags: tuple[str, ...] = (),
+        name: str | None = None,
+        timeout: float = SPAWN_TIMEOUT,
+        **kwargs: Any,
+    ) -> ActorRef[Any]:
+        """Start a child of this actor elsewhere, where its class is imported: `spawn_on("engine-1", Engine, ...)` on that node,
+        `spawn_on(Engine, ..., role="engine", tags=("gpu",))` on the one with the most free capacity of those that have the role
+        and all tags, which may be this one. `timeout` seconds at most.
 
         As with `spawn` it is linked to this actor, and ended, whatever it traps, when this actor ends or is taken for dead there
         with its node. That is done by its node: unlike a child here, it may outlast this actor by a moment. Raises as `spawn`
-        does, and NodeDown (at once, if no such node is up), NotRegistered for what may not cross or a class that is not there.
+        does, and NodeDown (at once, if no such node is up) or Draining (it takes nothing new), or else NoRoom (no node has what is
+        wanted, and room), NotRegistered for what may not cross or a class that is not there.
         """
         self._still_mine()
-        return await self.system.nodes.spawn_on(node, cls, args, kwargs, name=name, timeout=timeout, owner=self._cell)
+        return await start_on(
+            self.system.nodes, where, args, kwargs,
+            role=role, tags=tags, name=name, timeout=timeout, owner=self._cell,
+        )  # fmt: skip
 
     def monitor(self, ref: ActorRef[Any]) -> int:
         """Watch `ref`: exactly one `Down(token, ref, reason)` will come, at once if it is dead already. Returns the token."""

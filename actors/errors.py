@@ -10,11 +10,14 @@ UnderstudyError
 ├── Overloaded                an outbox or a mailbox is full; nothing was sent
 ├── StartFailed               an actor did not start; nothing of it is left   .reason
 ├── NameTaken                 the name has a living owner
+├── NoRoom                    no node has what is wanted, and room for one more   .lacks
+├── Draining                  that node takes nothing new
 └── NotRegistered             a message of this class may not cross the wire
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Self
 
 import pykka
@@ -100,6 +103,18 @@ class StartFailed(UnderstudyError):
 
 class NameTaken(UnderstudyError):
     """The name already has a living owner."""
+
+
+class NoRoom(UnderstudyError):
+    """No node has the role and the tags that are wanted, and room for one more. `lacks`: of each member, by its node, why not."""
+
+    def __init__(self, text: str, lacks: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.lacks = dict(lacks or {})
+
+
+class Draining(UnderstudyError):
+    """That node drains: what it has goes elsewhere, and it takes nothing new. Another node will."""
 
 
 class NotRegistered(UnderstudyError):

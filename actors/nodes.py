@@ -54,8 +54,39 @@ class Nodes(Protocol):
         """Start an actor there: the child of `owner`, an actor here, or a top-level one of that node.
 
         `restarts`: how often it was started before, for `info`. Raises StartFailed, NameTaken, NodeDown, NotRegistered,
-        TooLarge, Overloaded; nothing is left behind then, there neither.
+        TooLarge, Overloaded, Draining; nothing is left behind then, there neither.
         """
+        ...
+
+    async def place(
+        self,
+        cls: type[A],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        role: str | None,
+        tags: tuple[str, ...],
+        name: str | None,
+        timeout: float,
+        owner: Cell[Any] | None = None,
+        restarts: int = 0,
+    ) -> ActorRef[A]:
+        """Start an actor on the node with the most free capacity that has the role and all tags.
+
+        Raises NoRoom if there is none, and else as `spawn_on` does; NodeDown and Draining it does not: it tries another.
+        """
+        ...
+
+    def has_room(self, role: str | None, tags: tuple[str, ...]) -> bool:
+        """Whether there is such a node now, as far as is known."""
+        ...
+
+    async def room(self, role: str | None, tags: tuple[str, ...]) -> None:
+        """Wait until there is."""
+        ...
+
+    async def drains(self, node: str) -> None:
+        """Wait until that node drains, or is gone."""
         ...
 
 
@@ -81,6 +112,50 @@ class Alone:
         """There is none."""
         raise self._no_node(node)
 
+    async def place(self, *_: Any, role: str | None, **__: Any) -> NoReturn:
+        """There is none."""
+        raise self._no_node(_of(role))
+
+    def has_room(self, role: str | None, tags: tuple[str, ...]) -> NoReturn:
+        """There is none."""
+        raise self._no_node(_of(role))
+
+    async def room(self, role: str | None, tags: tuple[str, ...]) -> NoReturn:
+        """There is none."""
+        raise self._no_node(_of(role))
+
+    async def drains(self, node: str) -> NoReturn:
+        """There is none."""
+        raise self._no_node(node)
+
     def _no_node(self, what: str) -> NodeDown:
         why = f"the system {self._name!r} is no node: `async with Node({self._name!r}) as node` makes one that reaches others"
         return NodeDown(NoConnection(why), what)
+
+
+async def start_on(
+    nodes: Nodes,
+    where: str | type[A],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    role: str | None,
+    tags: tuple[str, ...],
+    name: str | None,
+    timeout: float,
+    owner: Cell[Any] | None = None,
+) -> ActorRef[Any]:
+    """What `spawn_on` means: `where` is a node, and then `args` begin with the class; or it is the class, and a node is chosen."""
+    if isinstance(where, type):
+        return await nodes.place(where, args, kwargs, role=role, tags=tags, name=name, timeout=timeout, owner=owner)
+    if role is not None or tags:
+        raise TypeError(
+            f"spawn_on takes a node or what chooses one, not both: spawn_on({where!r}, Engine) or spawn_on(Engine, role={role!r})"
+        )
+    if not args:
+        raise TypeError(f"spawn_on({where!r}) lacks the class: spawn_on({where!r}, Engine, ...)")
+    return await nodes.spawn_on(where, args[0], args[1:], kwargs, name=name, timeout=timeout, owner=owner)
+
+
+def _of(role: str | None) -> str:
+    return f"a node of the role {role!r}" if role is not None else "a node of any role"

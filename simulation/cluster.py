@@ -65,7 +65,7 @@ class Machine:
 
     name: str
     setup: Setup | None
-    roles: tuple[str, ...]
+    placed: dict[str, Any]
     join: str | None
     life: Life | None = None
     address: str = ""
@@ -107,13 +107,23 @@ class Cluster:
     # --- nodes ---
 
     async def start(
-        self, name: str, setup: Setup | None = None, *, roles: tuple[str, ...] = (), join: str | None = None
+        self,
+        name: str,
+        setup: Setup | None = None,
+        *,
+        roles: tuple[str, ...] = (),
+        tags: tuple[str, ...] = (),
+        capacity: int = 0,
+        join: str | None = None,
     ) -> Node:
         """Start a node and wait until it has joined and `setup(node)` is through. Raises what `Node.start` and it raise.
 
+        `roles`, `tags`, `capacity`: as of `Node`, in each of its lives.
         `join`: the node of this cluster whose table it uses, over its link, instead of reaching the table itself.
         """
-        machine = self._machines.setdefault(name, Machine(name, setup, roles, join))
+        machine = self._machines.setdefault(
+            name, Machine(name, setup, {"roles": roles, "tags": tags, "capacity": capacity}, join)
+        )
         if join is not None:
             self._machine(join).well_known = True
         if machine.life is not None:
@@ -238,7 +248,7 @@ class Cluster:
         node = Node(
             name,
             listen=listen,
-            roles=machine.roles,
+            **machine.placed,
             network=interface,
             table=table if machine.join is None else None,
             join=self.node(machine.join).address if machine.join is not None else None,

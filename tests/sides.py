@@ -14,6 +14,7 @@ from understudy.transport.keys import KeyPair
 from understudy.transport.link import Link
 from understudy.transport.links import Links
 from understudy.transport.network import Channel, Heard, Network, Path
+from understudy.transport.placement import Placement
 from understudy.transport.steward import STEWARD, Steward
 from understudy.transport.zeromq import ZeroMqNetwork
 
@@ -150,7 +151,8 @@ async def sides(*names: str, network: Callable[[], Network] = ZeroMqNetwork) -> 
         for other in made:
             if other is not side:
                 side.meets(other)
-        side.system.nodes = Abroad(side.links, await side.system.spawn(Steward, name=STEWARD))
+        placement = Placement(side.links)
+        side.system.nodes = Abroad(side.links, await side.system.spawn(Steward, placement, name=STEWARD), placement)
     try:
         yield made
     finally:

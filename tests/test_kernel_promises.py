@@ -27,12 +27,14 @@ from understudy.actors import (
     CrashReport,
     DeadlineExceeded,
     Deadlock,
+    Draining,
     Envelope,
     Exit,
     Killed,
     NameTaken,
     NodeDown,
     Normal,
+    NoRoom,
     NotRegistered,
     Overloaded,
     Refused,
@@ -348,6 +350,8 @@ def test_every_error_is_public_and_of_the_family_it_is_said_to_be() -> None:
         Overloaded: (UnderstudyError,),
         StartFailed: (UnderstudyError,),
         NameTaken: (UnderstudyError,),
+        NoRoom: (UnderstudyError,),
+        Draining: (UnderstudyError,),
         NotRegistered: (UnderstudyError,),
     }
     for error, bases in family.items():

@@ -31,6 +31,7 @@ from understudy.actors import (
     StartFailed,
 )
 from understudy.transport import MemoryTable, Node, RemoteTraceback
+from understudy.transport.placement import Placement
 from understudy.transport.steward import STEWARD, Deputy, Forsaken, Kept, NotStarted, Show, Spawn, Steward
 
 
@@ -243,7 +244,7 @@ async def test_the_end_of_a_child_elsewhere_reaches_its_parent_with_the_true_rea
 
         [steward] = living(b, Steward)
         await steward.stop()
-        await b.system.spawn(Hasty, name="understudy/steward")
+        await b.system.spawn(Hasty, Placement(b.links), name="understudy/steward")
         child = await parent.call(("spawn", "b", Emigrant))
         exit_ = await made[0].seen.get()
         assert str(exit_.reason) == "killed"

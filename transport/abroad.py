@@ -1,5 +1,6 @@
 """What a node's own actors can have done on other nodes: `system.nodes`, filled in. The other side is the steward there.
 
+place ── choose a node (placement.py) ──▶ spawn_on; one that is gone, drains or is full after all ──▶ the next one
 spawn_on ── Spawn ──▶ steward of that node        is up?  ── links: a life of it is known that is not over
    ▲ reference ◀──┘     ▲
    └─ Kept, or Forsaken ┘                          exactly one of the two follows each Spawn, whatever happens here
@@ -15,9 +16,11 @@ from understudy.actors import (
     Actor,
     ActorRef,
     Cell,
+    Draining,
     Failure,
     NameTaken,
     NodeDown,
+    NoRoom,
     NotRegistered,
     Shutdown,
     StartFailed,
@@ -29,6 +32,7 @@ from understudy.actors.replies import LoopReply
 from understudy.transport.classes import named
 from understudy.transport.frames import Peer
 from understudy.transport.operations import TELL
+from understudy.transport.placement import Placement, Wanted
 from understudy.transport.remote import RemoteRef
 from understudy.transport.steward import STEWARD, Forsaken, Kept, NotStarted, Spawn
 from understudy.transport.traceback import caused
@@ -41,12 +45,13 @@ A = TypeVar("A", bound=Actor)
 
 
 class Abroad:
-    """`steward` is that of this node. On the loop only."""
+    """`steward` and `placement` are those of this node. On the loop only."""
 
-    def __init__(self, links: Links, steward: ActorRef[Any]) -> None:
+    def __init__(self, links: Links, steward: ActorRef[Any], placement: Placement) -> None:
         self._links = links
         self._system = links.system
         self._steward = steward
+        self._placement = placement
         self._numbers = count(1)
         self._awaited: dict[str, list[asyncio.Future[None]]] = {}
         links.presented = self._came_up
@@ -75,6 +80,58 @@ class Abroad:
             if not future.done():
                 future.set_result(None)
 
+    def has_room(self, role: str | None, tags: tuple[str, ...]) -> bool:
+        """See `Nodes`."""
+        return self._placement.has_room(role, tags)
+
+    async def room(self, role: str | None, tags: tuple[str, ...]) -> None:
+        """See `Nodes`."""
+        await self._placement.room(role, tags)
+
+    async def drains(self, node: str) -> None:
+        """See `Nodes`."""
+        await self._placement.drains(node)
+
+    async def place(
+        self,
+        cls: type[A],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        role: str | None,
+        tags: tuple[str, ...],
+        name: str | None,
+        timeout: float,
+        owner: Cell[Any] | None = None,
+        restarts: int = 0,
+    ) -> ActorRef[A]:
+        """See `Nodes`."""
+        clock, left = self._system.loop.time, timeout
+        due = clock() + timeout
+        refused: dict[str, str] = {}
+        while True:
+            node = self._chosen(role, tags, refused)
+            try:
+                return await self.spawn_on(
+                    node, cls, args, kwargs,
+                    name=name, timeout=left, owner=owner, restarts=restarts, placed=True,
+                )  # fmt: skip
+            except (NodeDown, Draining) as error:  # nothing of it is left there
+                refused[node] = str(error)
+                left = due - clock()
+                if left <= 0:
+                    late = Failure("TimeoutError", f"no node took it within {timeout} s: {'; '.join(refused.values())}")
+                    raise StartFailed(f"{cls.__name__} on a node of {Wanted(role, tags)}", late) from None
+
+    def _chosen(self, role: str | None, tags: tuple[str, ...], refused: dict[str, str]) -> str:
+        placement = self._placement
+        if not refused:
+            return placement.choose(role, tags)
+        try:
+            return placement.choose(role, tags, placement.loads().keys() - refused.keys())
+        except NoRoom:
+            raise placement.no_room(Wanted(role, tags), refused) from None
+
     async def spawn_on(
         self,
         node: str,
@@ -86,20 +143,21 @@ class Abroad:
         timeout: float,
         owner: Cell[Any] | None = None,
         restarts: int = 0,
+        placed: bool = False,
     ) -> ActorRef[A]:
-        """See `Nodes`."""
+        """See `Nodes`. `placed`: the node was chosen for its free capacity, and refuses with Draining if it has none."""
         seconds = _checked(node, cls, name, timeout)
         system = self._system
         if not system.scheduler.here():
             raise RuntimeError(f"spawn_on belongs on the loop of the node {system.name!r}")
         if node == system.name:
-            if owner is None:
-                return await system.spawn(cls, *args, name=name, start_timeout=seconds, **kwargs)
-            return await system.spawn_child(owner, cls, args, kwargs, name, seconds)
+            return await self._spawn_here(cls, args, kwargs, name, seconds, owner)
         link = self._links.towards(node)
         if link.lost is not None:
             raise NodeDown(link.lost, f"the node {node!r}")
-        order = Spawn(next(self._numbers), self._steward, owner, named(cls), args, kwargs, name, timeout, restarts)
+        order = Spawn(
+            next(self._numbers), self._steward, owner, named(cls), args, kwargs, name, timeout, restarts, placed
+        )
         future: asyncio.Future[Any] = system.loop.create_future()
         request = link.calls.ask(RemoteRef[Any](link, STEWARD), order, LoopReply(future), seconds, urgent=True)
         kept = False
@@ -116,7 +174,30 @@ class Abroad:
                 _say(link, Forsaken(order.number, self._steward))
         if isinstance(answer, RemoteRef):
             return cast("ActorRef[A]", answer)
+        if isinstance(answer, NotStarted) and answer.load is not None:
+            self._placement.heard(answer.load)
         raise _error(answer, node)
+
+    async def _spawn_here(
+        self,
+        cls: type[A],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        name: str | None,
+        timeout: float | None,
+        owner: Cell[Any] | None,
+    ) -> ActorRef[A]:
+        hold = self._placement.hold("actor")
+        try:
+            if owner is None:
+                made = await self._system.spawn(cls, *args, name=name, start_timeout=timeout, **kwargs)
+            else:
+                made = await self._system.spawn_child(owner, cls, args, kwargs, name, timeout)
+        except BaseException:
+            hold.drop()
+            raise
+        hold.until_end_of(made)
+        return made
 
     def _keep(self, link: Link, order: Spawn, ref: RemoteRef[Any], owner: Cell[Any] | None) -> bool:
         """Take what has come. From here to the return of `spawn_on` nothing is awaited: whoever is cancelled has not got it."""
@@ -153,6 +234,8 @@ def _error(answer: Any, node: str) -> Exception:
             return NameTaken(f"on {node}: {text}")
         case NotStarted("unknown", text, _):
             return NotRegistered(f"{node}: {text}")
+        case NotStarted("refused", text, _):
+            return Draining(text)
         case NotStarted(_, who, reason):
             return caused(StartFailed(who, reason), node, reason)
         case _:

@@ -118,6 +118,10 @@ class Health:
         link = self._links.known(Peer(*member.key))
         return link is not None and link.connected
 
+    def answers(self, peer: Peer) -> bool:
+        """Whether that life answers probes, as far as is known."""
+        return peer not in self._unreachable
+
     def silent(self, member: Member, why: str) -> None:
         """It answers no probes."""
         self._unreachable[Peer(*member.key)] = self._loop.time()

@@ -18,7 +18,7 @@ import math
 import os
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 
 from understudy.actors import (
     SPAWN_TIMEOUT,
@@ -30,7 +30,7 @@ from understudy.actors import (
     UnderstudyError,
 )
 from understudy.actors.deadlines import waiting_time
-from understudy.actors.nodes import Alone
+from understudy.actors.nodes import Alone, start_on
 from understudy.transport.abroad import Abroad
 from understudy.transport.copies import wanted_copy
 from understudy.transport.frames import NAME_LIMIT, Peer
@@ -38,11 +38,13 @@ from understudy.transport.health import Health, LinkMetrics
 from understudy.transport.joining import MEET_WITHIN, Joining
 from understudy.transport.keyfolder import KeyFolder
 from understudy.transport.links import Links
+from understudy.transport.loads import HERALD, Herald
 from understudy.transport.locksmith import Locksmith
 from understudy.transport.membership import Membership
 from understudy.transport.names import Names
 from understudy.transport.network import Network
 from understudy.transport.news import News, NodeLost, NodeUp
+from understudy.transport.placement import Placement, checked_capacity, checked_words
 from understudy.transport.remote import RemoteRef
 from understudy.transport.served import TABLE, TableServer
 from understudy.transport.steward import STEWARD, Steward
@@ -64,6 +66,8 @@ class Node:
     `state`: the folder of the membership table that the nodes of one machine share; none: a cluster of its own.
     `join`: the address of a node whose table this one uses instead.
     `keys`: the folder of its keys and of those it trusts; made, with a key, if it is not there. With it nobody else is heard.
+    `roles`, `tags`: what it is for and what it has, such as ("engine",) and ("gpu",); `capacity`: how many placed actors, entities
+        and runs it takes, 0: no limit.
     `token`: what lets this node in where it joins, if it is not trusted there yet; else the environment's UNDERSTUDY_TOKEN.
     `probe_interval`, `probe_misses`: seconds between two probes of each other node, and how many missed make a suspect.
     `blocked_after`: seconds that a node is given whose connection stands, though it does not answer: something holds its loop.
@@ -79,6 +83,8 @@ class Node:
         keys: str | os.PathLike[str] | KeyStore | None = None,
         token: str | None = None,
         roles: tuple[str, ...] = (),
+        tags: tuple[str, ...] = (),
+        capacity: int = 0,
         system: ActorSystem | None = None,
         network: Network | None = None,
         table: MembershipTable | None = None,
@@ -102,7 +108,9 @@ class Node:
         self._join = join
         self._keys = KeyFolder(keys) if isinstance(keys, str | os.PathLike) else keys
         self._token = token
-        self._roles = roles
+        self._roles = checked_words(roles, name, "roles")
+        self._tags = checked_words(tags, name, "tags")
+        self._capacity = checked_capacity(capacity, name)
         self._given_system = system
         self._given_network = network
         self._given_table = table
@@ -113,6 +121,7 @@ class Node:
         self._table: MembershipTable | None = None
         self._names: Names | None = None
         self._health: Health | None = None
+        self._placement: Placement | None = None
         self._locksmith: Locksmith | None = None
         self._open = AsyncExitStack()
         self._news: News | None = None
@@ -142,6 +151,11 @@ class Node:
         return _started(self._links)
 
     @property
+    def placement(self) -> Placement:
+        """Where something new is to run, and how loaded each node is."""
+        return _started(self._placement)
+
+    @property
     def names(self) -> Names:
         """The names that are unique in the cluster, and who has them."""
         return _started(self._names)
@@ -165,23 +179,51 @@ class Node:
         """Start a top-level actor here; see `ActorSystem.spawn`."""
         return await self.system.spawn(cls, *args, name=name, **kwargs)
 
+    @overload
     async def spawn_on(
         self,
-        node: str,
+        where: str,
         cls: type[A],
+        /,
         *args: Any,
         name: str | None = None,
         timeout: float = SPAWN_TIMEOUT,
         **kwargs: Any,
-    ) -> ActorRef[A]:
-        """Start a top-level actor on that node, which has `cls` imported. It outlives this node; `self.spawn_on` of an actor
-        starts a child. `timeout`: seconds for all of it.
+    ) -> ActorRef[A]: ...
 
-        Raises StartFailed (its reason and trace are those of over there), NameTaken, NodeDown (at once, if no such node is up),
-        NotRegistered and TooLarge for what may not cross, NotRegistered for a class that is not there. Nothing is left behind
-        then, there neither.
+    @overload
+    async def spawn_on(
+        self,
+        where: type[A],
+        /,
+        *args: Any,
+        role: str | None = None,
+        tags: tuple[str, ...] = (),
+        name: str | None = None,
+        timeout: float = SPAWN_TIMEOUT,
+        **kwargs: Any,
+    ) -> ActorRef[A]: ...
+
+    async def spawn_on(
+        self,
+        where: str | type[Any],
+        /,
+        *args: Any,
+        role: str | None = None,
+        tags: tuple[str, ...] = (),
+        name: str | None = None,
+        timeout: float = SPAWN_TIMEOUT,
+        **kwargs: Any,
+    ) -> ActorRef[Any]:
+        """Start a top-level actor elsewhere, where its class is imported: `spawn_on("engine-1", Engine, ...)` on that node,
+        `spawn_on(Engine, ..., role="engine", tags=("gpu",))` on the one with the most free capacity of those that have the role
+        and all tags. It outlives this node; `self.spawn_on` of an actor starts a child. `timeout`: seconds for all of it.
+
+        Raises StartFailed (its reason and trace are those of over there), NameTaken, NotRegistered and TooLarge for what may not
+        cross, NotRegistered for a class that is not there; NodeDown (at once, if no such node is up) and Draining (it takes
+        nothing new) of a node that was named, NoRoom if none can be chosen. Nothing is left behind then, there neither.
         """
-        return await self.system.nodes.spawn_on(node, cls, args, kwargs, name=name, timeout=timeout)
+        return await start_on(self.system.nodes, where, args, kwargs, role=role, tags=tags, name=name, timeout=timeout)
 
     async def up(self, node: str, timeout: float = math.inf) -> None:
         """Wait until that node is there. NodeDown after `timeout` seconds."""
@@ -259,9 +301,13 @@ class Node:
         links = self._links = Links(self._system, self._given_network or ZeroMqNetwork(), trust)
         stack.push_async_callback(links.close, PARTING / 4)  # what it said to its peers was waited for before it left
         stack.push_async_callback(self._dismiss_its_own)
-        steward = await self._system.spawn(Steward, name=STEWARD)
+        self._health = health = Health(links, self._rules)
+        stack.callback(health.close)
+        placement = self._placement = Placement(links, self._roles, self._tags, self._capacity, health.answers)
+        self._own.append(await self._system.spawn(Herald, placement, name=HERALD))
+        steward = await self._system.spawn(Steward, placement, name=STEWARD)
         self._own.append(steward)
-        self._system.nodes = Abroad(links, steward)
+        self._system.nodes = Abroad(links, steward, placement)
         links.listen(self._listen)
         joining = Joining(links, join=self._join, token=self._token, state=self._state)
         if self._given_table is not None:
@@ -272,9 +318,10 @@ class Node:
         self._table = table
         await joining.look_at(table)
         key = trust.pair.public if trust is not None else ""
-        me = Member(self.name, self.incarnation, links.address, curve_key=key, roles=self._roles, pid=os.getpid())
-        self._health = health = Health(links, self._rules)
-        stack.callback(health.close)
+        me = Member(
+            self.name, self.incarnation, links.address, curve_key=key, roles=self._roles, pid=os.getpid(),
+            tags=self._tags, capacity=self._capacity,
+        )  # fmt: skip
         self._membership = membership = Membership(
             table,
             me,
@@ -361,6 +408,7 @@ class Node:
         return await links.to(peer, member.address).ping(MEET_WITHIN)
 
     def _row(self, row: Member) -> None:
+        self.placement.row(row)
         trust = self.links.trust
         if trust is None:
             return
@@ -372,11 +420,13 @@ class Node:
 
     def _up(self, member: Member) -> None:
         self.links.present(Peer(*member.key), member.address)
+        self.placement.announce()
         _started(self._news).publish(NodeUp(member))
 
     def _lost(self, node: str, incarnation: int, reason: str) -> None:
         self.links.bury(Peer(node, incarnation), NoConnection(reason))
         _started(self._health).lost(Peer(node, incarnation))
+        self.placement.lost(Peer(node, incarnation))
         _started(self._news).publish(NodeLost(node, incarnation, reason))
 
     def _past(self, node: str, incarnation: int, reason: str) -> None:

@@ -4,6 +4,7 @@
     Spawn(n, owner, "shop:Engine", ...)  ──▶   Steward ── starts ──▶ a top-level actor, or, if it has an owner,
                       ◀── its reference ──                           a child of the Deputy of that owner
     Kept(n)      ──▶ it lives on; from now on its owner learns of its end
+                      ◀── NotStarted: why not; "refused" if this node drains or is full
     Forsaken(n)  ──▶ nobody waits any more: it is ended, or its start is
     Show(ref)    ──▶ `info` and its like
 
@@ -24,6 +25,7 @@ from understudy.actors import (
     ActorRef,
     Cell,
     Down,
+    Draining,
     Exit,
     ExitReason,
     Failure,
@@ -40,6 +42,8 @@ from understudy.actors import (
 from understudy.actors.mortician import DEAD
 from understudy.actors.waiting import last_of
 from understudy.transport.classes import found
+from understudy.transport.loads import Load
+from understudy.transport.placement import Placement
 
 logger = logging.getLogger("understudy.transport")
 
@@ -49,7 +53,10 @@ STEWARD = "understudy/steward"
 
 @message("understudy.nodes.Spawn")
 class Spawn(Request[Any]):
-    """Start an actor. `number` is the sponsor's; `sponsor` the steward of the spawner's node, `owner` whose child it is to be."""
+    """Start an actor. `number` is the sponsor's; `sponsor` the steward of the spawner's node, `owner` whose child it is to be.
+
+    `placed`: this node was chosen for its free capacity, and may find that it has none; else it was meant, and only drains or not.
+    """
 
     number: int
     sponsor: ActorRef[Any]
@@ -60,15 +67,17 @@ class Spawn(Request[Any]):
     name: str | None
     timeout: float
     restarts: int = 0
+    placed: bool = False
 
 
 @message("understudy.nodes.NotStarted")
 class NotStarted:
-    """The answer if there is no actor. `kind`: failed, taken (its name) or unknown (its class)."""
+    """The answer if there is no actor. `kind`: failed, taken (its name), unknown (its class) or refused, with this node's load."""
 
     kind: str
     who: str
     reason: ExitReason
+    load: Load | None = None
 
 
 @message("understudy.nodes.Kept")
@@ -116,8 +125,9 @@ class Steward(Actor):
 
     trap_exit = True
 
-    def __init__(self) -> None:
+    def __init__(self, placement: Placement) -> None:
         super().__init__()
+        self._placement = placement
         self._orders: dict[Key, Order] = {}
         self._deputies: dict[ActorRef[Any], ActorRef[Deputy]] = {}
         self._sponsors: dict[ActorRef[Any], int] = {}
@@ -126,7 +136,16 @@ class Steward(Actor):
         match message:
             # Of other nodes: what is none of these kinds inside is not known here, and harms nobody.
             case Spawn(
-                int(), ActorRef(), ActorRef() | None, str(), tuple(), dict(), str() | None, float() | int(), int()
+                int(),
+                ActorRef(),
+                ActorRef() | None,
+                str(),
+                tuple(),
+                dict(),
+                str() | None,
+                float() | int(),
+                int(),
+                bool(),
             ):
                 return self._spawn(message)
             case Kept(int(number), ActorRef() as sponsor):
@@ -170,6 +189,8 @@ class Steward(Actor):
             answer = NotStarted("taken", str(error), Failure.of(error))
         except NotRegistered as error:
             answer = NotStarted("unknown", str(error), Failure.of(error))
+        except Draining as error:
+            answer = NotStarted("refused", str(error), Failure.of(error), self._placement.load)
         except Exception as error:  # noqa: BLE001 - what cannot be meant is the spawner's fault, and must not end the steward
             answer = NotStarted("failed", what.cls, Failure.of(error))
         if order.made is None:
@@ -180,6 +201,23 @@ class Steward(Actor):
         later.set(answer)
 
     async def _started(self, what: Spawn) -> ActorRef[Any]:
+        if what.owner == what.sponsor:  # what another node's own parts have here (following.py) is no load of anybody's
+            return await self._made(what)
+        placement = self._placement
+        # Whoever is named here, and restarted, is nothing new.
+        why = placement.refuses() if what.placed else placement.drained() if not what.restarts else ""
+        if why:
+            raise Draining(why)
+        hold = placement.hold("actor")
+        try:
+            made = await self._made(what)
+        except BaseException:
+            hold.drop()
+            raise
+        hold.until_end_of(made)
+        return made
+
+    async def _made(self, what: Spawn) -> ActorRef[Any]:
         cls = found(what.cls)
         if what.owner is None:
             made = await self.system.spawn(cls, *what.args, name=what.name, start_timeout=what.timeout, **what.kwargs)
