@@ -80,7 +80,11 @@ class Names:
         future: asyncio.Future[Name | None] = asyncio.get_running_loop().create_future()
         claim.waiting.append(future)
         self._stir()
-        return await future
+        row = await future
+        if row is not None and self._held.get(name) != row.fence:  # lost again before whoever waits had its turn
+            self._check_reachable(f"claim {name!r}")
+            return None
+        return row
 
     async def release(self, name: str) -> None:
         """Give the name up, if it is ours; others see it at once.

@@ -7,11 +7,13 @@ the diaries      what each life was told of the others
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from typing import Any, Self
 
+from tests.simulation.record import Record
 from understudy.actors import Actor
 from understudy.simulation import Cluster, Simulation, faults
-from understudy.simulation.cluster import Setup
 from understudy.transport import Node, NodeLost, NodeUp
 
 NODES = tuple(f"node-{number}" for number in range(1, 6))
@@ -48,27 +50,50 @@ class Witness(Actor):
 
 
 class Realm:
-    """The nodes of a cluster, each with the same main program `setup`."""
+    """`async with Realm(simulation) as realm`: the nodes of a cluster, each with the same main program: `inhabit`."""
 
-    def __init__(self, simulation: Simulation, cluster: Cluster, setup: Setup | None = None) -> None:
+    def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation
-        self.cluster = cluster
+        self.cluster = Cluster(simulation)
+        self.record = Record()
+        self.cluster.table.rows = self.record
         self.diaries: list[Diary] = []
         self.script: list[faults.Fault] = []
-        self._setup = setup
         self._keeper: asyncio.Task[None]
+        self._failed: list[BaseException] = []
 
-    async def begin(self) -> None:
+    async def __aenter__(self) -> Self:
         """Start all of them, and wait until they have met."""
+        await self.cluster.__aenter__()
         await asyncio.gather(*(self.cluster.start(name, self._begin) for name in NODES))
         await self.cluster.met()
+        return self
+
+    async def __aexit__(self, *end: Any) -> None:
+        """Stop all of them. Raises what a task of theirs raised."""
+        await self.cluster.__aexit__(*end)
+        self._check()
+
+    def does(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Have a node do something on the side; for `inhabit`. What it raises is a failure of the property."""
+        asyncio.create_task(coroutine).add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed.append(error)
+
+    def _check(self) -> None:
+        for error in self._failed:
+            raise error
 
     async def _begin(self, node: Node) -> None:
         diary = Diary(node)
         self.diaries.append(diary)
         node.subscribe(await node.spawn(Witness, diary, name="witness"))
-        if self._setup is not None:
-            await self._setup(node)
+        await self.inhabit(node)
+
+    async def inhabit(self, node: Node) -> None:
+        """What a node does once it has joined."""
 
     async def trouble(self, *, seconds: float = 8.0, most: int = 8, longest: float = 6.0) -> None:
         """Let happen what the seed thinks of. Who ended itself is started again, as by an init system. Then it is quiet."""
@@ -82,6 +107,7 @@ class Realm:
         self._keeper.cancel()
         assert sorted(self.cluster.running()) == list(NODES)
         await self.cluster.met(0)
+        self._check()
 
     def survivors(self) -> list[Node]:
         """The lives that are there now."""

@@ -94,14 +94,22 @@ class Player:
         """kill -9."""
         self._process.kill()
 
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self._process.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._process.signal(signal.SIGCONT)
+
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """SIGSTOP, and SIGCONT in the end."""
-        self._process.signal(signal.SIGSTOP)
+        self.pause()
         try:
             yield
         finally:
-            self._process.signal(signal.SIGCONT)
+            self.resume()
 
     async def sees(self, *others: Player) -> None:
         """Wait until it knows of these lives of other nodes."""
@@ -147,10 +155,11 @@ class Player:
 
 
 class Cast:
-    """The nodes of one play, and the streams between them."""
+    """The nodes of one play, and the streams between them. `program`: what each of them runs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: str = "tests.wire.player") -> None:
         self.folder = folder
+        self._program = program
         self._streams = count()
         self._lives = count()
         self._open = AsyncExitStack()
@@ -176,7 +185,7 @@ class Cast:
         options = {"name": name, "book": str(book), "node": {"state": str(self.folder)} | node}
         if behind is not None:
             options["behind"] = behind
-        async with running("tests.wire.player", json.dumps(options), through=through) as process:
+        async with running(self._program, json.dumps(options), through=through) as process:
             player = Player(self, name, process, book)
             try:
                 await player.joined()

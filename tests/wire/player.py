@@ -290,7 +290,7 @@ class Player:
             await self._news.moved.wait()
 
 
-async def main(given: str) -> None:
+async def main(given: str, program: type[Player] = Player) -> None:
     options = json.loads(given)
     warnings = Warnings()
     logging.getLogger().addHandler(warnings)
@@ -299,7 +299,7 @@ async def main(given: str) -> None:
     node = Node(options["name"], network=network, **options["node"])
     born = time.monotonic()
     async with node:
-        player = Player(node, book, warnings, born)
+        player = program(node, book, warnings, born)
         await player.begin()
         door = network.door if isinstance(network, Behind) else node.address
         say({"address": node.address, "door": door, "incarnation": node.incarnation})

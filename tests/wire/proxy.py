@@ -2,7 +2,7 @@
 
     OPTIONS           {"cut_every": seconds, "bytes_per_second": towards the target, on each connection}
     standard output   its address
-    standard input    the address to pass on to, once; the end of it ends the proxy
+    standard input    the address to pass on to, once; then "cut", to do it now; the end of it ends the proxy
     at the end        {"connections": ..., "cuts": ..., "bytes": ...}
 
 A cut is a reset, both ways at once, wherever the bytes happen to be: in the middle of a frame, as a rule. Only a
@@ -95,9 +95,13 @@ class Proxy:
         """Cut whatever is open, every so many seconds."""
         while every < math.inf:
             await asyncio.sleep(every)
-            for task, pipe in tuple(self.open.items()):
-                self.cuts += pipe.bytes > 0
-                task.cancel()
+            self.cut_now()
+
+    def cut_now(self) -> None:
+        """Cut whatever is open."""
+        for task, pipe in tuple(self.open.items()):
+            self.cuts += pipe.bytes > 0
+            task.cancel()
 
 
 async def main(cut_every: float = math.inf, bytes_per_second: float = math.inf) -> None:
@@ -106,9 +110,12 @@ async def main(cut_every: float = math.inf, bytes_per_second: float = math.inf) 
         door.setblocking(False)
         print("tcp://{}:{}".format(*door.getsockname()), flush=True)
         tasks: list[asyncio.Task[None]] = []
-        async for target in orders():
+        async for order in orders():
+            if order == "cut":
+                proxy.cut_now()
+                continue
             tasks += [
-                asyncio.create_task(proxy.accept(door, parse_address(target))),
+                asyncio.create_task(proxy.accept(door, parse_address(order))),
                 asyncio.create_task(proxy.cut(cut_every)),
             ]
         for task in (*tasks, *proxy.open):
