@@ -8,7 +8,7 @@ from understudy.actors.cell import Cell
 from understudy.actors.compatibility import compatibility_system, end_compatibility_system
 from understudy.actors.crashes import CrashReport
 from understudy.actors.dead_letters import REASONS, DeadLetter, DeadLetters
-from understudy.actors.deadlines import Allowance, allowance, current_cell
+from understudy.actors.deadlines import Allowance, allowance, current_cell, current_request, speaker
 from understudy.actors.deaths import UnseenDeath
 from understudy.actors.envelope import Envelope, Reply
 from understudy.actors.errors import (
@@ -131,6 +131,7 @@ __all__ = [
     "compatibility_system",
     "conflate",
     "current_cell",
+    "current_request",
     "end_compatibility_system",
     "hide",
     "message",
@@ -140,4 +141,5 @@ __all__ = [
     "registered_class",
     "registered_name",
     "sketch",
+    "speaker",
 ]

@@ -9,7 +9,7 @@ from understudy.transport.meeting import CannotReach
 from understudy.transport.membership import Membership
 from understudy.transport.memory import MemoryTable
 from understudy.transport.names import Names, NodeDraining
-from understudy.transport.network import BadAddress, CannotListen, Channel, Network
+from understudy.transport.network import BadAddress, CannotListen, Channel, Network, parse_address
 from understudy.transport.news import NodeLost, NodeUp
 from understudy.transport.node import Node
 from understudy.transport.payload import Payload
@@ -78,5 +78,6 @@ __all__ = [
     "Unreadable",
     "Versions",
     "ZeroMqNetwork",
+    "parse_address",
     "wire_copy",
 ]

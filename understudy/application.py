@@ -20,7 +20,17 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from understudy.actors import ActorDied, ActorRef, ActorSystem, Failure, Info, Killed, NameTaken, StartFailed
+from understudy.actors import (
+    ActorDied,
+    ActorRef,
+    ActorSystem,
+    ExitReason,
+    Failure,
+    Info,
+    Killed,
+    NameTaken,
+    StartFailed,
+)
 from understudy.app import SIGNALS, Requests, run
 from understudy.console import say
 from understudy.control import Control
@@ -95,7 +105,7 @@ class _Application:
     async def _live(
         self, system: ActorSystem, stop: asyncio.Future[str], control: Control, last: "LastDeadline"
     ) -> Status:
-        opening = asyncio.create_task(self._open(system))
+        opening = asyncio.create_task(opened(self._target, self._found, system))
         await asyncio.wait((opening, stop), return_when=asyncio.FIRST_COMPLETED)
         if not opening.done():
             logger.info("%s: stopping before everything has started", stop.result())
@@ -106,7 +116,7 @@ class _Application:
         if isinstance(root, Status):
             return root
         control.phase = "running"
-        _announce(f"ready {self._target} process {os.getpid()}")
+        announce(f"ready {self._target} process {os.getpid()}")
         self._manager.tell("READY=1")
         ending = asyncio.create_task(root.ended())
         await asyncio.wait((ending, stop), return_when=asyncio.FIRST_COMPLETED)
@@ -114,33 +124,41 @@ class _Application:
             ending.cancel()
             logger.info("%s: stopping, within %s s", stop.result(), self._patience)
             return Status.ENDED
-        reason = ending.result()
-        if isinstance(reason, Failure | Killed) or root == self._given_up:
-            complain(f"{self._target} ended: {reason}")
-            return Status.GAVE_UP
-        logger.info("%s has finished: %s", self._target, reason)
-        return Status.ENDED
+        return verdict(self._target, ending.result(), root == self._given_up)
 
     def _gave_up(self, event: GaveUp) -> None:
         self._given_up = event.supervisor  # the last one to give up before the root's end is the root, if it did
 
-    async def _open(self, system: ActorSystem) -> ActorRef[Any] | Status:
-        try:
-            tree = await declared(self._target, self._found)
-            if isinstance(tree, type):
-                return await system.spawn(tree)
-            return await system.spawn(Supervisor, tree)
-        except Unfit as unfit:
-            return unfit.report()
-        except (StartFailed, NameTaken) as error:
-            inner: BaseException = error
-            while isinstance(cause := inner.__cause__, StartFailed | NameTaken):
-                inner = cause
-            complain(f"{self._target}: {inner}")
-            return Status.NO_TREE if _refused(error.__cause__) else Status.NOT_STARTED
+
+async def opened(
+    target: str, found: object, system: ActorSystem, offered: Sequence[object] = ()
+) -> ActorRef[Any] | Status:
+    """Start the root that `found` is or returns; a status, after saying why, if there is none. `offered`: see `declared`."""
+    try:
+        tree = await declared(target, found, offered)
+        if isinstance(tree, type):
+            return await system.spawn(tree)
+        return await system.spawn(Supervisor, tree)
+    except Unfit as unfit:
+        return unfit.report()
+    except (StartFailed, NameTaken) as error:
+        inner: BaseException = error
+        while isinstance(cause := inner.__cause__, StartFailed | NameTaken):
+            inner = cause
+        complain(f"{target}: {inner}")
+        return Status.NO_TREE if _refused(error.__cause__) else Status.NOT_STARTED
 
 
-def _announce(line: str) -> None:
+def verdict(target: str, reason: ExitReason, gave_up: bool) -> Status:
+    """What the end of its root says of an application."""
+    if isinstance(reason, Failure | Killed) or gave_up:
+        complain(f"{target} ended: {reason}")
+        return Status.GAVE_UP
+    logger.info("%s has finished: %s", target, reason)
+    return Status.ENDED
+
+
+def announce(line: str) -> None:
     """Say it on standard output. If nobody reads that any more, it is said to nobody, as is all that follows."""
     try:
         say(line)
@@ -208,8 +226,9 @@ class LastDeadline:
     to start one is nothing to do in a signal handler, which may have interrupted just that.
     """
 
-    def __init__(self, system: ActorSystem, patience: float) -> None:
-        self._system = system
+    def __init__(self, system: ActorSystem | None, patience: float) -> None:
+        self.system = system
+        """Whose actors are named; it may come later."""
         self._after = patience + 2 * KILL_TIMEOUT
         self._begun: float | None = None
         self._gate = threading.Lock()
@@ -233,7 +252,10 @@ class LastDeadline:
             threads = [
                 one.name for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()
             ]
-            left = [*culprits(self._system), *(f"thread {name}" for name in threads)]
+            left = [
+                *(culprits(self.system) if self.system is not None else ()),
+                *(f"thread {name}" for name in threads),
+            ]
             complain(f"{', '.join(left) or 'Python itself'} did not end within {self._after} s: ended with the process")
         finally:  # whatever a look at a process in such a state may raise
             os._exit(Status.OVERDUE)

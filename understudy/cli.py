@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from understudy.app import run
 from understudy.application import SHUTDOWN_TIMEOUT, start
 from understudy.console import log_to_console
 from understudy.control import processes
-from understudy.demo import ROLES
 from understudy.keys import keys_group
+from understudy.options import configure_log, effective_settings, settings_options
 from understudy.reload import reload
 from understudy.tree import draw
 
@@ -142,37 +143,23 @@ def demo_command(host: str, port: int, allow_host: tuple[str, ...], state: Path,
 
 
 @cli.command("node")
-@click.argument("name")
-@click.option(
-    "--listen",
-    default="tcp://127.0.0.1:0",
-    show_default=True,
-    help="Where other nodes reach this one; port 0 is any free one.",
-)
-@click.option(
-    "--join", metavar="ADDRESS", help="A node of the cluster to join, on a machine that shares no files with this one."
-)
-@click.option(
-    "--keys",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of its key and of those that it trusts; made if it is not there. Without it: loopback only, whoever comes.",
-)
-@STATE
-@click.option("--role", type=click.Choice(ROLES), default="engine", show_default=True, help="What the node is for.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the page (role stage).")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=4000, show_default=True, help="Port of the page (role stage)."
-)
-@ALLOW_HOST
+@settings_options
 @click.option("--supervised", is_flag=True, hidden=True, help="End when standard input ends.")
-@VERBOSE
-def node_command(name: str, state: Path, verbose: bool, **options: Any) -> None:
-    """Run one node called NAME: an engine that plays games, or a stage that serves the page."""
-    from understudy.demo.stage import node
+@click.option("--verbose", is_flag=True, help="The same as --log-level debug.")
+def node_command(supervised: bool, verbose: bool, **flags: Any) -> None:
+    """Run the node called NAME, and on it the application MODULE:ATTRIBUTE: as for `start`, or a function that takes the Node.
 
-    _log(name, verbose)
-    _loopback(options["host"])
-    _exit(node(name, state=_writable(state), **options))
+    Settings come from a TOML file, the environment (UNDERSTUDY_LISTEN and so on) and these flags; `understudy config` shows them.
+
+    Exit status: 0 left in order, 2 settings, 3 not found, 4 no tree, 5 did not start, 6 gave up, 7 not ended in time,
+    8 did not join, 9 put out of the cluster; 130 and 143 ended at once by a signal.
+    """
+    from understudy.member import host
+
+    if verbose:
+        flags["log_level"] = "debug"
+    effective = effective_settings(flags, named=True)
+    sys.exit(host(effective.settings, configure=partial(configure_log, effective.settings), supervised=supervised))
 
 
 def main() -> None:

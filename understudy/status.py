@@ -21,6 +21,8 @@ class Status(IntEnum):
     NOT_STARTED = 5
     GAVE_UP = 6
     OVERDUE = 7
+    NOT_JOINED = 8
+    PUT_OUT = 9
 
 
 def complain(text: str) -> None:

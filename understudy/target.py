@@ -12,7 +12,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TypeAlias
 
@@ -86,11 +86,20 @@ def _users_own(trace: TracebackType | None) -> TracebackType | None:
     return None
 
 
-async def declared(target: str, found: object) -> Declared:
-    """The Supervisor class or the children that `found` is, or returns. Raises Unfit."""
+async def declared(target: str, found: object, offered: Sequence[object] = ()) -> Declared:
+    """The Supervisor class or the children that `found` is, or returns. Raises Unfit.
+
+    A function is called with as many of those that are `offered` as it asks for: its positional parameters without a default.
+    """
     if callable(found) and not isinstance(found, type):
+        wanted = _asks_for(found)
+        if wanted > len(offered):
+            here = (
+                "from `understudy node` it gets the node and its settings" if not offered else "there are two to be had"
+            )
+            raise Unfit(Status.NO_TREE, f"{target}() asks for {wanted} argument{'s' if wanted > 1 else ''}: {here}")
         try:
-            found = found()
+            found = found(*offered[:wanted])
             if inspect.isawaitable(found):
                 found = await found
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is the user's, and shown
@@ -104,6 +113,15 @@ async def declared(target: str, found: object) -> Declared:
     if isinstance(found, list | tuple) and found and all(isinstance(each, Child) for each in found):
         return found
     raise Unfit(Status.NO_TREE, f"{target} is {_described(found)}; {WANTED}")
+
+
+def _asks_for(function: Callable[..., object]) -> int:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 0  # something built in: it is called, and says itself what it wants
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(each.kind in positional and each.default is inspect.Parameter.empty for each in parameters)
 
 
 def _wants_arguments(kind: type[Supervisor]) -> str:

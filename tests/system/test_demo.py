@@ -14,6 +14,7 @@ import pytest
 
 from tests.system.demo import UNDERSTUDY, Demo, Terminal, children_of, command_of, free_port, is_running, still_running
 from understudy import Node
+from understudy.demo.company import ENGINE, STAGE
 from understudy.supervisors import ChildInfo, WhichChildren
 
 GONE_WITHIN = 5.0
@@ -48,7 +49,9 @@ def test_the_terminal_shows_what_started_where_and_the_link(demo: Demo) -> None:
     for node in ("stage", "engine-1"):
         assert is_running(demo.process_of(node))
     demo.wait_for(rf"Open +{demo.url}/")
-    demo.wait_for(r"understudy node engine-2 --listen tcp://127\.0\.0\.2:0 --join tcp://127\.0\.0\.1:\d+")
+    demo.wait_for(
+        r"understudy node engine-2 \S+:engine --role engine --listen tcp://127\.0\.0\.2:0 --join tcp://127\.0\.0\.1:\d+"
+    )
 
 
 def test_the_nodes_are_children_of_our_own_supervisor(demo: Demo) -> None:
@@ -181,8 +184,18 @@ def test_a_killed_stage_is_back_and_serves_again(demo: Demo) -> None:
 
 
 def test_a_second_engine_joins_without_sharing_a_file_and_gets_its_share(demo: Demo, tmp_path: Path) -> None:
-    arguments = ("node", "engine-2", "--listen", "tcp://127.0.0.2:0", "--join", demo.join_address, "--state", tmp_path)
-    with Terminal(UNDERSTUDY, *arguments) as engine:
+    arguments = (
+        "node",
+        "engine-2",
+        ENGINE,
+        "--role",
+        "engine",
+        "--listen",
+        "tcp://127.0.0.2:0",
+        "--join",
+        demo.join_address,
+    )
+    with Terminal(UNDERSTUDY, *arguments, "--log-format", "console") as engine:
         engine.wait_for(r"engine-2 at tcp://127\.0\.0\.2:\d+ is in the cluster with director, engine-1, stage")
         started: list[str] = []
         played: set[object] = set()
@@ -199,7 +212,7 @@ def test_a_second_engine_joins_without_sharing_a_file_and_gets_its_share(demo: D
 
 def test_binding_beyond_loopback_is_refused_with_one_line(tmp_path: Path) -> None:
     with Terminal(UNDERSTUDY, "node", "engine-9", "--listen", "tcp://0.0.0.0:0", "--state", tmp_path) as node:
-        assert node.exit_status(STARTS) == 1
+        assert node.exit_status(STARTS) == 8
         assert len(node.lines) == 1
         assert "loopback" in node.text
 
@@ -211,9 +224,9 @@ STARTS = 20.0
 
 
 def test_a_port_in_use_is_said_in_one_line(demo: Demo, tmp_path: Path) -> None:
-    arguments = ("node", "stage-2", "--role", "stage", "--port", str(demo.port), "--state", tmp_path)
+    arguments = ("node", "stage-2", STAGE, "--gateway-port", str(demo.port), "--state", tmp_path)
     with Terminal(UNDERSTUDY, *arguments) as stage:
-        assert stage.exit_status(STARTS) == 1
+        assert stage.exit_status(STARTS) == 5
         assert f"127.0.0.1:{demo.port} is in use" in stage.lines[-1]
 
 
@@ -239,9 +252,9 @@ def test_a_state_folder_that_cannot_be_written_is_said_in_one_line(tmp_path: Pat
 
 
 def test_a_node_to_join_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
-    arguments = ("node", "engine-9", "--join", f"tcp://127.0.0.1:{free_port()}", "--state", tmp_path)
+    arguments = ("node", "engine-9", "--join", f"tcp://127.0.0.1:{free_port()}")
     with Terminal(UNDERSTUDY, *arguments) as node:
-        assert node.exit_status(STARTS) == 1
+        assert node.exit_status(STARTS) == 8
         assert len(node.lines) == 1
 
 

@@ -24,6 +24,10 @@ GRACE = 1.5
 """Seconds a node process has to end in order; two of them in a row stay below the 5 s promised after Ctrl-C."""
 
 
+STAGE, ENGINE = "understudy.demo.stage:stage", "understudy.demo.stage:engine"
+"""The applications of its nodes."""
+
+
 class NodeProcess(OsProcess):
     """A node as a child process. Its ready line says where it listens."""
 
@@ -88,18 +92,19 @@ class Company(Supervisor):
 
 async def demo(*, host: str, port: int, allow_host: Sequence[str], state: Path, verbose: bool) -> int:
     """Run the demonstration until it is told to stop; returns the exit status."""
-    common = ["--supervised", "--state", str(state), *(["--verbose"] if verbose else [])]
-    page = ["--host", host, "--port", str(port), *(word for name in allow_host for word in ("--allow-host", name))]
+    common = ["--supervised", "--log-format", "console", "--state", str(state), *(["--verbose"] if verbose else [])]
+    page = ["--gateway-host", host, "--gateway-port", str(port)]
+    names = [word for name in allow_host for word in ("--gateway-name", name)]
     nodes = [
-        ("stage", command("node", "stage", "--role", "stage", *page, *common)),
-        ("engine-1", command("node", "engine-1", "--role", "engine", *common)),
+        ("stage", command("node", "stage", STAGE, "--role", "stage", *page, *names, *common)),
+        ("engine-1", command("node", "engine-1", ENGINE, "--role", "engine", *common)),
     ]
 
     async def open_company(node: Node) -> ActorRef[Any]:
         return await node.spawn(Company, node, nodes, name="company")
 
     def curtain(node: Node) -> str:
-        join = f"understudy node engine-2 --listen tcp://127.0.0.2:0 --join {node.address} --state other"
+        join = f"understudy node engine-2 {ENGINE} --role engine --listen tcp://127.0.0.2:0 --join {node.address}"
         return f"\n  Open  http://{host}:{port}/\n  One more engine:  {join}\n  Ctrl-C ends everything.\n"
 
     logger.info("director is process %s", os.getpid())

@@ -1,18 +1,18 @@
-"""One node of the demonstration as a process: a stage (gateway, rooms, sessions, the list of runs) or an engine.
+"""What runs on the nodes of the demonstration: a stage (gateway, rooms, sessions, the list of runs) or an engine.
 
 stage ── runs        which runs there are, where they play               (understudy.engine.Runs)
       ── billboard   what the lobby shows                                (billboard.py)
       ── gateway     the page, topics lobby, run:*, room:*, and /runs    (understudy.gateway.Gateway)
 
 engine ── engine     starts runs, each with a worker process             (understudy.engine.Engine)
+
+Both are applications as anybody's: `understudy node stage-1 understudy.demo.stage:stage`.
 """
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
-from understudy.actors import ActorRef
-from understudy.app import serve
 from understudy.demo.billboard import Billboard
 from understudy.demo.lobby import Lobby
 from understudy.demo.show import Show
@@ -20,6 +20,7 @@ from understudy.engine import Engine, Runs
 from understudy.examples import arena, chat
 from understudy.gateway import Gateway, Mount, Topic
 from understudy.runs import run_routes
+from understudy.settings import Settings
 from understudy.supervisors import Child, Supervisor
 from understudy.transport import Node
 
@@ -73,29 +74,26 @@ class EngineRoom(Supervisor):
         return [Child(Engine, args=(list(PROGRAMS),), name="engine")]
 
 
-async def node(
-    name: str,
-    *,
-    role: str,
-    listen: str,
-    join: str | None,
-    keys: Path | None = None,
-    state: Path,
-    host: str,
-    port: int,
-    allow_host: Sequence[str],
-    supervised: bool,
-) -> int:
-    """Run one node of the demonstration until it is told to stop; returns the exit status."""
+def stage(node: Node, settings: Settings) -> list[Child]:
+    """The application of a stage."""
+    _on_loopback(settings.gateway_host)
+    arguments = (node, settings.gateway_host, settings.gateway_port, settings.gateway_names)
+    return [Child(Stage, args=arguments, name="stage")]
 
-    async def open_root(node: Node) -> ActorRef[Any]:
-        if role == "stage":
-            return await node.spawn(Stage, node, host, port, allow_host, name="stage")
-        return await node.spawn(EngineRoom, name="engine-room")
 
-    def announcement(node: Node) -> str:
-        others = ", ".join(row.node for row in node.members() if row.status == "active" and row.node != node.name)
-        return f"{node.name} at {node.address} is in the cluster with {others or 'nobody yet'}. Ctrl-C leaves it."
+def engine() -> list[Child]:
+    """The application of an engine."""
+    return [Child(EngineRoom, name="engine-room")]
 
-    member = Node(name, listen=listen, join=join, keys=keys, state=state, roles=(role,))
-    return await serve(member, open_root, supervised=supervised, announce=announcement)
+
+def _on_loopback(host: str) -> None:
+    """The page knows no users yet, and whoever reaches it may start games: not for strangers."""
+    try:
+        here = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        here = False
+    if not here:
+        raise ValueError(
+            f"the host {host} is not on loopback: refused, because the page knows no users yet; "
+            f"use an address of 127.0.0.0/8, or put a proxy that asks who comes in front of it"
+        )

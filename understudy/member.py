@@ -1,0 +1,191 @@
+"""An application on a node of a cluster, as a process: `understudy node NAME [MODULE:ATTRIBUTE]`.
+
+    find it ──> join ──> start its root ──> "ready" ──> wait ──> drain ──> end the tree ──> leave ──> exit status
+       │ 3       │ 8          │ 4, 5                     │ 6, 9                │ 7
+       │         └ name taken, keys, no way there        └ the root gave up, or the others put the node out
+       └ nothing there
+
+What it shares with `understudy start` is there: how the root is found, started and ended, and what ends the process when
+nothing else does. While the table is away, joining waits for it. SIGTERM, and whoever says `understudy leave`, drains first;
+a second signal ends it at once.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from understudy.actors import ActorRef, UnderstudyError
+from understudy.app import Requests, run
+from understudy.application import LastDeadline, ServiceManager, announce, end, opened, verdict
+from understudy.control import Control
+from understudy.settings import Settings
+from understudy.status import Status, complain
+from understudy.supervisors import GaveUp
+from understudy.target import Unfit, find
+from understudy.transport import Node, TableUnavailable
+
+logger = logging.getLogger("understudy.app")
+
+AGAIN = 2.0
+"""Seconds between two attempts to join while the table is away."""
+
+
+def host(
+    settings: Settings,
+    *,
+    configure: Callable[[], Callable[[int], None]],
+    supervised: bool = False,
+) -> int:
+    """Run the node until it ends or is told to; returns its exit status. For the main thread of a process.
+
+    `configure` is called once the user's modules are imported; what it returns, once the node has its incarnation.
+    `supervised`: it ends with standard input, too.
+    """
+    found = None
+    if settings.application is not None:
+        try:
+            found = find(settings.application)
+        except Unfit as unfit:
+            return unfit.report()
+    return run(_Member(settings, found, configure(), supervised).run())
+
+
+class _Member:
+    """One life of a node, as a process."""
+
+    def __init__(self, settings: Settings, found: object, joined: Callable[[int], None], supervised: bool) -> None:
+        assert settings.name is not None, "the command line asks for it"
+        self._settings = settings
+        self._name = settings.name
+        self._found = found
+        self._joined_as = joined
+        self._supervised = supervised
+        self._manager = ServiceManager()
+        self._given_up: ActorRef[Any] | None = None
+        self._stop: asyncio.Future[str]
+        self._last = LastDeadline(None, settings.drain_timeout + settings.shutdown_timeout)
+
+    async def run(self) -> int:
+        """Join, start, wait, leave; returns the exit status."""
+        self._stop = asyncio.get_running_loop().create_future()
+        with Requests(self._stop, supervised=self._supervised, hurry=self._last.begin):
+            node = await self._joined()
+            if isinstance(node, Status):
+                return node
+            self._last.system = node.system
+            self._joined_as(node.incarnation)
+            async with Control(self._name, node.system, "starting") as control:
+                try:
+                    status = await self._live(node, control)
+                finally:
+                    control.phase = "stopping"
+                    self._manager.tell("STOPPING=1")
+                    self._last.begin()
+                    ended = await self._leave(node)
+        return status or (Status.ENDED if ended else Status.OVERDUE)
+
+    # --- joining ---
+
+    async def _joined(self) -> Node | Status:
+        while True:
+            node = self._node()
+            starting = asyncio.create_task(node.start())
+            await asyncio.wait((starting, self._stop), return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                logger.info("%s: stopping before it has joined", self._stop.result())
+                await node.stop()
+                await asyncio.wait((starting,))
+                return Status.ENDED
+            try:
+                starting.result()
+                return node
+            except TableUnavailable as error:
+                logger.warning("%s waits for the table: %s", self._name, error)
+            except (UnderstudyError, OSError, ValueError) as error:
+                complain(f"{self._name} did not join: {error}")
+                return Status.NOT_JOINED
+            await asyncio.wait((self._stop,), timeout=AGAIN)
+            if self._stop.done():
+                return Status.ENDED
+
+    def _node(self) -> Node:
+        settings = self._settings
+        more: dict[str, Any] = {"table": settings.table_url()} if settings.table_url() is not None else {}
+        for name in ("tags", "capacity"):
+            if value := getattr(settings, name):
+                more[name] = value
+        return Node(
+            self._name,
+            listen=settings.listen,
+            state=settings.state_folder(),
+            join=settings.join,
+            keys=settings.keys,
+            token=settings.join_token() if settings.join is not None else None,
+            roles=settings.roles,
+            probe_interval=settings.probe_interval,
+            probe_misses=settings.probe_misses,
+            blocked_after=settings.blocked_after,
+            **more,
+        )
+
+    # --- between ---
+
+    async def _live(self, node: Node, control: Control) -> Status:
+        node.system.hooks.subscribe(GaveUp, self._gave_up)
+        root: ActorRef[Any] | None = None
+        if self._found is not None:
+            opening = asyncio.create_task(self._opened(node))
+            await asyncio.wait((opening, self._stop), return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                logger.info("%s: stopping before everything has started", self._stop.result())
+                opening.cancel()
+                await asyncio.wait((opening,), timeout=self._settings.shutdown_timeout / 2)
+                return Status.ENDED
+            outcome = opening.result()
+            if isinstance(outcome, Status):
+                return outcome
+            root = outcome
+        control.phase = "running"
+        others = ", ".join(row.node for row in node.members() if row.status == "active" and row.node != node.name)
+        logger.info("%s at %s is in the cluster with %s", node.name, node.address, others or "nobody yet")
+        announce(f"ready {node.name} {node.address} process {os.getpid()}")
+        self._manager.tell("READY=1")
+        return await self._wait(node, root)
+
+    async def _opened(self, node: Node) -> ActorRef[Any] | Status:
+        assert self._settings.application is not None, "there is something to start"
+        return await opened(self._settings.application, self._found, node.system, (node, self._settings))
+
+    async def _wait(self, node: Node, root: ActorRef[Any] | None) -> Status:
+        out = asyncio.create_task(node.ended())
+        ends: list[asyncio.Future[Any]] = [self._stop, out]
+        if root is not None:
+            ends.append(asyncio.create_task(root.ended()))
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for each in ends[1:]:
+            if not each.done():
+                each.cancel()
+        if out.done() and not out.cancelled():
+            complain(f"{node.name} is out of the cluster: {out.result()}")
+            return Status.PUT_OUT
+        if self._stop.done():
+            logger.info("%s: leaving, within %s s", self._stop.result(), self._patience)
+            return Status.ENDED
+        return verdict(str(self._settings.application), ends[2].result(), root == self._given_up)
+
+    def _gave_up(self, event: GaveUp) -> None:
+        self._given_up = event.supervisor  # the last one to give up before the root's end is the root, if it did
+
+    # --- leaving ---
+
+    @property
+    def _patience(self) -> float:
+        return self._settings.drain_timeout + self._settings.shutdown_timeout
+
+    async def _leave(self, node: Node) -> bool:
+        """Whether everything ended in its time."""
+        ended = await end(node.system, self._patience, self._last.spent())
+        await node.stop()
+        return ended

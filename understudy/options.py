@@ -1,0 +1,82 @@
+"""The settings as flags of a command, and the command `understudy config` that shows where each comes from.
+
+`settings_options` gives a command one flag for each setting; `effective_settings` makes of them what counts, or ends the process
+with a line for each mistake. pydantic is imported when it is needed: the other commands start sooner without.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from understudy.console import log_to_console
+
+if TYPE_CHECKING:
+    from understudy.settings import Effective, Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+USAGE = 2
+"""The exit status of a command line, or of settings, that cannot be meant."""
+
+
+def settings_options(command: F) -> F:
+    """Two arguments, NAME and MODULE:ATTRIBUTE, and a flag for each other setting."""
+    from understudy.settings import fields, flag, told
+
+    for name, field in reversed(fields().items()):
+        if name in ("name", "application", "app"):
+            continue
+        several = flag(name) != "--" + name.replace("_", "-")
+        default = "" if field.default in (None, (), "") else f"  [default: {field.default}]"
+        command = click.option(
+            flag(name),
+            name,
+            multiple=several,
+            metavar="SECONDS" if "seconds" in told(field, "wanted") else "TEXT",
+            help=f"{field.description}{default}",
+        )(command)
+    command = click.option(
+        "--config", metavar="FILE", help="The file of settings.  [default: understudy.toml, if it is there]"
+    )(command)
+    command = click.argument("application", metavar="[MODULE:ATTRIBUTE]", required=False)(command)
+    return click.argument("name", metavar="[NAME]", required=False)(command)
+
+
+def effective_settings(flags: dict[str, Any], *, named: bool = False) -> "Effective":
+    """What counts, from everywhere; ends the process if something is wrong. `named`: there has to be a name."""
+    from understudy.secrets import keep
+    from understudy.settings import Mistakes, load
+
+    try:
+        effective = load(flags)
+        if named and effective.settings.name is None:
+            raise Mistakes(["the node has no name: say it as NAME, as UNDERSTUDY_NAME, or as `name` in the file"])
+    except Mistakes as mistakes:
+        for line in mistakes.lines:
+            click.echo(f"Error: {line}", err=True)
+        sys.exit(USAGE)
+    for secret in effective.settings.secrets():
+        keep(secret)
+    for doubt in effective.doubts:
+        click.echo(f"Warning: {doubt}", err=True)
+    return effective
+
+
+def configure_log(settings: "Settings") -> Callable[[int], None]:
+    """Show the log as the settings say, unless the application has configured it when it was imported.
+
+    Returns whom to tell the incarnation of the node, once it has one.
+    """
+    if logging.getLogger().handlers:
+        return lambda incarnation: None
+    name, level = settings.name or "", logging.getLevelNamesMapping()[settings.log_level.upper()]
+    style = settings.log_format
+    if style == "json" or (style == "auto" and not sys.stderr.isatty()):
+        from understudy.json_log import log_as_json
+
+        return log_as_json(name, level=level).identify
+    log_to_console(name, level=level, others=level, verbose=True)
+    return lambda incarnation: None
