@@ -27,7 +27,7 @@ from understudy.actors.errors import (
     UnderstudyError,
 )
 from understudy.actors.failure_rule import FailureRule
-from understudy.actors.groups import Group, Groups, Joined, Left
+from understudy.actors.groups import Assembly, Group, Groups, Joined, Left
 from understudy.actors.high_water import HighWater
 from understudy.actors.hooks import Ended, Handled, Hooks, Linked, Restarted, Spawned, Unlinked
 from understudy.actors.info import Info
@@ -65,6 +65,7 @@ __all__ = [
     "Address",
     "Allowance",
     "Answer",
+    "Assembly",
     "Bonds",
     "Bounded",
     "CallError",

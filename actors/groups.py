@@ -1,19 +1,21 @@
 """Groups: any number of actors of one system under one name, to be told something all at once.
 
-    join, leave, an end ──> the table, under its lock ──> news ──> the loop's intake ──> the mailboxes of those who watch
-                            (from any thread)              (in the order of the table's changes)
+    join, leave, an end ──> the table, under its lock ──> news ──> the loop's intake ──> those who follow: the mailboxes
+                            (from any thread)              (in the order of the table's changes)     of watchers, other nodes
 
 An actor that joins a group twice is in it once, and one `leave` takes it out (Erlang's `pg` counts; ours does not). A
-group is there as long as it has members. Nothing of this costs anything for actors without groups.
+group is there as long as it has members. Nothing of this costs anything for actors without groups. The groups of all nodes
+together have the same face: `system.nodes.groups` (the transport wing).
 """
 
 from __future__ import annotations
 
 import threading  # noqa: TID251 - actors with threads of their own join and leave, too
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from understudy.actors.cell import Cell
 from understudy.actors.dead_letters import OVERLOADED, DeadLetter
 from understudy.actors.envelope import Envelope
 from understudy.actors.errors import Overloaded
@@ -23,7 +25,6 @@ from understudy.actors.names import checked_name
 from understudy.actors.ref import ActorRef, meant
 
 if TYPE_CHECKING:
-    from understudy.actors.cell import Cell
     from understudy.actors.system import ActorSystem
 
 
@@ -43,8 +44,21 @@ class Left:
     ref: ActorRef[Any]
 
 
+News: TypeAlias = Joined | Left
+
+
+class Follower(Protocol):
+    """Is told of each change, on the loop, in the order of the changes, as long as it is active."""
+
+    active: bool
+
+    def told(self, news: News) -> None:
+        """Something has changed."""
+        ...
+
+
 class Watch:
-    """Who watches. It is the ticket of the news it gets: none arrives once it is over."""
+    """An actor that watches. It is the ticket of the news it gets: none arrives once it is over."""
 
     __slots__ = ("active", "cell")
 
@@ -52,24 +66,83 @@ class Watch:
         self.cell = cell
         self.active = True
 
+    def told(self, news: News) -> None:
+        """It finds it in its mailbox."""
+        self.cell.tell(Envelope(news, ticket=self))
+
+
+class Assembly(Protocol):
+    """All groups there are, of one system or of all nodes: `groups[name]` is one, iterating gives those that have members."""
+
+    @property
+    def whose(self) -> str:
+        """Where they are, in words."""
+        ...
+
+    def __getitem__(self, name: str) -> Group:
+        """The group of that name, empty or not; ValueError if a group cannot have it."""
+        ...
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def __len__(self) -> int: ...
+
+    def counts(self) -> dict[str, int]:
+        """How many living members each group has."""
+        ...
+
+    def watch(self, ref: ActorRef[Any], name: str | None = None) -> dict[str, tuple[ActorRef[Any], ...]]:
+        """Tell an actor of this system of every change in that group, or in all (None), as `Joined` and `Left`.
+
+        Returns who is in now. Watching again begins afresh: what waits in the mailbox is older than the answer, and void.
+        """
+        ...
+
+    def unwatch(self, ref: ActorRef[Any], name: str | None = None) -> None:
+        """Tell it no more, not even of what waits in its mailbox already."""
+        ...
+
+    # --- what a `Group` asks for ---
+
+    def broadcast_to(self, name: str, message: Any) -> int: ...
+
+    def members_of(self, name: str) -> tuple[ActorRef[Any], ...]: ...
+
+    def local_of(self, name: str) -> tuple[ActorRef[Any], ...]: ...
+
+    def by_node_of(self, name: str) -> dict[str, tuple[ActorRef[Any], ...]]: ...
+
+    def has(self, name: str, ref: ActorRef[Any]) -> bool: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group by its name, whoever is in it at the time: `system.groups["chat"]`. From any thread."""
+    """A group by its name, whoever is in it at the time: `system.groups["chat"]`, or `node.groups["chat"]` for the members
+    on all nodes. From any thread."""
 
-    groups: Groups
+    groups: Assembly
     name: str
 
     def broadcast(self, message: Any) -> int:
-        """Tell every member, in the order in which they joined; returns how many there were.
+        """Tell every member, those of one node in the order in which they joined; returns how many there were.
 
         A member whose mailbox refuses it (`Overloaded`) is left out: a dead letter, and the others get it all the same.
+        Over all nodes it is one frame for each node that has members. Raises NotRegistered and TooLarge, before anybody was
+        told, if there are members on other nodes and the message may not cross.
         """
-        return self.groups._broadcast(self.name, message)
+        return self.groups.broadcast_to(self.name, message)
 
     def members(self) -> tuple[ActorRef[Any], ...]:
-        """The living members, in the order in which they joined."""
-        return self.groups._members_of(self.name)
+        """The living members, those of one node in the order in which they joined."""
+        return self.groups.members_of(self.name)
+
+    def local(self) -> tuple[ActorRef[Any], ...]:
+        """Those of them that are of this system."""
+        return self.groups.local_of(self.name)
+
+    def by_node(self) -> dict[str, tuple[ActorRef[Any], ...]]:
+        """The members by the names of their nodes; nodes without any are left out."""
+        return self.groups.by_node_of(self.name)
 
     def __iter__(self) -> Iterator[ActorRef[Any]]:
         return iter(self.members())
@@ -78,10 +151,10 @@ class Group:
         return len(self.members())
 
     def __contains__(self, ref: ActorRef[Any]) -> bool:
-        return self.groups._has(self.name, meant(ref))
+        return self.groups.has(self.name, meant(ref))
 
     def __repr__(self) -> str:
-        return f"<group {self.name!r} at {self.groups.system.name}>"
+        return f"<group {self.name!r} {self.groups.whose}>"
 
 
 class Groups:
@@ -91,7 +164,12 @@ class Groups:
         self.system = system
         self._lock = threading.RLock()  # a finalizer, which may run anywhere, may come here too
         self._table: dict[str, dict[Cell[Any], None]] = {}
-        self._watches: dict[str | None, dict[Cell[Any], Watch]] = {}  # None: those who watch all groups
+        self._watches: dict[str | None, dict[object, Follower]] = {}  # None: those who watch all groups
+
+    @property
+    def whose(self) -> str:
+        """Where they are, in words."""
+        return f"at {self.system.name}"
 
     def __getitem__(self, name: str) -> Group:
         """The group of that name, empty or not; ValueError if a group cannot have it."""
@@ -137,26 +215,34 @@ class Groups:
             told = cell in self._table.get(name, {}) and self._remove(cell, name)
         self._send(told)
 
-    def watch(self, cell: Cell[Any], name: str | None) -> dict[str, tuple[ActorRef[Any], ...]]:
-        """Tell an actor of every change in a group, or in all (None); returns who is in now.
-
-        Watching again begins afresh: what waits in the mailbox is older than the answer, and void.
-        """
+    def watch(self, ref: ActorRef[Any], name: str | None = None) -> dict[str, tuple[ActorRef[Any], ...]]:
+        """See `Assembly`."""
+        cell = self.watcher(ref, name)
         with self._lock:
             self._blind(cell, name)
             watching = cell.tied().watching
             watching[name] = None
             if cell.stage >= LEAVING:
                 del watching[name]
-            else:
-                self._watches.setdefault(name, {})[cell] = Watch(cell)
-            names = tuple(self._table) if name is None else (name,)
-            return {each: tuple(self._table.get(each, ())) for each in names}
+                return self._snapshot(name)
+            return self._follow(cell, name, Watch(cell))
 
-    def unwatch(self, cell: Cell[Any], name: str | None) -> None:
-        """Tell it no more, not even of what waits in its mailbox already."""
+    def unwatch(self, ref: ActorRef[Any], name: str | None = None) -> None:
+        """See `Assembly`."""
+        cell = self.watcher(ref, name)
         with self._lock:
             self._blind(cell, name)
+
+    def watcher(self, ref: ActorRef[Any], name: str | None) -> Cell[Any]:
+        """The actor that is to watch that group, if it can. ValueError if not."""
+        if name is not None:
+            checked_name(name, "a group's")
+        cell = meant(ref)
+        if not isinstance(cell, Cell) or cell.scheduler is not self.system.scheduler:
+            raise ValueError(
+                f"{ref!r} is no actor of the system {self.system.name!r}: an actor watches groups where it lives"
+            )
+        return cell
 
     def forget(self, cell: Cell[Any]) -> None:
         """An actor has ended: it leaves all its groups, and watches none."""
@@ -170,7 +256,27 @@ class Groups:
                 self._blind(cell, watched)
         self._send(told)
 
+    # --- for other nodes ---
+
+    def follow(self, name: str | None, follower: Follower) -> dict[str, tuple[ActorRef[Any], ...]]:
+        """Tell it of every change in a group, or in all (None), from what this returns on: who is in now."""
+        with self._lock:
+            return self._follow(follower, name, follower)
+
+    def unfollow(self, name: str | None, follower: Follower) -> None:
+        """Tell it no more."""
+        with self._lock:
+            self._stop_telling(follower, name)
+
     # --- under the lock ---
+
+    def _follow(self, who: object, name: str | None, follower: Follower) -> dict[str, tuple[ActorRef[Any], ...]]:
+        self._watches.setdefault(name, {})[who] = follower
+        return self._snapshot(name)
+
+    def _snapshot(self, name: str | None) -> dict[str, tuple[ActorRef[Any], ...]]:
+        names = tuple(self._table) if name is None else (name,)
+        return {each: tuple(self._table.get(each, ())) for each in names}
 
     def _remove(self, cell: Cell[Any], name: str) -> bool:
         members = self._table[name]
@@ -182,14 +288,17 @@ class Groups:
 
     def _blind(self, cell: Cell[Any], name: str | None) -> None:
         cell.tied().watching.pop(name, None)
+        self._stop_telling(cell, name)
+
+    def _stop_telling(self, who: object, name: str | None) -> None:
         watches = self._watches.get(name, {})
-        watch = watches.pop(cell, None)
-        if watch is not None:
-            watch.active = False
+        follower = watches.pop(who, None)
+        if follower is not None:
+            follower.active = False
             if not watches:
                 del self._watches[name]
 
-    def _announce(self, news: Joined | Left) -> bool:
+    def _announce(self, news: News) -> bool:
         """Put the news in line for those who watch at this moment. Whether there are any: then `_send` is due."""
         one, every = self._watches.get(news.group), self._watches.get(None)
         if not one and not every:
@@ -204,30 +313,44 @@ class Groups:
         if told:
             self.system.scheduler.signal(_nothing, ())
 
-    def _members_of(self, name: str) -> tuple[ActorRef[Any], ...]:
+    def members_of(self, name: str) -> tuple[ActorRef[Any], ...]:
+        """The living members of a group."""
         with self._lock:
             members = tuple(self._table.get(name, ()))
         return tuple([cell for cell in members if cell.reason is None])
 
-    def _has(self, name: str, ref: ActorRef[Any]) -> bool:
+    def local_of(self, name: str) -> tuple[ActorRef[Any], ...]:
+        """All of them are."""
+        return self.members_of(name)
+
+    def by_node_of(self, name: str) -> dict[str, tuple[ActorRef[Any], ...]]:
+        """There is no other node here."""
+        members = self.members_of(name)
+        return {self.system.name: members} if members else {}
+
+    def has(self, name: str, ref: ActorRef[Any]) -> bool:
+        """Whether it is in the group, and alive."""
         with self._lock:
             return ref in self._table.get(name, ()) and ref.is_alive()
 
-    def _broadcast(self, name: str, message: Any) -> int:
-        members = self._members_of(name)
+    def broadcast_to(self, name: str, message: Any, barred: Container[ActorRef[Any]] = ()) -> int:
+        """Tell all members of a group, except those who are `barred`: for them it is a dead letter."""
+        members = self.members_of(name)
         scheduler = self.system.scheduler
         for ref in members:
             try:
+                if barred and ref in barred:
+                    raise Overloaded(f"others stand in line for {ref!r}")
                 ref.tell(message)
             except Overloaded:
                 scheduler.signal(self.system.dead_letters.add, (DeadLetter(ref, message, OVERLOADED),))
         return len(members)
 
 
-def _tell(watches: tuple[Watch, ...], news: Joined | Left) -> None:
+def _tell(watches: Iterable[Follower], news: News) -> None:
     for watch in watches:
         if watch.active:
-            watch.cell.tell(Envelope(news, ticket=watch))
+            watch.told(news)
 
 
 def _nothing() -> None:

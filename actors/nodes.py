@@ -16,7 +16,9 @@ from understudy.actors.reasons import NoConnection
 if TYPE_CHECKING:
     from understudy.actors.actor import Actor
     from understudy.actors.cell import Cell
+    from understudy.actors.groups import Assembly
     from understudy.actors.ref import ActorRef
+    from understudy.actors.system import ActorSystem
 
 A = TypeVar("A", bound="Actor")
 
@@ -26,6 +28,11 @@ SPAWN_TIMEOUT = 30.0
 
 class Nodes(Protocol):
     """On the system's own loop."""
+
+    @property
+    def groups(self) -> Assembly:
+        """The groups of all nodes together. From any thread."""
+        ...
 
     def ref(self, node: str, name: str) -> ActorRef[Any]:
         """Whoever has that name on that node at the time."""
@@ -93,8 +100,13 @@ class Nodes(Protocol):
 class Alone:
     """No other node: the system was not started by a `Node`."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, system: ActorSystem) -> None:
+        self._system = system
+
+    @property
+    def groups(self) -> Assembly:
+        """Those of this system."""
+        return self._system.groups
 
     def ref(self, node: str, name: str) -> NoReturn:
         """There is none."""
@@ -129,7 +141,8 @@ class Alone:
         raise self._no_node(node)
 
     def _no_node(self, what: str) -> NodeDown:
-        why = f"the system {self._name!r} is no node: `async with Node({self._name!r}) as node` makes one that reaches others"
+        name = self._system.name
+        why = f"the system {name!r} is no node: `async with Node({name!r}) as node` makes one that reaches others"
         return NodeDown(NoConnection(why), what)
 
 

@@ -82,7 +82,7 @@ class ActorSystem(Introspection):
         self.loop = _running_loop()
         current_system.set(self)
         self.groups = Groups(self)
-        self.nodes: Nodes = Alone(name)
+        self.nodes: Nodes = Alone(self)
         """The other nodes; see `nodes.py`."""
         # A simulated loop brings a scheduler of its own, under whose seed the actors take turns.
         self.scheduler: Scheduler = getattr(self.loop, "scheduler_class", Scheduler)(self, self.loop)

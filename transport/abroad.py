@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from understudy.actors import (
     Actor,
     ActorRef,
+    Assembly,
     Cell,
     Draining,
     Failure,
@@ -55,6 +56,11 @@ class Abroad:
         self._numbers = count(1)
         self._awaited: dict[str, list[asyncio.Future[None]]] = {}
         links.presented = self._came_up
+
+    @property
+    def groups(self) -> Assembly:
+        """See `Nodes`."""
+        return self._links.groups
 
     def ref(self, node: str, name: str) -> ActorRef[Any]:
         """See `Nodes`."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.actors import DeadLetter
 from understudy.transport.decoder import Decoder, own_decoder
-from understudy.transport.operations import BROKEN, OFFER, TELL
+from understudy.transport.groups import GroupThere
+from understudy.transport.operations import BROKEN, CAST, OFFER, TELL
 from understudy.transport.payload import Payload
 from understudy.transport.remote import RemoteRef
 from understudy.transport.schema import Item
@@ -30,7 +31,7 @@ LOOK = 64
 
 
 class Burial:
-    """Begins at once. Calls have failed, and signals have no meaning any more: only tells and offers are buried."""
+    """Begins at once. Calls have failed, and signals have no meaning any more: only tells, offers and broadcasts are buried."""
 
     def __init__(self, link: Link, undelivered: list[Undelivered], payloads: dict[int, Payload]) -> None:
         self._link = link
@@ -73,8 +74,9 @@ class Burial:
         for batch, fate_unknown in undelivered:
             for item in reader.items(batch):
                 told: Item = item[1] if item[0] == BROKEN else item
-                if told[:1] in ([TELL], [OFFER]):
-                    target = RemoteRef[Any](self._link, told[1])
+                if told[:1] in ([TELL], [OFFER], [CAST]):
+                    kind = GroupThere if told[0] == CAST else RemoteRef[Any]
+                    target = kind(self._link, told[1])
                     yield DeadLetter(target, _message(reader, item), self._reason, fate_unknown)
         while self._late:
             yield self._late.popleft()

@@ -2,6 +2,8 @@
 
     TELL, SEND ──▶ mailbox of the actor with that id or name      nobody there: a dead letter, or FAIL(ActorDied(NoProc))
     its reply  ──▶ Answer ──▶ REPLY or FAIL ──▶ the peer                       answers.py
+    CAST       ──▶ the mailboxes of all members that the group has here
+    FOLLOW, JOINED ... ──▶ the link's Herald                                   herald.py
     MONITOR    ──▶ Watch ──▶ DOWN ──▶ the peer                                 watch.py
     LINK, EXIT, KILL, STOP ──▶ the same signals that a local actor would send
 
@@ -32,6 +34,7 @@ from understudy.transport.answers import Answer, error_of
 from understudy.transport.decoder import Decoder
 from understudy.transport.operations import DOWN, LINKED, TELL
 from understudy.transport.remote import RemoteNamedRef, RemoteRef
+from understudy.transport.roster import checked_group
 from understudy.transport.schema import Item, Unreadable
 from understudy.transport.steward import sender_of
 from understudy.transport.traceback import caused
@@ -77,6 +80,11 @@ class Delivery:
             operations.OFFER: self._offer,
             operations.ROOM: self._room,
             operations.FULL: self._full,
+            operations.CAST: self._cast,
+            operations.FOLLOW: link.herald.follow,
+            operations.ROSTER: link.herald.anew,
+            operations.JOINED: link.herald.joined,
+            operations.PARTED: link.herald.parted,
             operations.BROKEN: self._broken,
         }
 
@@ -202,6 +210,20 @@ class Delivery:
             raise
         self._admission.offered(item[1], message)
 
+    def _cast(self, item: Item) -> None:
+        groups, group = self._link.system.groups, checked_group(item[1])
+        try:
+            message = self._decoder.value(item)
+        except Exception:
+            self._unread(group, item[2:])
+            raise
+        groups.broadcast_to(group, message, self._admission.lines)
+
+    def _unread(self, group: str, message: Any) -> None:
+        """A broadcast could not be read: each member has lost a message."""
+        for member in self._link.system.groups.members_of(group):
+            self._link.system.dead_letters.add(DeadLetter(member, message, UNREADABLE))
+
     def _room(self, item: Item) -> None:
         _, target, count, alive, *_ = item
         if type(count) is not int or type(alive) is not bool:
@@ -324,6 +346,9 @@ class Delivery:
                 self._dead_letter(target, inner[2:], UNREADABLE)
                 if operation == operations.OFFER:
                     self._admission.unreadable(target)
+                raise Unreadable(why)
+            case [operations.CAST, group, *_]:
+                self._unread(checked_group(group), inner[2:])
                 raise Unreadable(why)
             case [operations.REPLY, int(request), *_]:
                 waiting = self._link.calls.answered(request)

@@ -3,12 +3,13 @@
     RemoteRef.tell ──▶ items ── once per tick, or at 48 KiB ──▶ Lane: Outbound session, Channel ──▶ the other node
     call           ──▶ Calls ── at once if it is alone ──────▶                                         │
     monitor, link  ──▶ Bonds ──▶                                                                       │
+    groups         ──▶ Herald ─▶                                                                       │
     offer          ──▶ Offers ─▶                                                                       │
     payloads       ──▶ Departures ── chunk by chunk ──▶ Freight: a lane of their own ──▶ its Arrivals  │
     actors here    ◀── Delivery ◀── Decoder ◀── Inbound session ◀── the door of this node ◀────────────┘
 
 It opens at its first message, survives every broken connection, and ends once: when its peer is declared dead. Then, in
-this order: open calls fail, offers end, monitors fire, links break, and what was not acknowledged becomes dead letters.
+this order: open calls fail, offers end, groups are left, monitors fire, links break, and what was not acknowledged becomes dead letters.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from understudy.actors import (
     ActorDied,
+    ActorRef,
     DeadLetter,
     ExitReason,
     NoConnection,
@@ -37,6 +39,7 @@ from understudy.transport.departures import Departures
 from understudy.transport.encoder import Encoder
 from understudy.transport.frames import Peer, Ping, Pong
 from understudy.transport.freight import Freight
+from understudy.transport.herald import Herald
 from understudy.transport.keys import KeyPair
 from understudy.transport.lane import Lane
 from understudy.transport.offers import AHEAD, Offers
@@ -82,6 +85,7 @@ class Link:
             report=partial(links.report, peer),
         )
         self.encoder = Encoder(links.export, self._announce, self.departures)
+        self.herald = Herald(self)
         self.delivery = Delivery(self, Decoder(links.resolve, self.arrivals.announce))
         self.full = False  # tell and call are to look why before they pack anything
         self.room = 0  # bytes that the present batch may still grow by; 0: none is begun
@@ -168,6 +172,7 @@ class Link:
         """The peer has taken something."""
         if self.full and self.out.size <= OUTBOX_LIMIT // 2:
             self.full = False
+            self.herald.go_on()
         if self.offers.waiting:
             self.loop.call_soon(self.offers.let_in)
         for future, (batches, streams) in self._drained.items():
@@ -235,7 +240,7 @@ class Link:
 
     # --- what cannot be sent at once ---
 
-    def send(self, ref: RemoteRef[Any], message: Any) -> None:
+    def send(self, ref: ActorRef[Any], message: Any) -> None:
         """A tell from another thread, which has looked at it already: nobody is there to be told of an overload."""
         if self.lost is not None:
             self.obstructed(ref, message)
@@ -248,7 +253,7 @@ class Link:
         except Overloaded:
             self.system.dead_letters.add(DeadLetter(ref, message, OVERLOADED))
 
-    def obstructed(self, ref: RemoteRef[Any], message: Any) -> None:
+    def obstructed(self, ref: ActorRef[Any], message: Any) -> None:
         """A tell met a link that is full or lost."""
         if self.lost is None:
             raise self.overloaded()
@@ -303,6 +308,7 @@ class Link:
         payloads = self.departures.close()
         self.calls.lose()
         self.offers.lose()
+        self.herald.lose()
         self.bonds.lose(reason)
         self.delivery.close()
         self.arrivals.close(lambda: NodeDown(reason, f"the sender of a payload, on {self.peer.node},"))

@@ -30,6 +30,7 @@ from understudy.transport.door import Door
 from understudy.transport.exports import Exports
 from understudy.transport.frames import NAME_LIMIT, VERSIONS, Hello, Introduced, Peer, Pong, Stale
 from understudy.transport.gate import Gate
+from understudy.transport.groups import ClusterGroups
 from understudy.transport.link import Link
 from understudy.transport.meeting import meet
 from understudy.transport.network import Network
@@ -66,6 +67,7 @@ class Links:
         """Who may speak as whom; None without keys."""
         self.introduced: Callable[[Link, Introduced], None] = _unasked
         self.exports = Exports(system)
+        self.groups = ClusterGroups(self)
         self.me = Peer(system.name, system.incarnation)
         self.versions = SPOKEN
         """Of the protocol."""
@@ -160,6 +162,7 @@ class Links:
         if link.lost is None and (latest is None or latest.peer.incarnation < peer.incarnation):
             self.missed(Peer(peer.node, peer.incarnation - 1), NoConnection(f"{peer.node} was started again"))
             self._by_name[peer.node] = link
+            link.herald.ask()
             self.presented(peer)
         return link
 

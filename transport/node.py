@@ -25,6 +25,7 @@ from understudy.actors import (
     Actor,
     ActorRef,
     ActorSystem,
+    Assembly,
     NoConnection,
     NodeDown,
     UnderstudyError,
@@ -164,6 +165,11 @@ class Node:
     def table(self) -> MembershipTable:
         """The table of members and names, as this node reaches it."""
         return _started(self._table)
+
+    @property
+    def groups(self) -> Assembly:
+        """The groups of all nodes: `node.groups["party"].broadcast(message)`. An actor joins with `self.join("party")`."""
+        return self.links.groups
 
     @property
     def incarnation(self) -> int:
@@ -391,7 +397,7 @@ class Node:
 
     async def _dismiss_its_own(self) -> None:
         """End the actors that a system has which goes on without the node, and which are the node's."""
-        self.system.nodes = Alone(self.name)
+        self.system.nodes = Alone(self.system)
         for ref in reversed(self._own):
             await ref.stop()
 

@@ -15,6 +15,12 @@
     ROOM         target, count, alive            so many offers got in, or are dead letters because nobody is there
     FULL         target, count                   so many tells found a full mailbox, and are dead letters
 
+    CAST         group, code, fields...          a bare message to all members that the group has there
+    FOLLOW                                       say from now on who is in which group with you: groups.py
+    ROSTER                                       what was said of the groups here is void, and said anew
+    JOINED       group, id, id...                those actors are in the group from now on
+    PARTED       group, id, id...                those are not any more
+
     WANTED       stream, limit                   UNWANTED     stream     of a payload, see departures.py
 
     target       an actor's id, or the name of whoever has it now
@@ -48,6 +54,11 @@ KILL: Final = 15
 OFFER: Final = 16
 ROOM: Final = 17
 FULL: Final = 18
+CAST: Final = 19
+FOLLOW: Final = 20
+ROSTER: Final = 21
+JOINED: Final = 22
+PARTED: Final = 23
 
 WANTED: Final = 30
 UNWANTED: Final = 31
