@@ -290,6 +290,7 @@ class VirtualChannel:
         self._wanted = False
         self._closed = False
         self._retry = RETRY
+        self.refused = False
 
     def send(self, frame: bytes | Loaded) -> bool:
         taken = not self._closed and self._line is not None and self._line.there.carry(frame)
@@ -333,12 +334,9 @@ class VirtualChannel:
         door = network.doors.get(self._port)
         if self._closed or self._line is not None or self.interface.closed:
             return
-        if (
-            door is None
-            or network.blocked(here, door.name)
-            or network.blocked(door.name, here)
-            or not self._proved(door)
-        ):
+        reached = door is not None and not network.blocked(here, door.name) and not network.blocked(door.name, here)
+        self.refused = reached and door is not None and not self._proved(door)
+        if door is None or not reached or self.refused:
             self.interface.on_loop(self._retry, self.dial)
             self._retry = min(2 * self._retry, RETRY_LIMIT)
         else:

@@ -131,6 +131,10 @@ class Way:
     def stands(self) -> bool:
         return self.there is not None
 
+    @property
+    def refused(self) -> bool:
+        return False
+
     def send(self, frame: bytes | Loaded) -> bool:
         there = self.there
         if there is not None and isinstance(frame, Loaded):

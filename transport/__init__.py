@@ -18,6 +18,7 @@ from understudy.transport.schema import Unreadable
 from understudy.transport.served import RemoteTable, TableServer
 from understudy.transport.sources import PayloadError
 from understudy.transport.sqlite import SqliteTable
+from understudy.transport.standing import Standing
 from understudy.transport.table import (
     Change,
     Expect,
@@ -68,6 +69,7 @@ __all__ = [
     "RemoteTable",
     "RemoteTraceback",
     "Snapshot",
+    "Standing",
     "SqliteTable",
     "Suspicion",
     "TableError",

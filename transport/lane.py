@@ -53,6 +53,11 @@ class Lane:
         """Whether a connection stands."""
         return self._channel is not None and self._channel.stands
 
+    @property
+    def refused(self) -> bool:
+        """Whether none stands because of a key."""
+        return self._channel is not None and self._channel.refused
+
     def send(self, items: list[bytes]) -> None:
         """Take a batch for delivery, and let go what the network takes."""
         self.out.offer(items)

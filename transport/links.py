@@ -88,6 +88,7 @@ class Links:
         self._by_name: dict[str, Link] = {}
         self._buried: dict[str, int] = {}
         self._missed: dict[str, int] = {}
+        self._refusals: dict[Peer, str] = {}
         self._burials: list[Burial] = []
         self.door = Door(self)
         if trust is not None:
@@ -155,6 +156,10 @@ class Links:
         """Whether that life has refused us because it speaks no version of the protocol that we do. It may live all the same."""
         return peer in self._foreign
 
+    def refusal(self, peer: Peer) -> str:
+        """Why that life will not speak to this node, in its own words; "" if it has not said so, and lives."""
+        return self._refusals.get(peer, "")
+
     def present(self, peer: Peer, address: str) -> Link:
         """The link to a life that is a member, and so the one that the node's name leads to unless a newer one is known."""
         link = self.to(peer, address)
@@ -177,6 +182,7 @@ class Links:
         """That life is over: calls fail, monitors fire, what was not acknowledged is a dead letter. Nothing of it is heard again."""
         self._buried[peer.node] = max(peer.incarnation, self._buried.get(peer.node, 0))
         self._foreign.pop(peer, None)
+        self._refusals.pop(peer, None)
         for link in [
             link for at, link in self._links.items() if at.node == peer.node and at.incarnation <= peer.incarnation
         ]:
@@ -310,6 +316,7 @@ class Links:
             if link.address is not None:
                 self.present(answerer, link.address)
         elif answerer == link.peer and ours:
+            self._refusals[link.peer] = stale.detail
             if not self._leaving:
                 self.report(link.peer, UnderstudyError(f"it refuses this node: {stale.detail}"))
             self._drop(link, NoConnection(f"{link.peer} refuses this node: {stale.detail}"))

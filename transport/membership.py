@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 
 from understudy.actors import NameTaken, UnderstudyError
 from understudy.actors.limiter import Limiter
+from understudy.transport.standing import Standing, explain
 from understudy.transport.suspicion import Key, Rules, Watch, is_silent, judge, observe
 from understudy.transport.table import Change, Expect, Member, MembershipTable, Snapshot, TableError
 
@@ -156,6 +157,10 @@ class Membership:
             with suppress(TableError, TimeoutError):
                 async with asyncio.timeout(LEAVE_WITHIN):
                     await self._say_left()
+
+    def explain(self) -> list[Standing]:
+        """How each member stands with this node, and what comes next; those that are over, too."""
+        return explain(self._watch, self._snapshot.members, self.me.key, self._rules)
 
     def members(self) -> list[Member]:
         """Every row as last read, this node's included: the active, and the last incarnation of those that are not."""

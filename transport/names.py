@@ -114,6 +114,10 @@ class Names:
         row = self._rows.get(name)
         return row if row is not None and row.node and self._membership.is_active(row.node, row.incarnation) else None
 
+    def count(self) -> int:
+        """How many names have a living owner, as last read."""
+        return sum(self.owner(name) is not None for name in self._rows)
+
     async def moved(self, name: str) -> None:
         """Wait until what `owner(name)` says changes: another owner, another fence, or none."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

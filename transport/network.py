@@ -63,6 +63,11 @@ class Channel(Protocol):
         """Whether there is a connection now, as far as can be seen from here."""
         ...
 
+    @property
+    def refused(self) -> bool:
+        """Whether the last attempt to connect failed because of a key: theirs is another than was looked for, or ours is not let in."""
+        ...
+
     def close(self) -> None:
         """Let go of the way; what was handed over but has not left yet is lost. Calling it twice is harmless."""
         ...

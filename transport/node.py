@@ -258,6 +258,11 @@ class Node:
         elif not isinstance(ref, ActorRef):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"drained waits for what was sent to an actor, given its reference, not {ref!r}")
 
+    @property
+    def membership(self) -> Membership:
+        """This node's part in the cluster: how it sees the others, and whom it would declare dead."""
+        return _started(self._membership)
+
     def members(self) -> list[Member]:
         """The members as last read from the table, this node among them, and the last life of those that are gone."""
         return self._membership.members() if self._membership is not None else []

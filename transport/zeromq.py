@@ -358,6 +358,7 @@ class _Way:
         keyed: bool,
     ) -> None:
         self.stands = False
+        self.refused = False
         self._keyed = keyed
         self._dial = dial
         self._take = take
@@ -402,11 +403,12 @@ class _Way:
     def _happened(self, events: zmq.Socket[bytes]) -> None:
         event = parse_monitor_message(events.recv_multipart(zmq.NOBLOCK))["event"]
         self.stands = event == UP
+        self.refused = event == REFUSED or (event == BROKEN and self._keyed)
         if self.stands:
             self._patience = REDIAL
             if self._connected is not None:
                 self._connected()
-        elif event == REFUSED or (event == BROKEN and self._keyed):
+        elif self.refused:
             self._put_off()
 
     def _put_off(self) -> None:
