@@ -123,7 +123,10 @@ class House(Realm):
                 seen = {name: {ref.address for ref in refs} for name, refs in node.groups[group].by_node().items()}
                 assert seen == there, f"{node.name} sees in the {group} {seen}, there are {there}"
                 everybody = set[Address]().union(*there.values())
-                assert len(node.groups[group]) == len(everybody)
+                members = node.groups[group].members()
+                lives = [tuple(ref.address) for ref in members]
+                assert sorted(lives) == sorted(map(tuple, everybody)), f"{node.name} sees in the {group} {lives}"
+                assert len(node.groups[group]) == len(members)
                 assert self.books[node][group] == everybody, f"the porter of {node.name} has lost count of the {group}"
 
     async def check_broadcast(self) -> None:
