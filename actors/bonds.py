@@ -61,6 +61,7 @@ class Bonds:
         "children",
         "desk",
         "fallen",
+        "fence",
         "joined",
         "links",
         "monitors",
@@ -86,6 +87,7 @@ class Bonds:
         self.wrappers: tuple[Callable[[Callable[[Any], Any]], Callable[[Any], Any]], ...] = ()
         self.desk: Desk | None = None  # with the first errand of an operator
         self.restarts = 0
+        self.fence = 0  # of the name that it has in the cluster
         self.children: dict[Cell[Any], bool] = {}
         self.links: set[ActorRef[Any]] = set()
         self.monitors: dict[int, Monitor] = {}

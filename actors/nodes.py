@@ -38,6 +38,10 @@ class Nodes(Protocol):
         """Whoever has that name on that node at the time."""
         ...
 
+    def entity(self, kind: str, key: str) -> ActorRef[Any]:
+        """The entity of that kind and key, wherever it runs and whether or not it does."""
+        ...
+
     def is_up(self, node: str) -> bool:
         """Whether a life of that node is known which is not over."""
         ...
@@ -111,6 +115,10 @@ class Alone:
     def ref(self, node: str, name: str) -> NoReturn:
         """There is none."""
         raise self._no_node(f"{name}@{node}")
+
+    def entity(self, kind: str, key: str) -> NoReturn:
+        """There is none."""
+        raise self._no_node(f"{kind}/{key}")
 
     def is_up(self, node: str) -> bool:
         """There is none."""

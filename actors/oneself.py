@@ -40,6 +40,13 @@ class Oneself:
 
     _cell: Cell[Any]
 
+    @property
+    def fence(self) -> int:
+        """The fence under which this actor has its name in the cluster, higher than that of everyone who had it before; 0 if it
+        has none. A singleton and an entity have theirs from `on_start` on, and show it wherever they write."""
+        bonds = cell_of(self).bonds
+        return bonds.fence if bonds is not None else 0
+
     # --- its messages ---
 
     def stop(self) -> None:

@@ -130,9 +130,10 @@ class ActorSystem(Introspection):
         kwargs: dict[str, Any],
         name: str | None,
         start_timeout: float | None = None,
+        fence: int = 0,
     ) -> ActorRef[A]:
-        """Start a child of `parent`; what `Actor.spawn` and supervisors are made of."""
-        started = self._start(parent, cls, args, kwargs, name, start_timeout)
+        """Start a child of `parent`; what `Actor.spawn` and supervisors are made of. `fence`: what its `self.fence` says."""
+        started = self._start(parent, cls, args, kwargs, name, start_timeout, fence=fence)
         return started if isinstance(started, Cell) else await started
 
     def start_child(
@@ -177,6 +178,7 @@ class ActorSystem(Introspection):
         start_timeout: float | None,
         spawner: Cell[Any] | None = None,
         tie: Callable[[Cell[Any]], None] | None = None,
+        fence: int = 0,
     ) -> Cell[A] | Coroutine[Any, Any, Cell[A]]:
         """Start an actor: the actor, if that is done; else the coroutine that sees it through."""
         if not (isinstance(cls, type) and Actor in cls.__mro__):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -195,6 +197,8 @@ class ActorSystem(Introspection):
         cell = cls._make_cell(scheduler, next(self._numbers), parent)
         if self.copy is not None:
             cell = copied(cell)
+        if fence:
+            cell.tied().fence = fence
         if name is not None:
             self._claim(name, cell)
         if parent is None:

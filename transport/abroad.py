@@ -66,6 +66,10 @@ class Abroad:
         """See `Nodes`."""
         return self._links.named(node, name)
 
+    def entity(self, kind: str, key: str) -> ActorRef[Any]:
+        """See `Nodes`."""
+        return self._links.entity(kind, key)
+
     def is_up(self, node: str) -> bool:
         """See `Nodes`."""
         return node == self._system.name or self._links.towards(node).lost is None

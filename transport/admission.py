@@ -15,11 +15,11 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from understudy.actors import ActorDied, ActorRef, DeadLetter, Overloaded
+from understudy.actors import ActorDied, ActorRef, DeadLetter, Overloaded, UnderstudyError
 from understudy.actors.cell import Cell
 from understudy.actors.dead_letters import DEAD, NO_SUCH_ACTOR
 from understudy.actors.mailbox import enter
-from understudy.transport.operations import FULL, ROOM
+from understudy.transport.operations import FULL, RETURNED, ROOM
 
 if TYPE_CHECKING:
     from understudy.transport.link import Link
@@ -50,7 +50,11 @@ class Admission:
         link = self._link
         actor = link.links.exports.find(target)
         if actor is None:
-            self._lost(target, message, link.links.here(target), NO_SUCH_ACTOR)
+            if is_life_of_entity(target):
+                self.give_back(target, message)
+                self._settled(target, alive=True)
+            else:
+                self._lost(target, message, link.links.here(target), NO_SUCH_ACTOR)
             return
         line = self.lines.get(actor)
         if line is not None:
@@ -68,6 +72,14 @@ class Admission:
             raise Overloaded(
                 f"{len(self.lines[actor])} messages that were offered stand in line for room with {actor!r}"
             )
+
+    def give_back(self, target: int | str, message: Any) -> None:
+        """It was sent to a life of an entity that is over: its sender keeps it for the next one."""
+        try:
+            self._link.push(self._link.encoder.item(RETURNED, target, message))
+        except UnderstudyError as error:
+            self._link.system.dead_letters.add(DeadLetter(self._link.links.here(target), message, NO_SUCH_ACTOR))
+            self._link.links.report(self._link.peer, error)
 
     def turned_away(self, target: int | str) -> None:
         """A tell found no room: the peer is told how many."""
@@ -131,3 +143,8 @@ class Admission:
         turned_away, self._turned_away = self._turned_away, {}
         for target, count in turned_away.items():
             self._link.signal(FULL, target, count)
+
+
+def is_life_of_entity(target: Any) -> bool:
+    """Whether that is the address of one life of an entity, in this node's or another's numbers."""
+    return type(target) is int and target < 0

@@ -35,6 +35,10 @@ TEXT_LIMIT = 10_000
 """Characters of an error's text that cross."""
 
 
+class Moved(CallError):
+    """It came to a life of an entity that is over, and nothing was done: whoever sent it sends it to the next one."""
+
+
 class Answer:
     """The way back to a caller on another node. From any thread; the first answer counts."""
 
@@ -94,6 +98,7 @@ _ERRORS: dict[str, type[Exception]] = {
     "CallError": CallError,
     "Overloaded": Overloaded,
     "NotRegistered": NotRegistered,
+    "Moved": Moved,
 }
 """The errors that a call may end in, by the name they travel under. A subclass travels as the one of these that it is."""
 

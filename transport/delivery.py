@@ -29,8 +29,8 @@ from understudy.actors import (
 from understudy.actors.dead_letters import NO_SUCH_ACTOR, OVERLOADED, UNREADABLE
 from understudy.actors.signals import StopRequest
 from understudy.transport import lull, operations
-from understudy.transport.admission import Admission, MailboxFull
-from understudy.transport.answers import Answer, error_of
+from understudy.transport.admission import Admission, MailboxFull, is_life_of_entity
+from understudy.transport.answers import Answer, Moved, error_of
 from understudy.transport.decoder import Decoder
 from understudy.transport.operations import DOWN, LINKED, TELL
 from understudy.transport.remote import RemoteNamedRef, RemoteRef
@@ -80,6 +80,7 @@ class Delivery:
             operations.OFFER: self._offer,
             operations.ROOM: self._room,
             operations.FULL: self._full,
+            operations.RETURNED: self._returned,
             operations.CAST: self._cast,
             operations.FOLLOW: link.herald.follow,
             operations.ROSTER: link.herald.anew,
@@ -142,6 +143,8 @@ class Delivery:
         message = self._decoder.value(item)
         if actor is not None:
             actor.tell(message)
+        elif is_life_of_entity(item[1]):
+            self._admission.give_back(item[1], message)
         else:
             self._dead_letter(item[1], message, NO_SUCH_ACTOR)
 
@@ -177,6 +180,8 @@ class Delivery:
             if actor is None:
                 if answer is None:
                     self._dead_letter(target, message, NO_SUCH_ACTOR)
+                elif is_life_of_entity(target):
+                    answer.fail(Moved())
                 else:
                     answer.fail(ActorDied(NoProc(), repr(self._link.links.here(target))))
                 return
@@ -235,6 +240,11 @@ class Delivery:
         if type(target) not in (int, str) or type(count) is not int:
             raise Unreadable(f"a full mailbox is told of with a count, not {str(item)[:100]}")
         self._link.system.hooks.emit(MailboxFull(RemoteRef[Any](self._link, target), count))
+
+    def _returned(self, item: Item) -> None:
+        if not is_life_of_entity(item[1]):
+            raise Unreadable(f"what comes back was sent to an entity, not to {str(item[1])[:100]!r}")
+        self._link.links.returned(self._link, item[1], self._decoder.value(item))
 
     def _reply(self, item: Item) -> None:
         waiting = self._link.calls.answered(item[1])

@@ -27,6 +27,7 @@ from understudy.actors import (
 from understudy.actors.limiter import Limiter
 from understudy.transport.burial import Burial
 from understudy.transport.door import Door
+from understudy.transport.entity_ref import EntityRef
 from understudy.transport.exports import Exports
 from understudy.transport.frames import NAME_LIMIT, VERSIONS, Hello, Introduced, Peer, Pong, Stale
 from understudy.transport.gate import Gate
@@ -80,6 +81,8 @@ class Links:
         self.presented: Callable[[Peer], None] = _nobody
         self.greeted: Callable[[Peer], None] = _nobody
         self.condemned: Callable[[Peer], None] = _nobody
+        self.returned: Callable[[Link, int, Any], None] = _unsent
+        self.entity: Callable[[str, str], ActorRef[Any]] = _unhosted
         self._leaving = False
         self._gone = self._nowhere(self.me, NoProc())
         self._links: dict[Peer, Link] = {}
@@ -252,6 +255,8 @@ class Links:
 
     def export(self, ref: ActorRef[Any]) -> tuple[Any, ...]:
         """What stands for a reference on the wire."""
+        if isinstance(ref, EntityRef):
+            return "", ref.kind, ref.key
         if isinstance(ref, RemoteNamedRef):
             return ref.node, ref.target
         if isinstance(ref, RemoteRef):
@@ -272,6 +277,8 @@ class Links:
             ):
                 peer = Peer(node, incarnation)
                 return self.here(target) if peer == self.me else RemoteRef(self._unmet(peer), target)
+            case ["", str(kind), str(key)]:
+                return self.entity(kind, key)
             case [str(node), str(name)] if len(node) <= NAME_LIMIT:
                 return self.named(node, name)
             case _:
@@ -370,3 +377,11 @@ def _unasked(link: Link, answer: Introduced) -> None:
 
 def _nobody(peer: Peer) -> None:
     """Nobody asked to be told."""
+
+
+def _unsent(link: Link, target: int, message: Any) -> None:
+    """This node has sent nothing to an entity."""
+
+
+def _unhosted(kind: str, key: str) -> ActorRef[Any]:
+    raise Unreadable(f"this node is not there yet for references to entities, such as {kind}/{key}")

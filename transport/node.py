@@ -34,6 +34,7 @@ from understudy.actors.deadlines import waiting_time
 from understudy.actors.nodes import Alone, start_on
 from understudy.transport.abroad import Abroad
 from understudy.transport.copies import wanted_copy
+from understudy.transport.entities import IDLE, Entities
 from understudy.transport.frames import NAME_LIMIT, Peer
 from understudy.transport.health import Health, LinkMetrics
 from understudy.transport.joining import MEET_WITHIN, Joining
@@ -123,6 +124,7 @@ class Node:
         self._names: Names | None = None
         self._health: Health | None = None
         self._placement: Placement | None = None
+        self._entities: Entities | None = None
         self._locksmith: Locksmith | None = None
         self._open = AsyncExitStack()
         self._news: News | None = None
@@ -230,6 +232,34 @@ class Node:
         nothing new) of a node that was named, NoRoom if none can be chosen. Nothing is left behind then, there neither.
         """
         return await start_on(self.system.nodes, where, args, kwargs, role=role, tags=tags, name=name, timeout=timeout)
+
+    def host(
+        self,
+        kind: str,
+        cls: type[Actor],
+        *args: Any,
+        role: str | None = None,
+        idle: float = IDLE,
+        **kwargs: Any,
+    ) -> None:
+        """From now on entities of that kind may run here, each made as `cls(key, *args, **kwargs)`. `role`: only if this node has
+        it, so that all nodes may say the same. `idle`: seconds without a message after which one is ended; math.inf: never.
+
+        Raises ValueError for what cannot be a kind, and one that is hosted here already.
+        """
+        _started(self._entities).add(kind, cls, args, kwargs, role, idle)
+
+    async def unhost(self, kind: str, timeout: float = 60.0) -> None:
+        """End the entities of that kind that run here, in order; who needs them next has them on another node.
+
+        Raises ValueError if the kind is not hosted here, TimeoutError if some have not ended within `timeout` seconds.
+        """
+        await _started(self._entities).remove(kind, timeout)
+
+    def entity(self, kind: str, key: str) -> ActorRef[Any]:
+        """The entity of that kind and key, as node.entity("room", "lobby"): what is sent to it starts it where it may run, if it
+        runs nowhere. Raises ValueError for what cannot be a kind or a key."""
+        return _started(self._entities).ref(kind, key)
 
     async def up(self, node: str, timeout: float = math.inf) -> None:
         """Wait until that node is there. NodeDown after `timeout` seconds."""
@@ -349,6 +379,7 @@ class Node:
             rules=self._rules,
         )
         names = self._names = Names(table, membership)
+        entities = self._entities = Entities(links, names, placement, links.groups, self._roles)
         links.greeted = lambda peer: membership.hello(*peer)
         links.condemned = lambda peer: membership.condemned(peer.node)
         stack.push_async_callback(membership.leave)
@@ -358,6 +389,7 @@ class Node:
         )  # first the last words of its actors, then the news that it left
         if self._given_system is None:
             stack.push_async_callback(self._system.shutdown)
+        stack.callback(entities.end, "this node has stopped")
         await health.start()
         if seed is None:
             self._own.append(await self._system.spawn(TableServer, table, name=TABLE))
@@ -370,6 +402,7 @@ class Node:
             stack.push_async_callback(self._locksmith.close)
         await membership.join()
         names.start()
+        self._own.append(await entities.start())
         if self._locksmith is not None:
             self._locksmith.start()
         if seed is not None:

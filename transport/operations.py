@@ -14,6 +14,7 @@
     OFFER        target, code, fields...         a bare message that waits for room
     ROOM         target, count, alive            so many offers got in, or are dead letters because nobody is there
     FULL         target, count                   so many tells found a full mailbox, and are dead letters
+    RETURNED     target, code, fields...         a tell or offer to a life of an entity that is over: send it to the next one
 
     CAST         group, code, fields...          a bare message to all members that the group has there
     FOLLOW                                       say from now on who is in which group with you: groups.py
@@ -23,7 +24,7 @@
 
     WANTED       stream, limit                   UNWANTED     stream     of a payload, see departures.py
 
-    target       an actor's id, or the name of whoever has it now
+    target       an actor's id, or the name of whoever has it now; below zero: the address of one life of an entity
     request      chosen by the caller, unique in its session; 0: a tell with an envelope
     remaining    seconds that the answer is awaited still, None: no deadline. Clocks differ, durations hardly
     token        chosen by the watcher, unique in its session
@@ -59,6 +60,7 @@ FOLLOW: Final = 20
 ROSTER: Final = 21
 JOINED: Final = 22
 PARTED: Final = 23
+RETURNED: Final = 24
 
 WANTED: Final = 30
 UNWANTED: Final = 31
