@@ -8,7 +8,8 @@ The kernel, and supervisors above it, ask no more of other machines than this.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TypeAlias, TypeVar
 
 from understudy.actors.errors import NodeDown
 from understudy.actors.reasons import NoConnection
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from understudy.actors.system import ActorSystem
 
 A = TypeVar("A", bound="Actor")
+
+Stage: TypeAlias = Literal["names", "runs", "clients", "mailboxes"]
+"""In which a node drains, one after the other: what it has gives way in that order."""
 
 SPAWN_TIMEOUT = 30.0
 """Seconds that a start on another node may take, the way there and back included, unless told otherwise."""
@@ -100,6 +104,50 @@ class Nodes(Protocol):
         """Wait until that node drains, or is gone."""
         ...
 
+    @property
+    def draining(self) -> bool:
+        """Whether this node takes nothing new, since it is to be stopped."""
+        ...
+
+    def at_drain(
+        self, stage: Stage, name: str, step: Callable[[float], Awaitable[Iterable[str] | None]]
+    ) -> Callable[[], None]:
+        """Have `step(deadline)` done when this node drains: it returns what it leaves behind, in words. See `Node.drain`.
+
+        Call what is returned when there is nothing more to drain.
+        """
+        ...
+
+    def refuses(self) -> str:
+        """Why this node takes nothing more that could as well run elsewhere: it drains, or is full; "" if it does."""
+        ...
+
+    def hold(self, kind: str) -> Hold:
+        """One more of that kind counts as placed on this node, an "actor", an "entity", a "run", until the hold is dropped."""
+        ...
+
+
+class Hold(Protocol):
+    """One thing that counts as placed on a node."""
+
+    def until_end_of(self, ref: ActorRef[Any]) -> None:
+        """It is that actor: it counts until that ends."""
+        ...
+
+    def drop(self) -> None:
+        """It is gone. Once, and not of one that is an actor."""
+        ...
+
+
+class Uncounted:
+    """A hold of a system that is no node."""
+
+    def until_end_of(self, ref: ActorRef[Any]) -> None:
+        """It counts for nothing."""
+
+    def drop(self) -> None:
+        """It counts for nothing."""
+
 
 class Alone:
     """No other node: the system was not started by a `Node`."""
@@ -148,6 +196,21 @@ class Alone:
         """There is none."""
         raise self._no_node(node)
 
+    draining = False
+    """It is stopped, and that is all."""
+
+    def at_drain(self, stage: Stage, name: str, step: Any) -> Callable[[], None]:
+        """It never does."""
+        return _nothing
+
+    def refuses(self) -> str:
+        """It has nobody to send it to."""
+        return ""
+
+    def hold(self, kind: str) -> Uncounted:
+        """Nobody chooses it or another."""
+        return Uncounted()
+
     def _no_node(self, what: str) -> NodeDown:
         name = self._system.name
         why = f"the system {name!r} is no node: `async with Node({name!r}) as node` makes one that reaches others"
@@ -176,6 +239,10 @@ async def start_on(
     if not args:
         raise TypeError(f"spawn_on({where!r}) lacks the class: spawn_on({where!r}, Engine, ...)")
     return await nodes.spawn_on(where, args[0], args[1:], kwargs, name=name, timeout=timeout, owner=owner)
+
+
+def _nothing() -> None:
+    """There is nothing to take back."""
 
 
 def _of(role: str | None) -> str:

@@ -14,7 +14,7 @@ least one sees it; and a ring is believed when each edge of it is still the same
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -60,6 +60,14 @@ class Waits:
         edge = self._edges.get(caller)
         if edge is not None and edge[1] is entry:
             self.end(caller, edge)
+
+    def upon(self, cells: Collection[Cell[Any]]) -> set[Cell[Any]]:
+        """These, and all who take no message before one of these has answered them."""
+        waiting, grown = set(cells), True
+        while grown:
+            more = {caller for caller, (callee, _) in self._edges.copy().items() if callee in waiting} - waiting
+            waiting, grown = waiting | more, bool(more)
+        return waiting
 
     def forget(self, caller: Cell[Any]) -> None:
         """It goes on, whatever it was waiting for."""

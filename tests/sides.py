@@ -10,6 +10,7 @@ from typing import Any
 
 from understudy.actors import Actor, ActorRef, ActorSystem, Down, Exit, NoConnection, Refused, Request, World, message
 from understudy.transport.abroad import Abroad
+from understudy.transport.drain import Drains
 from understudy.transport.keys import KeyPair
 from understudy.transport.link import Link
 from understudy.transport.links import Links
@@ -143,6 +144,18 @@ class Side:
         self.network.close()
 
 
+async def reaches_others(side: Side) -> None:
+    """What a node has besides, so that actors can be started on others and by them."""
+    placement = Placement(side.links)
+
+    async def write(draining: bool) -> None:
+        """Into no table."""
+
+    drains = Drains(placement, lambda: side.links.me, lambda: None, write)
+    steward = await side.system.spawn(Steward, placement, name=STEWARD)
+    side.system.nodes = Abroad(side.links, steward, placement, drains)
+
+
 @asynccontextmanager
 async def sides(*names: str, network: Callable[[], Network] = ZeroMqNetwork) -> AsyncIterator[list[Side]]:
     """Nodes that know each other's addresses, closed at the end."""
@@ -151,8 +164,7 @@ async def sides(*names: str, network: Callable[[], Network] = ZeroMqNetwork) -> 
         for other in made:
             if other is not side:
                 side.meets(other)
-        placement = Placement(side.links)
-        side.system.nodes = Abroad(side.links, await side.system.spawn(Steward, placement, name=STEWARD), placement)
+        await reaches_others(side)
     try:
         yield made
     finally:

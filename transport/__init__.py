@@ -2,17 +2,20 @@
 
 from understudy.transport.admission import MailboxFull
 from understudy.transport.copies import wire_copy
+from understudy.transport.drain import DrainReport, Drains
 from understudy.transport.health import LinkMetrics, PeerReachable, PeerUnreachable
 from understudy.transport.keyfolder import KeyFolder
 from understudy.transport.keys import KeyTrouble
+from understudy.transport.loads import Load
 from understudy.transport.meeting import CannotReach
 from understudy.transport.membership import Membership
 from understudy.transport.memory import MemoryTable
-from understudy.transport.names import Names, NodeDraining
+from understudy.transport.names import Names
 from understudy.transport.network import BadAddress, CannotListen, Channel, Network, parse_address
-from understudy.transport.news import NodeLost, NodeUp
+from understudy.transport.news import NodeDrains, NodeLost, NodeUp
 from understudy.transport.node import Node
 from understudy.transport.payload import Payload
+from understudy.transport.placement import Placement
 from understudy.transport.remote import RemoteNamedRef, RemoteRef
 from understudy.transport.schema import Unreadable
 from understudy.transport.served import RemoteTable, TableServer
@@ -43,11 +46,14 @@ __all__ = [
     "CannotReach",
     "Change",
     "Channel",
+    "DrainReport",
+    "Drains",
     "Expect",
     "KeyFolder",
     "KeyStore",
     "KeyTrouble",
     "LinkMetrics",
+    "Load",
     "MailboxFull",
     "Member",
     "Membership",
@@ -57,13 +63,14 @@ __all__ = [
     "Names",
     "Network",
     "Node",
-    "NodeDraining",
+    "NodeDrains",
     "NodeLost",
     "NodeUp",
     "Payload",
     "PayloadError",
     "PeerReachable",
     "PeerUnreachable",
+    "Placement",
     "RemoteNamedRef",
     "RemoteRef",
     "RemoteTable",

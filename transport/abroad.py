@@ -9,6 +9,7 @@ spawn_on ── Spawn ──▶ steward of that node        is up?  ── links
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -29,11 +30,13 @@ from understudy.actors import (
 from understudy.actors.deadlines import waiting_time
 from understudy.actors.mortician import ALIVE
 from understudy.actors.names import checked_name
+from understudy.actors.nodes import Stage
 from understudy.actors.replies import LoopReply
 from understudy.transport.classes import named
+from understudy.transport.drain import Drains, Step
 from understudy.transport.frames import Peer
 from understudy.transport.operations import TELL
-from understudy.transport.placement import Placement, Wanted
+from understudy.transport.placement import Hold, Placement, Wanted
 from understudy.transport.remote import RemoteRef
 from understudy.transport.steward import STEWARD, Forsaken, Kept, NotStarted, Spawn
 from understudy.transport.traceback import caused
@@ -46,13 +49,14 @@ A = TypeVar("A", bound=Actor)
 
 
 class Abroad:
-    """`steward` and `placement` are those of this node. On the loop only."""
+    """`steward`, `placement` and `drains` are those of this node. On the loop only."""
 
-    def __init__(self, links: Links, steward: ActorRef[Any], placement: Placement) -> None:
+    def __init__(self, links: Links, steward: ActorRef[Any], placement: Placement, drains: Drains) -> None:
         self._links = links
         self._system = links.system
         self._steward = steward
         self._placement = placement
+        self._drains = drains
         self._numbers = count(1)
         self._awaited: dict[str, list[asyncio.Future[None]]] = {}
         links.presented = self._came_up
@@ -101,6 +105,23 @@ class Abroad:
     async def drains(self, node: str) -> None:
         """See `Nodes`."""
         await self._placement.drains(node)
+
+    @property
+    def draining(self) -> bool:
+        """See `Nodes`."""
+        return self._placement.draining
+
+    def at_drain(self, stage: Stage, name: str, step: Step) -> Callable[[], None]:
+        """See `Nodes`."""
+        return self._drains.add(stage, name, step)
+
+    def refuses(self) -> str:
+        """See `Nodes`."""
+        return self._placement.refuses()
+
+    def hold(self, kind: str) -> Hold:
+        """See `Nodes`."""
+        return self._placement.hold(kind)
 
     async def place(
         self,
@@ -206,7 +227,7 @@ class Abroad:
         except BaseException:
             hold.drop()
             raise
-        hold.until_end_of(made)
+        hold.until_end_of(made)  # its spawner is here, and knows
         return made
 
     def _keep(self, link: Link, order: Spawn, ref: RemoteRef[Any], owner: Cell[Any] | None) -> bool:

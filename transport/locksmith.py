@@ -93,7 +93,7 @@ class Locksmith:
     def _publish(self) -> None:
         key = self._trust.pair.public
         logger.info("this node has a new key, %s", fingerprint(key))
-        self._run(self._written(lambda: self._membership.publish(key)))
+        self._run(self._written(lambda: self._membership.publish(curve_key=key)))
 
     async def _written(self, write: Callable[[], Awaitable[None]]) -> None:
         while True:

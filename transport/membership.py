@@ -140,10 +140,10 @@ class Membership:
             self._tasks.append(task)
         log.debug("%s joined at %s, incarnation %d", self.me.node, self.me.address, self.me.incarnation)
 
-    async def publish(self, curve_key: str) -> None:
-        """Say by which key this node is known from now on. Raises TableError."""
-        self.me = replace(self.me, curve_key=curve_key)
-        await self._rewrite(*self.me.key, curve_key=curve_key)
+    async def publish(self, **changes: Any) -> None:
+        """Say something else of this node from now on: its `curve_key`, that it is `draining`. Raises TableError."""
+        self.me = replace(self.me, **changes)
+        await self._rewrite(*self.me.key, **changes)
 
     async def expel(self, node: str, incarnation: int, reason: str) -> None:
         """Declare that life of a node dead without asking the others. Raises TableError."""

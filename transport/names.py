@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeAlias
 
-from understudy.actors import UnderstudyError
+from understudy.actors import Draining
 from understudy.actors.names import checked_name
 from understudy.transport.membership import Membership
 from understudy.transport.table import Change, Expect, MembershipTable, Name, Snapshot, TableError, TableUnavailable
@@ -33,10 +33,6 @@ TRY_AGAIN = 1.0
 """Seconds between two tries to give up what could not be given up because the table cannot be reached."""
 
 Lost: TypeAlias = Callable[[str, int], None]
-
-
-class NodeDraining(UnderstudyError):
-    """This node drains: it takes no new names, runs or clients."""
 
 
 class Names:
@@ -65,7 +61,7 @@ class Names:
         """Take the name for this node if nobody living has it: its row, with its fence. Our own row if we have it already;
         None if somebody living has it.
 
-        Raises TableError if the table does not say, and NodeDraining; ValueError for what cannot be a name. Whoever gives up
+        Raises TableError if the table does not say, and Draining; ValueError for what cannot be a name. Whoever gives up
         waiting has no name: what the table may have written all the same is given up again.
         """
         checked_name(name, "a cluster-wide")
@@ -73,7 +69,7 @@ class Names:
         if name in self._held:
             return self._rows[name]
         if self.draining:
-            raise NodeDraining(
+            raise Draining(
                 f"cannot claim {name!r}: the node {self._membership.me.node!r} drains, and takes no new names"
             )
         claim = self._claims.setdefault(name, Claim())

@@ -1,6 +1,6 @@
-"""News of the cluster, for actors: which lives of other nodes are there from now on, and which are over.
+"""News of the cluster, for actors: which lives of other nodes are there from now on, which drain, and which are over.
 
-Membership ── up, dead ──▶ Node ── publish ──▶ News ── NodeUp, NodeLost ──▶ each subscriber, until it ends
+Membership ── up, dead, drains ──▶ Node ── publish ──▶ News ── NodeUp, NodeLost, NodeDrains ──▶ each subscriber, until it ends
 """
 
 from __future__ import annotations
@@ -28,6 +28,14 @@ class NodeLost:
     reason: str
 
 
+@message("node.drains")
+class NodeDrains:
+    """That node takes nothing new from now on, and hands over what it has. It may stop then, or think better of it."""
+
+    node: str
+    incarnation: int
+
+
 class News:
     """Of one node."""
 
@@ -47,7 +55,7 @@ class News:
         """A subscriber ended."""
         self._subscribers.pop(token, None)
 
-    def publish(self, news: NodeUp | NodeLost) -> None:
+    def publish(self, news: NodeUp | NodeLost | NodeDrains) -> None:
         """Tell all subscribers."""
         for ref in tuple(self._subscribers.values()):
             ref.tell(news)

@@ -35,6 +35,8 @@ from understudy.actors.nodes import Alone, start_on
 from understudy.transport.abroad import Abroad
 from understudy.transport.copies import wanted_copy
 from understudy.transport.entities import IDLE, Entities
+from understudy.transport.drain import DRAIN_TIMEOUT, DrainReport, Drains
+from understudy.transport.emptying import emptied, moved
 from understudy.transport.frames import NAME_LIMIT, Peer
 from understudy.transport.health import Health, LinkMetrics
 from understudy.transport.joining import MEET_WITHIN, Joining
@@ -45,7 +47,7 @@ from understudy.transport.locksmith import Locksmith
 from understudy.transport.membership import Membership
 from understudy.transport.names import Names
 from understudy.transport.network import Network
-from understudy.transport.news import News, NodeLost, NodeUp
+from understudy.transport.news import News, NodeDrains, NodeLost, NodeUp
 from understudy.transport.placement import Placement, checked_capacity, checked_words
 from understudy.transport.remote import RemoteRef
 from understudy.transport.served import TABLE, TableServer
@@ -125,6 +127,7 @@ class Node:
         self._health: Health | None = None
         self._placement: Placement | None = None
         self._entities: Entities | None = None
+        self._drains: Drains | None = None
         self._locksmith: Locksmith | None = None
         self._open = AsyncExitStack()
         self._news: News | None = None
@@ -157,6 +160,16 @@ class Node:
     def placement(self) -> Placement:
         """Where something new is to run, and how loaded each node is."""
         return _started(self._placement)
+
+    @property
+    def drains(self) -> Drains:
+        """What is to be done when this node drains: a part that has something here adds its step."""
+        return _started(self._drains)
+
+    @property
+    def draining(self) -> bool:
+        """Whether this node takes nothing new, and hands over what it has."""
+        return self._placement is not None and self._placement.draining
 
     @property
     def names(self) -> Names:
@@ -307,7 +320,7 @@ class Node:
         return _started(self._health).metrics()
 
     def subscribe(self, ref: ActorRef[Any]) -> None:
-        """Tell `ref` NodeUp and NodeLost from now on, until it ends; first a NodeUp for each other node that is there."""
+        """Tell `ref` NodeUp, NodeDrains and NodeLost from now on, until it ends; first a NodeUp for each other node that is there."""
         others = (row for row in self.members() if row.status == "active" and row.node != self.name)
         _started(self._news).subscribe(ref, others)
 
@@ -348,7 +361,9 @@ class Node:
         self._own.append(await self._system.spawn(Herald, placement, name=HERALD))
         steward = await self._system.spawn(Steward, placement, name=STEWARD)
         self._own.append(steward)
-        self._system.nodes = Abroad(links, steward, placement)
+        drains = self._drains = Drains(placement, lambda: links.me, self._tell_draining, self._write_draining)
+        self._system.nodes = Abroad(links, steward, placement, drains)
+        placement.on_drains = self._other_drains
         links.listen(self._listen)
         joining = Joining(links, join=self._join, token=self._token, state=self._state)
         if self._given_table is not None:
@@ -390,6 +405,9 @@ class Node:
         if self._given_system is None:
             stack.push_async_callback(self._system.shutdown)
         stack.callback(entities.end, "this node has stopped")
+        stack.callback(drains.stop)
+        drains.add("names", "children", lambda deadline: moved(placement, deadline))
+        drains.add("mailboxes", "mailboxes", lambda deadline: emptied(links, drains.drainers, deadline))
         await health.start()
         if seed is None:
             self._own.append(await self._system.spawn(TableServer, table, name=TABLE))
@@ -414,10 +432,36 @@ class Node:
 
         A start that is under way is called off, and raises UnderstudyError.
         """
+        await self._stopped("it was stopped")
+
+    async def _stopped(self, why: str) -> None:
         _started(self._ended)
         if self._stopping is None:
-            self._stopping = asyncio.ensure_future(self._stop("it was stopped"))
+            self._stopping = asyncio.ensure_future(self._stop(why))
         await asyncio.shield(self._stopping)
+
+    async def drain(self, timeout: float = DRAIN_TIMEOUT) -> DrainReport:
+        """Take nothing new, hand over what this node has, and wait until that is done, `timeout` seconds at most and then a moment
+        for each stage; see `drain.py`. Returns what was left behind. The node is up until it is stopped, and takes nothing new.
+
+        One drain at a time: whoever asks during one waits for that one, and has its report; after it, for another. When all who wait
+        are cancelled it is called off. While the node starts, its start is waited for. UnderstudyError if the node has stopped, or
+        stops meanwhile.
+        """
+        try:
+            async with asyncio.timeout(waiting_time(timeout)):
+                await _started(self._settled).wait()
+        except TimeoutError:
+            raise UnderstudyError(
+                f"the node {self.name!r} was still starting after {timeout} s: nothing was drained"
+            ) from None
+        return await self.drains.drain(timeout)
+
+    async def leave(self, timeout: float = DRAIN_TIMEOUT) -> DrainReport:
+        """Drain, then stop. Returns what was left behind when it stopped; it did all the same. Raises what `drain` does."""
+        report = await self.drain(timeout)
+        await self._stopped("it left")
+        return report
 
     async def ended(self) -> str:
         """Wait until the node has stopped, by `stop` or because the others declared it dead; returns why."""
@@ -472,6 +516,19 @@ class Node:
         _started(self._health).lost(Peer(node, incarnation))
         self.placement.lost(Peer(node, incarnation))
         _started(self._news).publish(NodeLost(node, incarnation, reason))
+
+    def _other_drains(self, peer: Peer) -> None:
+        if self.links.towards(peer.node).peer == peer:  # else its NodeUp is still to come, and says so
+            _started(self._news).publish(NodeDrains(*peer))
+
+    def _tell_draining(self) -> None:
+        _started(self._names).draining = self.draining
+        self.placement.announce()
+        if self.draining:
+            _started(self._news).publish(NodeDrains(*self.links.me))
+
+    async def _write_draining(self, draining: bool) -> None:
+        await _started(self._membership).publish(draining=draining)
 
     def _past(self, node: str, incarnation: int, reason: str) -> None:
         self.links.missed(Peer(node, incarnation), NoConnection(reason))

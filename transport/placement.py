@@ -67,6 +67,10 @@ class Placement:
         self._random = links.system.world.random
         self._mine = Member(links.me.node, 0, "", roles=roles, tags=tags, capacity=capacity)
         self._answers = answers
+        self.on_drains: Callable[[Peer], None] = lambda peer: None
+        """Told once of each life of another node that drains, until it does not."""
+        self._known_to_drain: dict[str, int] = {}
+        self._holds: dict[ActorRef[Any], Hold] = {}
         self._held: Counter[str] = Counter()  # what was placed here, by kind
         self._placed = 0
         self._rows: dict[str, Member] = {}
@@ -99,7 +103,7 @@ class Placement:
     async def room(self, role: str | None = None, tags: tuple[str, ...] = ()) -> None:
         """Wait until `choose` would find a node."""
         while not self.has_room(role, tags):
-            await self._moved()
+            await self.moved()
 
     def no_room(self, wanted: Wanted, refused: Mapping[str, str] = NOBODY) -> NoRoom:
         """Why there is nobody who has what is wanted. `refused`: what those said who were asked."""
@@ -175,6 +179,22 @@ class Placement:
         """One more of that kind counts as placed here from now on, until the hold is dropped."""
         return Hold(self, kind, self._links.system.next_token())
 
+    def holding(self, ref: ActorRef[Any], hold: Hold) -> None:
+        """That actor counts, until it has `ended`."""
+        self._holds[ref] = hold
+
+    def ended(self, ref: ActorRef[Any]) -> None:
+        """It counts no more."""
+        self._holds.pop(ref, None)
+
+    def guests(self) -> list[ActorRef[Any]]:
+        """The actors here that are to be moved when this node drains."""
+        return [ref for ref, hold in self._holds.items() if hold.moves]
+
+    def strays(self) -> list[ActorRef[Any]]:
+        """The actors that were placed here, and that nobody starts elsewhere."""
+        return [ref for ref, hold in self._holds.items() if hold.moves is False]
+
     def drained(self) -> str:
         """Why this node takes nothing new, even from whoever means it and no other; "" if it does."""
         return f"the node {self._mine.node!r} drains, and takes nothing new" if self.draining else ""
@@ -211,7 +231,7 @@ class Placement:
     async def drains(self, node: str) -> None:
         """Wait until that node drains, or is gone."""
         while node in self._rows and not self.is_draining(node):
-            await self._moved()
+            await self.moved()
 
     # --- what is heard ---
 
@@ -224,6 +244,7 @@ class Placement:
         load = self._loads.get(row.node)
         if load is not None and (row.status != "active" or load.incarnation != row.incarnation):
             del self._loads[row.node]
+        self._look(row.node)
         self._stir()
 
     def lost(self, peer: Peer) -> None:
@@ -243,6 +264,7 @@ class Placement:
             return
         self._loads[load.node] = load
         del self._chosen[load.node], self._chosen_before[load.node]
+        self._look(load.node)
         self._stir()
 
     def tick(self) -> None:
@@ -266,13 +288,22 @@ class Placement:
 
     # --- waiting ---
 
+    def _look(self, node: str) -> None:
+        """Whether that node drains now, and did not before."""
+        if not self.is_draining(node):
+            self._known_to_drain.pop(node, None)
+        elif (row := self._rows.get(node)) is not None and self._known_to_drain.get(node) != row.incarnation:
+            self._known_to_drain[node] = row.incarnation
+            self.on_drains(Peer(*row.key))
+
     def _stir(self) -> None:
         waiting, self._waiting = self._waiting, []
         for future in waiting:
             if not future.done():
                 future.set_result(None)
 
-    async def _moved(self) -> None:
+    async def moved(self) -> None:
+        """Wait until something has changed: here, in the table, or in what the others say. At most for a second."""
         future: asyncio.Future[None] = self._links.system.loop.create_future()
         self._waiting.append(future)
         await future
@@ -281,20 +312,25 @@ class Placement:
 class Hold:
     """One thing that counts as placed here: dropped once, by whoever took it, or at the end of the actor that it is."""
 
-    __slots__ = ("_kind", "_placement", "_token")
+    __slots__ = ("_kind", "_placement", "_token", "moves")
 
     def __init__(self, placement: Placement, kind: str, token: int) -> None:
         self._placement = placement
         self._kind = kind
         self._token = token
+        self.moves: bool | None = None
         placement.took(kind)
 
-    def until_end_of(self, ref: ActorRef[Any]) -> None:
-        """It is that actor."""
+    def until_end_of(self, ref: ActorRef[Any], moves: bool | None = None) -> None:
+        """It is that actor, of this node. `moves`: whether somebody starts it elsewhere when this node drains, and ends it here;
+        None: that is nobody's concern."""
+        self.moves = moves
+        self._placement.holding(ref, self)
         ref._monitor(self._token, self)
 
     def down(self, token: int, ref: ActorRef[Any], reason: ExitReason) -> None:
         """It has ended."""
+        self._placement.ended(ref)
         self.drop()
 
     def drop(self) -> None:

@@ -214,7 +214,7 @@ class Steward(Actor):
         except BaseException:
             hold.drop()
             raise
-        hold.until_end_of(made)
+        hold.until_end_of(made, _moves(what))
         return made
 
     async def _made(self, what: Spawn) -> ActorRef[Any]:
@@ -330,6 +330,13 @@ def sender_of(signal: ActorRef[Any] | None, to: ActorRef[Any]) -> ActorRef[Any] 
 def end(made: Cell[Any], why: str) -> None:
     """End an actor that was started for somebody else, whatever it traps."""
     made.on_loop(made.scheduler.mortician.dismiss, made, Shutdown(why))
+
+
+def _moves(what: Spawn) -> bool | None:
+    """Whether somebody starts it elsewhere when this node drains; None: its supervisor meant this node, and waits for it."""
+    if what.owner is None:
+        return False
+    return True if what.placed else None
 
 
 async def _families_of_the_dead(deputy: Cell[Any]) -> None:

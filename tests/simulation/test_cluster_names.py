@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
+from understudy.actors import Draining
 from understudy.simulation import Cluster, Simulation
-from understudy.transport import NodeDraining, TableUnavailable
+from understudy.transport import TableUnavailable
 
 
 async def test_one_of_many_claims_wins_and_everybody_sees_who(simulation: Simulation) -> None:
@@ -113,5 +114,5 @@ async def test_a_node_that_drains_takes_no_names_and_keeps_its_own(simulation: S
         row = await cluster.run("a", a.names.claim("ours"))
         a.names.draining = True
         assert await cluster.run("a", a.names.claim("ours")) == row
-        with pytest.raises(NodeDraining):
+        with pytest.raises(Draining):
             await cluster.run("a", a.names.claim("another"))

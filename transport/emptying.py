@@ -1,0 +1,77 @@
+"""A draining node's own steps: those who were placed here go, what has arrived is handled, what was sent is acknowledged.
+
+    moved      children of supervisors elsewhere: those hear that this node drains, end them here and start them elsewhere
+    emptied    no message in any mailbox and none at hand, at one moment, and no link with anything on the way
+
+Not waited for: actors whose own handlers wait for this drain, and those who wait for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from understudy.actors import ActorSystem, Cell
+from understudy.actors.info import at_hand
+from understudy.actors.mortician import ALIVE
+
+if TYPE_CHECKING:
+    from understudy.transport.links import Links
+    from understudy.transport.placement import Placement
+
+LOOK = 0.02
+"""Seconds between two looks at all mailboxes."""
+
+NAMED = 10
+"""Of those who are left so many are named, at most."""
+
+
+async def moved(placement: Placement, deadline: float) -> list[str]:
+    """Wait until whoever was placed here by a supervisor elsewhere has gone there."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline):
+            while placement.guests():
+                await placement.moved()
+    left = [f"{ref!r} could not be moved: no other node has room for it" for ref in placement.guests()]
+    return named(left + [f"{ref!r} was started here by spawn_on, and ends with the node" for ref in placement.strays()])
+
+
+async def emptied(links: Links, drainers: Callable[[], Collection[Cell[Any]]], deadline: float) -> list[str]:
+    """Wait until there is nothing on the way. `drainers`: the actors whose handlers wait for this drain now."""
+    loop, system = asyncio.get_running_loop(), links.system
+    while True:
+        left = [*_busy(system, drainers()), *_on_the_way(links)]
+        if not left or loop.time() >= deadline:
+            return named([*left, *_stashed(system)])
+        await asyncio.sleep(LOOK)
+
+
+def _busy(system: ActorSystem, drainers: Collection[Cell[Any]]) -> Iterable[str]:
+    waiting = system.scheduler.waits.upon(drainers)
+    for ref in system.actors():
+        if not isinstance(ref, Cell) or ref in waiting:
+            continue
+        if ref.mailbox:
+            yield f"{ref!r} has {len(ref.mailbox)} messages in its mailbox"
+        elif ref.stage == ALIVE and (work := at_hand(ref)) is not None:
+            yield f"{ref!r} still handles {work[0]}"
+
+
+def _on_the_way(links: Links) -> Iterable[str]:
+    for link in links.all():
+        link.flush()
+        if count := link.out.offered - link.out.delivered:
+            yield f"{link.peer} has not acknowledged the last {count} frames"
+
+
+def _stashed(system: ActorSystem) -> Iterable[str]:
+    for ref in system.actors():
+        if isinstance(ref, Cell) and ref.bonds is not None and ref.bonds.stashed:
+            yield f"{ref!r} has put aside {len(ref.bonds.stashed)} messages"
+
+
+def named(left: list[str]) -> list[str]:
+    """The first of them, and how many there are besides."""
+    return left if len(left) <= NAMED else [*left[:NAMED], f"and {len(left) - NAMED} more"]
