@@ -219,8 +219,9 @@ def _handler() -> list[Cell[Any]]:
 async def _see_through(part: Part, deadline: float) -> tuple[str, ...]:
     """One step, until it is over or its time is."""
     within = max(deadline, asyncio.get_running_loop().time()) + MOMENT
+    timer = asyncio.timeout_at(within if within < math.inf else None)
     try:
-        async with asyncio.timeout_at(within if within < math.inf else None) as timer:
+        async with timer:
             return tuple(await part.step(deadline) or ())
     except Exception as error:
         if timer.expired():

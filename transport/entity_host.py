@@ -48,7 +48,6 @@ from understudy.transport.activation import (
     Unwilling,
     unique_name,
 )
-from understudy.transport.names import NodeDraining
 from understudy.transport.steward import NotStarted
 from understudy.transport.table import TableError
 
@@ -166,7 +165,7 @@ class Host:
             return failed[2]
         try:
             row = await self._names.claim(name)
-        except (NodeDraining, Draining):
+        except Draining:
             return Unwilling("drains")
         except TableError as error:
             return Trouble(str(error))

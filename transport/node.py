@@ -14,29 +14,26 @@ async with Node("engine-2", join="tcp://127.0.0.1:4100"): ...      elsewhere: th
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypeVar
 
 from understudy.actors import (
-    SPAWN_TIMEOUT,
     Actor,
     ActorRef,
     ActorSystem,
     Assembly,
     NoConnection,
-    NodeDown,
     UnderstudyError,
 )
 from understudy.actors.deadlines import waiting_time
-from understudy.actors.nodes import Alone, start_on
+from understudy.actors.nodes import Alone
 from understudy.transport.abroad import Abroad
 from understudy.transport.copies import wanted_copy
-from understudy.transport.entities import IDLE, Entities
 from understudy.transport.drain import DRAIN_TIMEOUT, DrainReport, Drains
 from understudy.transport.emptying import emptied, moved
+from understudy.transport.entities import IDLE, Entities
 from understudy.transport.frames import NAME_LIMIT, Peer
 from understudy.transport.health import Health, LinkMetrics
 from understudy.transport.joining import MEET_WITHIN, Joining
@@ -51,6 +48,7 @@ from understudy.transport.news import News, NodeDrains, NodeLost, NodeUp
 from understudy.transport.placement import Placement, checked_capacity, checked_words
 from understudy.transport.remote import RemoteRef
 from understudy.transport.served import TABLE, TableServer
+from understudy.transport.spawning import Spawning
 from understudy.transport.steward import STEWARD, Steward
 from understudy.transport.suspicion import Rules
 from understudy.transport.table import Member, MembershipTable
@@ -63,7 +61,7 @@ PARTING = 1.0
 """Seconds that a stopping node waits for what it sent to be acknowledged."""
 
 
-class Node:
+class Node(Spawning):
     """`await node.start()` and `await node.stop()`, or `async with`. Belongs to the loop that starts it.
 
     `listen`: where it is reached, port 0 for any free one; without keys loopback only.
@@ -196,56 +194,6 @@ class Node:
         """Where it listens, such as tcp://127.0.0.1:41234."""
         return self.links.address
 
-    async def spawn(self, cls: type[A], *args: Any, name: str | None = None, **kwargs: Any) -> ActorRef[A]:
-        """Start a top-level actor here; see `ActorSystem.spawn`."""
-        return await self.system.spawn(cls, *args, name=name, **kwargs)
-
-    @overload
-    async def spawn_on(
-        self,
-        where: str,
-        cls: type[A],
-        /,
-        *args: Any,
-        name: str | None = None,
-        timeout: float = SPAWN_TIMEOUT,
-        **kwargs: Any,
-    ) -> ActorRef[A]: ...
-
-    @overload
-    async def spawn_on(
-        self,
-        where: type[A],
-        /,
-        *args: Any,
-        role: str | None = None,
-        tags: tuple[str, ...] = (),
-        name: str | None = None,
-        timeout: float = SPAWN_TIMEOUT,
-        **kwargs: Any,
-    ) -> ActorRef[A]: ...
-
-    async def spawn_on(
-        self,
-        where: str | type[Any],
-        /,
-        *args: Any,
-        role: str | None = None,
-        tags: tuple[str, ...] = (),
-        name: str | None = None,
-        timeout: float = SPAWN_TIMEOUT,
-        **kwargs: Any,
-    ) -> ActorRef[Any]:
-        """Start a top-level actor elsewhere, where its class is imported: `spawn_on("engine-1", Engine, ...)` on that node,
-        `spawn_on(Engine, ..., role="engine", tags=("gpu",))` on the one with the most free capacity of those that have the role
-        and all tags. It outlives this node; `self.spawn_on` of an actor starts a child. `timeout`: seconds for all of it.
-
-        Raises StartFailed (its reason and trace are those of over there), NameTaken, NotRegistered and TooLarge for what may not
-        cross, NotRegistered for a class that is not there; NodeDown (at once, if no such node is up) and Draining (it takes
-        nothing new) of a node that was named, NoRoom if none can be chosen. Nothing is left behind then, there neither.
-        """
-        return await start_on(self.system.nodes, where, args, kwargs, role=role, tags=tags, name=name, timeout=timeout)
-
     def host(
         self,
         kind: str,
@@ -273,14 +221,6 @@ class Node:
         """The entity of that kind and key, as node.entity("room", "lobby"): what is sent to it starts it where it may run, if it
         runs nowhere. Raises ValueError for what cannot be a kind or a key."""
         return _started(self._entities).ref(kind, key)
-
-    async def up(self, node: str, timeout: float = math.inf) -> None:
-        """Wait until that node is there. NodeDown after `timeout` seconds."""
-        try:
-            async with asyncio.timeout(waiting_time(timeout)):
-                await self.system.nodes.up(node)
-        except TimeoutError:
-            raise NodeDown(NoConnection(f"it was not there within {timeout} s"), f"the node {node!r}") from None
 
     def ref(self, name: str) -> ActorRef[Any]:
         """Whoever has the name when it is used: "room/lobby" here, "engine@engine-1" on another node."""
