@@ -5,23 +5,29 @@
     table.handle("b")                   table.fail(1.0, "a")      an outage, for one node
                                         table.mend()              all is well
 
-Half of the commits that fail have taken effect all the same: what a writer learns from a failure is nothing.
+Half of the commits and guarded writes that fail have taken effect all the same: what a writer learns from a failure is nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 from understudy.transport import Change, Expect, MemoryTable, Snapshot, TableUnavailable, Versions
+
+R = TypeVar("R")
+
+GIVEN_UP = 50
+"""So few names that were given up are remembered that readers come too late for some."""
 
 
 class VirtualTable:
     """The table itself. `note` gets a line for each request."""
 
     def __init__(self, seed: int = 0, note: Callable[[str], None] = lambda line: None) -> None:
-        self.rows = MemoryTable()
+        self.rows = MemoryTable(given_up=GIVEN_UP)
         self.note = note
         self.random = random.Random(f"{seed}:table")
         self._delay = (0.0, 0.0)
@@ -74,27 +80,22 @@ class TableHandle:
 
     async def read(self, since: Versions | None = None) -> Snapshot:
         """See MembershipTable."""
-        self._check_open()
-        await self._table.wait()
-        if self._table.fails(self._node):
-            raise self._failure("read")
-        snapshot = await self._table.rows.read(since)
-        await self._table.wait()
-        return snapshot
+        return await self._look(lambda: self._table.rows.read(since))
 
     async def commit(self, expect: Expect, change: Change) -> Versions | None:
         """See MembershipTable."""
-        self._check_open()
-        await self._table.wait()
-        fails = self._table.fails(self._node)
-        if fails and self._table.random.random() < 0.5:
-            raise self._failure("commit")
-        versions = await self._table.rows.commit(expect, change)
-        await self._table.wait()
-        if fails:
-            raise self._failure("commit")
+        versions = await self._change("commit", lambda: self._table.rows.commit(expect, change))
         self._table.note(f"{self._node} commits {versions}")
         return versions
+
+    async def guarded_write(self, name: str, fence: int, key: str, value: bytes) -> None:
+        """See MembershipTable."""
+        await self._change("guarded write", lambda: self._table.rows.guarded_write(name, fence, key, value))
+        self._table.note(f"{self._node} writes {key} of {name} under {fence}")
+
+    async def guarded_read(self, name: str, key: str) -> bytes | None:
+        """See MembershipTable."""
+        return await self._look(lambda: self._table.rows.guarded_read(name, key))
 
     async def hints(self) -> AsyncIterator[Versions]:
         """See MembershipTable. While requests fail, none come."""
@@ -110,6 +111,27 @@ class TableHandle:
     def cut(self) -> None:
         """Its node was killed."""
         self._closed = True
+
+    async def _look(self, read: Callable[[], Awaitable[R]]) -> R:
+        self._check_open()
+        await self._table.wait()
+        if self._table.fails(self._node):
+            raise self._failure("read")
+        found = await read()
+        await self._table.wait()
+        return found
+
+    async def _change(self, what: str, write: Callable[[], Awaitable[R]]) -> R:
+        self._check_open()
+        await self._table.wait()
+        fails = self._table.fails(self._node)
+        if fails and self._table.random.random() < 0.5:
+            raise self._failure(what)
+        result = await write()
+        await self._table.wait()
+        if fails:
+            raise self._failure(what)
+        return result
 
     def _check_open(self) -> None:
         if self._closed:

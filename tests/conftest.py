@@ -12,6 +12,10 @@ from typing import Any
 import pytest
 import uvloop
 
+from tests.servers import etcd, postgres
+
+__all__ = ["etcd", "postgres"]
+
 TEST_TIMEOUT = 60.0
 """Seconds after which an asynchronous test is a failure: nothing here may hang."""
 

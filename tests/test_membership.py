@@ -56,7 +56,7 @@ class FaultyTable(MemoryTable):
                 yield versions
 
     def row(self, node: str) -> Member:
-        return self._members[node][1]
+        return self.rows.members[node]
 
 
 @dataclass
@@ -597,7 +597,7 @@ async def test_a_table_that_was_deleted_and_begun_anew_gets_the_row_of_everybody
     cluster = Cluster()
     a, b = await cluster.start("a", "b")
     fresh = FaultyTable()
-    cluster.table._versions, cluster.table._members = fresh._versions, fresh._members
+    cluster.table.rows = fresh.rows
     await asyncio.sleep(6)
     assert {row.node: row.status for row in (await cluster.table.read()).members} == {"a": "active", "b": "active"}
     assert a.news() == b.news() == []

@@ -3,6 +3,7 @@
 from understudy.transport.admission import MailboxFull
 from understudy.transport.copies import wire_copy
 from understudy.transport.drain import DrainReport, Drains
+from understudy.transport.guard import Fenced
 from understudy.transport.health import LinkMetrics, PeerReachable, PeerUnreachable
 from understudy.transport.keyfolder import KeyFolder
 from understudy.transport.keys import KeyTrouble
@@ -37,6 +38,7 @@ from understudy.transport.table import (
 )
 from understudy.transport.traceback import RemoteTraceback
 from understudy.transport.trust import KeyStore
+from understudy.transport.view import View
 from understudy.transport.wire import TooLarge
 from understudy.transport.zeromq import ZeroMqNetwork
 
@@ -49,6 +51,7 @@ __all__ = [
     "DrainReport",
     "Drains",
     "Expect",
+    "Fenced",
     "KeyFolder",
     "KeyStore",
     "KeyTrouble",
@@ -86,6 +89,7 @@ __all__ = [
     "TooLarge",
     "Unreadable",
     "Versions",
+    "View",
     "ZeroMqNetwork",
     "parse_address",
     "wire_copy",

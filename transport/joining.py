@@ -1,6 +1,7 @@
 """Joining: the way of a node to its membership table, before it is a member, and back to it.
 
-    state= ──▶ SqliteTable         neither ──▶ MemoryTable
+    state= ──▶ SqliteTable         none of the three ──▶ MemoryTable
+    table= ──▶ opened by its address, or somebody's object
     join=  ── token? enrol ── meet ──▶ the seed ──▶ RemoteTable, served by it ── the seed was away ──▶ met again
 
 All nodes of a cluster have keys, or none: those with and those without cannot speak to each other, and would vote each
@@ -21,6 +22,7 @@ from understudy.transport.keys import KeyTrouble
 from understudy.transport.links import Links
 from understudy.transport.meeting import enrol
 from understudy.transport.memory import MemoryTable
+from understudy.transport.opening import open_table
 from understudy.transport.served import TABLE, RemoteTable
 from understudy.transport.sqlite import SqliteTable
 from understudy.transport.table import Member, MembershipTable
@@ -47,8 +49,18 @@ LET_IN_BY = "UNDERSTUDY_TOKEN"
 class Joining:
     """Of one node, which listens already."""
 
-    def __init__(self, links: Links, *, join: str | None, token: str | None, state: Path | None) -> None:
+    def __init__(
+        self,
+        links: Links,
+        *,
+        join: str | None,
+        token: str | None,
+        state: Path | None,
+        table: MembershipTable | str | None,
+    ) -> None:
         self._links = links
+        self._table = table
+        self._opened: MembershipTable | None = None
         self._join = join
         self._token = token
         self._state = state
@@ -58,12 +70,24 @@ class Joining:
 
         Raises BadAddress, CannotReach, NameTaken, KeyTrouble, TableError, ValueError for a token without keys.
         """
+        if self._table is not None and not isinstance(self._table, str):
+            return None, self._table
+        seed = None
         if self._join is not None:
             seed = await self._meet(self._join)
-            return seed, RemoteTable(self._links.named(seed.node, TABLE))
-        if self._state is not None:
-            return None, await SqliteTable.open(self._state / TABLE_FILE)
-        return None, MemoryTable()
+            self._opened = RemoteTable(self._links.named(seed.node, TABLE))
+        elif self._table is not None:
+            self._opened = await open_table(self._table)
+        elif self._state is not None:
+            self._opened = await SqliteTable.open(self._state / TABLE_FILE)
+        else:
+            self._opened = MemoryTable()
+        return seed, self._opened
+
+    async def close(self) -> None:
+        """Let go of the table, unless it is somebody else's."""
+        if self._opened is not None:
+            await self._opened.close()
 
     async def look_at(self, table: MembershipTable) -> None:
         """Raises KeyTrouble if a living member has keys and this node none, or the other way round; TableError."""

@@ -26,6 +26,7 @@ from understudy.actors.limiter import Limiter
 from understudy.transport.standing import Standing, explain
 from understudy.transport.suspicion import Key, Rules, Watch, is_silent, judge, observe
 from understudy.transport.table import Change, Expect, Member, MembershipTable, Snapshot, TableError
+from understudy.transport.view import View
 
 log = logging.getLogger("understudy.membership")
 
@@ -94,7 +95,7 @@ class Membership:
         self.held = ""
         """Why this node does not vote at present; "" if it would."""
         self.on_change: Callable[[Snapshot, bool], None] = lambda delta, complete: None
-        """Told of each reading: what changed in the table since the last, or (True) everything there is, in a table begun anew."""
+        """Told of each reading: what changed in the table since the last, or (True) everything there is."""
         self._table = table
         self._probe = probe
         self._on_up = on_up
@@ -109,8 +110,7 @@ class Membership:
         self._rules = rules or Rules()
         self._failed: Limiter[str] = Limiter(1, FAILED_EVERY)
         self._watch = Watch()
-        self._snapshot = Snapshot()
-        self._rows: dict[str, Member] = {}  # its members, by node
+        self._view = View()  # of the members; names.py keeps the names
         self._present: dict[str, Member] = {}
         self._silent: dict[Key, Member] = {}
         self._gone: dict[str, int] = {}  # node -> the last incarnation that is known to be over
@@ -160,20 +160,20 @@ class Membership:
 
     def explain(self) -> list[Standing]:
         """How each member stands with this node, and what comes next; those that are over, too."""
-        return explain(self._watch, self._snapshot.members, self.me.key, self._rules)
+        return explain(self._watch, self._view.members.values(), self.me.key, self._rules)
 
     def members(self) -> list[Member]:
         """Every row as last read, this node's included: the active, and the last incarnation of those that are not."""
-        return sorted(self._snapshot.members, key=lambda row: row.node)
+        return sorted(self._view.members.values(), key=lambda row: row.node)
 
     @property
     def version(self) -> int:
         """The members' version, as last read."""
-        return self._snapshot.versions.members
+        return self._view.versions.members
 
     def is_active(self, node: str, incarnation: int) -> bool:
         """Whether that life of a node is a member, as last read."""
-        row = self._rows.get(node)
+        row = self._view.member(node)
         return row is not None and row.incarnation == incarnation and row.status == "active"
 
     def hello(self, node: str, incarnation: int) -> None:
@@ -230,11 +230,11 @@ class Membership:
         """Change the row of an active member; one that is over stays as it is."""
         while True:
             await self.refresh()
-            row = self._snapshot.member(node)
+            row = self._view.member(node)
             if row is None or row.incarnation != incarnation or row.status != "active":
                 return
             row = replace(row, **changes)
-            if await self._table.commit(Expect(members=self._snapshot.versions.members), Change(members=(row,))):
+            if await self._table.commit(Expect(members=self._view.versions.members), Change(members=(row,))):
                 return
 
     async def _end(self) -> None:
@@ -296,14 +296,14 @@ class Membership:
                 rows = await self._judged()
                 if not rows or self._ended:
                     return
-                await self._table.commit(Expect(members=self._snapshot.versions.members), Change(members=rows))
+                await self._table.commit(Expect(members=self._view.versions.members), Change(members=rows))
                 await self.refresh()
         except TableError as error:
             self._table_failed(error)
 
     async def _judged(self) -> tuple[Member, ...]:
         now = asyncio.get_running_loop().time()
-        judgement = judge(self._watch, self._snapshot.members, self.me.key, now, self._rules)
+        judgement = judge(self._watch, self._view.members.values(), self.me.key, now, self._rules)
         self._watch = judgement.watch
         self.held = judgement.held
         if judgement.check and judgement.rows and self._healthy is not None and not await self._healthy():
@@ -331,11 +331,8 @@ class Membership:
     async def refresh(self) -> None:
         """Read what changed and tell the node. One at a time, so that news are told in the order of the table. Raises TableError."""
         async with self._reading:
-            before = self._snapshot.versions
-            delta = await self._table.read(before)
-            anew = delta.versions.members < before.members or delta.versions.names < before.names
-            self._snapshot = self._snapshot.updated(replace(delta, names=()))  # the names are kept in names.py
-            self._rows = {row.node: row for row in self._snapshot.members}
+            delta = await self._table.read(self._view.versions)
+            self._view.update(replace(delta, names=()))
             if self.trouble:
                 log.info("%s reaches the membership table again", self.me.node)
                 self.trouble = ""
@@ -343,8 +340,8 @@ class Membership:
                 self._watch = replace(self._watch, misses={}, overwhelmed_since=None)
             for row in delta.members:
                 self._told(row)
-            self.on_change(delta, anew)
-            if delta.versions.members < before.members and delta.member(self.me.node) is None and not self._ended:
+            self.on_change(delta, delta.whole)
+            if delta.whole and delta.member(self.me.node) is None and not self._ended:
                 # Somebody deleted the table and began a new one, in which this node does not stand yet.
                 await self._write_my_row()
 

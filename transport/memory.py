@@ -7,44 +7,50 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TypeVar
 
-from understudy.transport.table import Change, Expect, Member, Name, Snapshot, Versions, check, written
-
-R = TypeVar("R")
+from understudy.transport.commits import settle
+from understudy.transport.guard import check_fence, check_value
+from understudy.transport.table import Change, Expect, Snapshot, Versions, check
+from understudy.transport.view import GIVEN_UP, View
 
 
 class MemoryTable:
-    """A table that lives as long as the object. Hand the same one to every node that should see the others."""
+    """A table that lives as long as the object. Hand the same one to every node that should see the others.
 
-    def __init__(self) -> None:
-        self._versions = Versions()
-        self._members: dict[str, tuple[int, Member]] = {}  # node -> (version of its last change, row)
-        self._names: dict[str, tuple[int, Name]] = {}
+    `given_up`: how many names that were given up it remembers at least, for readers that saw them owned.
+    """
+
+    def __init__(self, given_up: int = GIVEN_UP) -> None:
+        self.rows = View(given_up)
+        self._guarded: dict[tuple[str, str], tuple[int, bytes]] = {}  # (name, key) -> (fence, value)
         self._moved: set[asyncio.Event] = set()
 
     async def read(self, since: Versions | None = None) -> Snapshot:
         """See MembershipTable."""
-        now = self._versions
-        if since is None or since.members > now.members or since.names > now.names:
-            since = Versions()
-        return Snapshot(now, _after(since.members, self._members), _after(since.names, self._names))
+        return self.rows.since(since)
 
     async def commit(self, expect: Expect, change: Change) -> Versions | None:
         """See MembershipTable."""
         check(expect, change)
-        now = self._versions
-        if expect.members is not None and expect.members != now.members:
-            return None
-        if any(version != self._name(name).version for name, version in expect.names.items()):
-            return None
-        after = Versions(now.members + bool(change.members), now.names + bool(change.names))
-        self._members |= {row.node: (after.members, row) for row in change.members}
-        self._names |= {row.name: (after.names, written(self._name(row.name), row)) for row in change.names}
-        self._versions = after
-        for event in self._moved:
-            event.set()
-        return after
+        settled = settle(self.rows.versions, self.rows.names, [(expect, change)])
+        members = tuple(row for _, row in settled.members.values())
+        self.rows.update(Snapshot(settled.versions, members, tuple(settled.names.values())))
+        if members or settled.names:
+            for event in self._moved:
+                event.set()
+        return settled.results[0]
+
+    async def guarded_write(self, name: str, fence: int, key: str, value: bytes) -> None:
+        """See MembershipTable."""
+        check_value(value)
+        seen, _ = self._guarded.get((name, key), (0, b""))
+        check_fence(name, fence, self.rows.name(name), seen)
+        self._guarded[name, key] = fence, value
+
+    async def guarded_read(self, name: str, key: str) -> bytes | None:
+        """See MembershipTable."""
+        _, value = self._guarded.get((name, key), (0, None))
+        return value
 
     async def hints(self) -> AsyncIterator[Versions]:
         """See MembershipTable."""
@@ -55,17 +61,9 @@ class MemoryTable:
             while True:
                 await moved.wait()
                 moved.clear()
-                yield self._versions
+                yield self.rows.versions
         finally:
             self._moved.discard(moved)
 
     async def close(self) -> None:
         """See MembershipTable. Other nodes go on using the object."""
-
-    def _name(self, name: str) -> Name:
-        return self._names[name][1] if name in self._names else Name(name)
-
-
-def _after(version: int, rows: dict[str, tuple[int, R]]) -> tuple[R, ...]:
-    changed = sorted((row for row in rows.values() if row[0] > version), key=lambda row: row[0])
-    return tuple(row for _, row in changed)

@@ -264,6 +264,8 @@ class Names:
             self._rows = rows
         else:
             self._rows |= rows
+        for name in [row.name for row in delta.names if not row.node]:  # given up: no row of the table's any more
+            del self._rows[name]
         for name in tuple(self._held) if complete or delta.members else rows.keys() & self._held.keys():
             row = self._rows.get(name)
             if not self._is_mine(row) or row is None or row.fence != self._held[name]:

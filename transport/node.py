@@ -45,6 +45,7 @@ from understudy.transport.membership import Membership
 from understudy.transport.names import Names
 from understudy.transport.network import Network
 from understudy.transport.news import News, NodeDrains, NodeLost, NodeUp
+from understudy.transport.opening import check_address
 from understudy.transport.placement import Placement, checked_capacity, checked_words
 from understudy.transport.remote import RemoteRef
 from understudy.transport.served import TABLE, TableServer
@@ -67,6 +68,7 @@ class Node(Spawning):
     `listen`: where it is reached, port 0 for any free one; without keys loopback only.
     `state`: the folder of the membership table that the nodes of one machine share; none: a cluster of its own.
     `join`: the address of a node whose table this one uses instead.
+    `table`: the address of a table that all use: postgresql://..., etcd://... (docs/tables.md); or one of your own, already open.
     `keys`: the folder of its keys and of those it trusts; made, with a key, if it is not there. With it nobody else is heard.
     `roles`, `tags`: what it is for and what it has, such as ("engine",) and ("gpu",); `capacity`: how many placed actors, entities
         and runs it takes, 0: no limit.
@@ -89,7 +91,7 @@ class Node(Spawning):
         capacity: int = 0,
         system: ActorSystem | None = None,
         network: Network | None = None,
-        table: MembershipTable | None = None,
+        table: MembershipTable | str | None = None,
         probe_interval: float = 1.0,
         probe_misses: int = 3,
         blocked_after: float = 10.0,
@@ -100,6 +102,13 @@ class Node(Spawning):
             raise ValueError(f"the system of node {name!r} must have its name, not {system.name!r}")
         if state is not None and not isinstance(state, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"the state of node {name!r} is a folder, as a text or a path, not {state!r}")
+        if table is not None and (join is not None or state is not None):
+            other = "join" if join is not None else "state"
+            raise ValueError(
+                f"node {name!r} can use one membership table: name it by `table` or by `{other}`, not by both"
+            )
+        if isinstance(table, str):
+            check_address(table)
         if token is not None and (join is None or table is not None):
             raise ValueError(
                 f"a token lets node {name!r} in where it joins: say where with `join`, the address of the node that made it"
@@ -305,12 +314,9 @@ class Node(Spawning):
         self._system.nodes = Abroad(links, steward, placement, drains)
         placement.on_drains = self._other_drains
         links.listen(self._listen)
-        joining = Joining(links, join=self._join, token=self._token, state=self._state)
-        if self._given_table is not None:
-            seed, table = None, self._given_table
-        else:
-            seed, table = await joining.begin()
-            stack.push_async_callback(table.close)
+        joining = Joining(links, join=self._join, token=self._token, state=self._state, table=self._given_table)
+        stack.push_async_callback(joining.close)
+        seed, table = await joining.begin()
         self._table = table
         await joining.look_at(table)
         key = trust.pair.public if trust is not None else ""

@@ -1,29 +1,46 @@
 """The membership table of one node, served over its link to nodes that share no file with it.
 
-    RemoteTable on engine-2 ── ReadTable, CommitTable, TableVersions ──▶ TableServer, the actor "table" on stage ──▶ file
+    RemoteTable on engine-2 ── ReadTable, CommitTable, ... ──▶ TableServer, the actor "table" on stage ──▶ file
 
-While the serving node is away, the nodes that use its table go on as they are: their calls fail with TableUnavailable,
-nobody is declared dead by them, and they catch up when it is back.
+Requests are answered side by side: commits that came together become one transaction, and a reading is as long as what
+changed, in pages that fit into frames. While the serving node is away, the nodes that use its table go on as they are:
+their calls fail with TableUnavailable, nobody is declared dead by them, and they catch up when it is back.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
-from understudy.actors import Actor, ActorDied, ActorRef, CallError, NoProc, Overloaded, Refused, Request, message
+from understudy.actors import (
+    Actor,
+    ActorDied,
+    ActorRef,
+    CallError,
+    Later,
+    NoProc,
+    Overloaded,
+    Refused,
+    Request,
+    message,
+)
+from understudy.transport.guard import Fenced, check_value
 from understudy.transport.table import (
     Change,
     Expect,
+    Member,
     MembershipTable,
+    Name,
     Snapshot,
     TableError,
     TableUnavailable,
     Versions,
     check,
 )
+from understudy.transport.view import View
 
 R = TypeVar("R")
 
@@ -31,8 +48,20 @@ TABLE = "table"
 """The name of the serving actor on its node."""
 
 
+PAGE = 250
+"""Names in one answer, or a few more: those that one commit changed are not torn apart."""
+
+
+@message("membership.page")
+class Page:
+    """A part of a reading: all that changed up to its versions. `more`: ask again, since these."""
+
+    snapshot: Snapshot
+    more: bool = False
+
+
 @message("membership.read")
-class ReadTable(Request[Snapshot]):
+class ReadTable(Request[Page]):
     """What changed after `since`; None: everything."""
 
     since: Versions | None = None
@@ -44,6 +73,32 @@ class CommitTable(Request[Versions | None]):
 
     expect: Expect
     change: Change
+
+
+@message("membership.intruder")
+class Intruder:
+    """Whoever wrote is not the owner: what `Fenced` says."""
+
+    owner: Name | None
+    text: str
+
+
+@message("membership.guarded_write")
+class WriteGuarded(Request[Intruder | None]):
+    """See `MembershipTable.guarded_write`; None: written."""
+
+    name: str
+    fence: int
+    key: str
+    value: bytes
+
+
+@message("membership.guarded_read")
+class ReadGuarded(Request[bytes | None]):
+    """See `MembershipTable.guarded_read`."""
+
+    name: str
+    key: str
 
 
 @message("membership.where")
@@ -60,22 +115,59 @@ class TableServer(Actor):
     def __init__(self, table: MembershipTable) -> None:
         super().__init__()
         self._table = table
-        self._seen = Versions()
+        self._view = View()
+        self._reading = asyncio.Lock()
 
-    async def on_receive(self, message: object) -> object:
+    def on_receive(self, message: object) -> object:
+        match message:
+            case ReadTable(None | Versions() as since):
+                return self._later(self._page(since))
+            case CommitTable(Expect() as expect, Change() as change):
+                return self._later(self._table.commit(expect, change))
+            case WriteGuarded(str() as name, int() as fence, str() as key, bytes() as value):
+                return self._later(self._write(name, fence, key, value))
+            case ReadGuarded(str() as name, str() as key):
+                return self._later(self._table.guarded_read(name, key))
+            case TableVersions():
+                return self._later(self._versions())
+            case _:
+                return self.unhandled(message)
+
+    def _later(self, answer: Awaitable[Any]) -> Later:
+        later = Later()
+        self.run(self._answer(later, answer))
+        return later
+
+    async def _answer(self, later: Later, answer: Awaitable[Any]) -> None:
         try:
-            match message:
-                case ReadTable(None | Versions() as since):
-                    return await self._table.read(since)
-                case CommitTable(Expect() as expect, Change() as change):
-                    return await self._table.commit(expect, change)
-                case TableVersions():
-                    self._seen = (await self._table.read(self._seen)).versions
-                    return self._seen
-                case _:
-                    return self.unhandled(message)
+            later.set(await answer)
         except (TableError, ValueError) as error:
-            raise Refused(str(error)) from error
+            later.fail(Refused(str(error)))
+
+    async def _page(self, since: Versions | None) -> Page:
+        await self._catch_up()
+        snapshot = self._view.since(since)
+        if len(snapshot.names) <= PAGE:
+            return Page(snapshot)
+        names = sorted(snapshot.names, key=lambda row: row.version) if snapshot.whole else snapshot.names
+        last = names[PAGE - 1].version
+        part = tuple(row for row in names if row.version <= last)
+        return Page(replace(snapshot, names=part, versions=replace(snapshot.versions, names=last)), more=True)
+
+    async def _versions(self) -> Versions:
+        await self._catch_up()
+        return self._view.versions
+
+    async def _catch_up(self) -> None:
+        async with self._reading:
+            self._view.update(await self._table.read(self._view.versions))
+
+    async def _write(self, name: str, fence: int, key: str, value: bytes) -> Intruder | None:
+        try:
+            await self._table.guarded_write(name, fence, key, value)
+        except Fenced as error:
+            return Intruder(error.owner, str(error))
+        return None
 
 
 class RemoteTable:
@@ -90,12 +182,29 @@ class RemoteTable:
 
     async def read(self, since: Versions | None = None) -> Snapshot:
         """See MembershipTable."""
-        return await self._call(ReadTable(since))
+        reading = _Reading()
+        while True:
+            page = await self._call(ReadTable(since))
+            reading.add(page.snapshot)
+            if not page.more:
+                return reading.result
+            since = page.snapshot.versions
 
     async def commit(self, expect: Expect, change: Change) -> Versions | None:
         """See MembershipTable."""
         check(expect, change)
         return await self._call(CommitTable(expect, change))
+
+    async def guarded_write(self, name: str, fence: int, key: str, value: bytes) -> None:
+        """See MembershipTable."""
+        check_value(value)
+        intruder = await self._call(WriteGuarded(name, fence, key, value))
+        if intruder is not None:
+            raise Fenced(name, fence, intruder.owner, intruder.text)
+
+    async def guarded_read(self, name: str, key: str) -> bytes | None:
+        """See MembershipTable."""
+        return await self._call(ReadGuarded(name, key))
 
     async def hints(self) -> AsyncIterator[Versions]:
         """See MembershipTable. Found by asking, every `poll` seconds."""
@@ -126,3 +235,31 @@ class RemoteTable:
                     "node itself; then join that one"
                 ) from error
             raise TableUnavailable(f"the node that serves the membership table does not answer: {error}") from error
+
+
+class _Reading:
+    """One snapshot, made of pages that follow one another."""
+
+    def __init__(self) -> None:
+        self._versions = Versions()
+        self._members: dict[str, Member] = {}
+        self._names: dict[str, Name] = {}
+        self._whole = False
+
+    def add(self, page: Snapshot) -> None:
+        if page.whole:  # the first, or the table forgot meanwhile what lies between two
+            self._members.clear()
+            self._names.clear()
+            self._whole = True
+        self._versions = page.versions
+        for member in page.members:
+            self._members.pop(member.node, None)
+            self._members[member.node] = member
+        for name in page.names:
+            self._names.pop(name.name, None)
+            self._names[name.name] = name
+
+    @property
+    def result(self) -> Snapshot:
+        names = (row for row in self._names.values() if row.node or not self._whole)
+        return Snapshot(self._versions, tuple(self._members.values()), tuple(names), self._whole)

@@ -2,8 +2,8 @@
 
     event loop ──▶ one worker thread ──▶ connection ──▶ membership.db (+ -wal, -shm) ◀── other processes
 
-All SQL runs in the worker thread, so a lock or a slow disk never stops the loop. A commit is one `BEGIN IMMEDIATE`
-transaction: SQLite lets one writer in at a time and the compare happens inside. WAL, so that readers and the writer do
+All SQL runs in the worker thread, so a lock or a slow disk never stops the loop. The commits that are under way in one
+process are one `BEGIN IMMEDIATE` transaction: SQLite lets one writer in at a time and the compare happens inside. WAL, so that readers and the writer do
 not wait for each other; `synchronous=FULL`, since a vote that is forgotten in a power cut was never cast. The file says
 that it is ours (`application_id`) and which layout it has (`user_version`). Not for a network file system: SQLite's
 locks do not hold there; nodes on other machines reach the table through `served`.
@@ -14,15 +14,18 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from understudy.transport.commits import Group, expected, settle
+from understudy.transport.guard import Fenced, Write, check_fence, check_value
 from understudy.transport.rows import member_read, member_text
 from understudy.transport.table import (
     Change,
+    Commit,
     Expect,
     Name,
     Snapshot,
@@ -31,8 +34,8 @@ from understudy.transport.table import (
     TableUnusable,
     Versions,
     check,
-    written,
 )
+from understudy.transport.view import GIVEN_UP, has_delta
 
 T = TypeVar("T")
 
@@ -42,13 +45,21 @@ FORMAT = 2
 SCHEMA = (
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {FORMAT}",
-    "CREATE TABLE version (id INTEGER PRIMARY KEY CHECK (id = 1), members INTEGER NOT NULL, names INTEGER NOT NULL)",
-    "INSERT INTO version VALUES (1, 0, 0)",
+    """CREATE TABLE version (
+        id INTEGER PRIMARY KEY CHECK (id = 1), members INTEGER NOT NULL, names INTEGER NOT NULL,
+        forgotten INTEGER NOT NULL  -- the names' version up to which those that were given up have no rows any more
+    )""",
+    "INSERT INTO version VALUES (1, 0, 0, 0)",
     "CREATE TABLE member (node TEXT PRIMARY KEY, row TEXT NOT NULL, changed INTEGER NOT NULL) WITHOUT ROWID",
     """CREATE TABLE name (
         name TEXT PRIMARY KEY, node TEXT NOT NULL, incarnation INTEGER NOT NULL, version INTEGER NOT NULL,
-        fence INTEGER NOT NULL, changed INTEGER NOT NULL
+        fence INTEGER NOT NULL
     ) WITHOUT ROWID""",
+    "CREATE INDEX name_version ON name (version)",
+    "CREATE INDEX name_given_up ON name (version) WHERE node = ''",
+    """CREATE TABLE guarded (
+        name TEXT NOT NULL, key TEXT NOT NULL, fence INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY (name, key)
+    )""",
 )
 # One statement, and so one moment: between two, another process may have made the tables.
 WHOSE = """SELECT
@@ -71,6 +82,9 @@ class SqliteTable:
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
         self._closed = False
+        self._released = GIVEN_UP  # names given up by us since we last looked how many are remembered
+        self._commits: Group[Commit, Versions | None] = Group(lambda group: self._work(lambda: self._commit(group)))
+        self._writes: Group[Write, None] = Group(lambda group: self._work(lambda: self._guarded_write(group)))
 
     @classmethod
     async def open(cls, path: Path, *, busy_timeout: float = 5.0, poll: float = 0.25) -> SqliteTable:
@@ -105,7 +119,16 @@ class SqliteTable:
     async def commit(self, expect: Expect, change: Change) -> Versions | None:
         """See MembershipTable."""
         check(expect, change)
-        return await self._work(lambda: self._commit(expect, change))
+        return await self._commits.add((expect, change))
+
+    async def guarded_write(self, name: str, fence: int, key: str, value: bytes) -> None:
+        """See MembershipTable."""
+        check_value(value)
+        await self._writes.add((name, fence, key, value))
+
+    async def guarded_read(self, name: str, key: str) -> bytes | None:
+        """See MembershipTable."""
+        return await self._work(lambda: self._guarded(name, key)[1])
 
     async def hints(self) -> AsyncIterator[Versions]:
         """See MembershipTable. Other processes' commits are found by looking, every `poll` seconds."""
@@ -123,6 +146,8 @@ class SqliteTable:
         if self._closed:
             return
         self._closed = True
+        await self._commits.finish()
+        await self._writes.finish()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
 
@@ -180,37 +205,73 @@ class SqliteTable:
         connection.execute("BEGIN")
         with connection:
             now = self._look()
-            if since is None or since.members > now.members or since.names > now.names:
-                since = Versions()
-            members = connection.execute("SELECT row FROM member WHERE changed > ? ORDER BY changed", (since.members,))
-            names = connection.execute("SELECT * FROM name WHERE changed > ? ORDER BY changed", (since.names,))
-            return Snapshot(now, tuple(member_read(text) for (text,) in members), tuple(map(_name, names)))
+            (forgotten,) = connection.execute("SELECT forgotten FROM version").fetchone()
+            whole = since is None or not has_delta(since, now, forgotten)
+            after = Versions() if since is None or whole else since
+            members = connection.execute("SELECT row FROM member WHERE changed > ? ORDER BY changed", (after.members,))
+            names = connection.execute(
+                "SELECT * FROM name WHERE version > ? AND (node <> '' OR NOT ?) ORDER BY version", (after.names, whole)
+            )
+            rows = tuple(member_read(text) for (text,) in members), tuple(Name(*columns) for columns in names)
+            return Snapshot(now, *rows, whole=whole)
 
-    def _commit(self, expect: Expect, change: Change) -> Versions | None:
+    def _commit(self, commits: Sequence[Commit]) -> list[Versions | None]:
         connection = self._usable()
         connection.execute("BEGIN IMMEDIATE")
         with connection:
             now = self._look()
             stored = connection.execute(
-                "SELECT * FROM name WHERE name IN (SELECT value FROM json_each(?))", (json.dumps(list(expect.names)),)
+                "SELECT * FROM name WHERE name IN (SELECT value FROM json_each(?))", (json.dumps(expected(commits)),)
             )
-            old = {name: Name(name) for name in expect.names} | {row[0]: _name(row) for row in stored}
-            if expect.members not in (None, now.members):
-                return None
-            if any(old[name].version != version for name, version in expect.names.items()):
-                return None
-            after = Versions(now.members + bool(change.members), now.names + bool(change.names))
+            settled = settle(now, {columns[0]: Name(*columns) for columns in stored}, commits)
+            if settled.versions == now:
+                return settled.results
             connection.executemany(
                 "INSERT OR REPLACE INTO member VALUES (?, ?, ?)",
-                [(row.node, member_text(row), after.members) for row in change.members],
+                [(row.node, member_text(row), changed) for changed, row in settled.members.values()],
             )
-            rows = [written(old[row.name], row) for row in change.names]
             connection.executemany(
-                "INSERT OR REPLACE INTO name VALUES (?, ?, ?, ?, ?, ?)",
-                [(row.name, row.node, row.incarnation, row.version, row.fence, after.names) for row in rows],
+                "INSERT OR REPLACE INTO name VALUES (?, ?, ?, ?, ?)",
+                [(row.name, row.node, row.incarnation, row.version, row.fence) for row in settled.names.values()],
             )
+            after = settled.versions
             connection.execute("UPDATE version SET members = ?, names = ?", (after.members, after.names))
-            return after
+            self._released += sum(not row.node for row in settled.names.values())
+            if self._released >= GIVEN_UP:
+                self._forget(connection)
+            return settled.results
+
+    def _forget(self, connection: sqlite3.Connection) -> None:
+        """Delete the rows of names that were given up long ago."""
+        old = connection.execute(
+            "SELECT version FROM name WHERE node = '' ORDER BY version DESC LIMIT 1 OFFSET ?", (GIVEN_UP,)
+        ).fetchone()
+        if old is not None:
+            connection.execute("DELETE FROM name WHERE node = '' AND version <= ?", old)
+            connection.execute("UPDATE version SET forgotten = max(forgotten, ?)", old)
+        self._released = 0
+
+    def _guarded_write(self, writes: Sequence[Write]) -> list[Fenced | None]:
+        connection = self._usable()
+        results: list[Fenced | None] = []
+        connection.execute("BEGIN IMMEDIATE")
+        with connection:
+            for name, fence, key, value in writes:
+                columns = connection.execute("SELECT * FROM name WHERE name = ?", (name,)).fetchone()
+                try:
+                    check_fence(name, fence, Name(*columns) if columns else None, self._guarded(name, key)[0])
+                except Fenced as refused:
+                    results.append(refused)
+                else:
+                    row = (name, key, fence, value)
+                    connection.execute("INSERT OR REPLACE INTO guarded VALUES (?, ?, ?, ?)", row)
+                    results.append(None)
+        return results
+
+    def _guarded(self, name: str, key: str) -> tuple[int, bytes | None]:
+        row = self._usable().execute("SELECT fence, value FROM guarded WHERE name = ? AND key = ?", (name, key))
+        found: tuple[int, bytes] | None = row.fetchone()
+        return found or (0, None)
 
     def _look(self) -> Versions:
         return Versions(*self._usable().execute("SELECT members, names FROM version").fetchone())
@@ -253,8 +314,3 @@ class SqliteTable:
         if base == "SQLITE_FULL":
             return TableUnavailable(f"no room for the membership table {self.path}: the disk is full; free some space")
         return TableUnavailable(f"the membership table {self.path} failed: {error} ({name or type(error).__name__})")
-
-
-def _name(columns: tuple[Any, ...]) -> Name:
-    *row, _ = columns
-    return Name(*row)

@@ -8,18 +8,22 @@
                                              ───── None ────▶ lost the race: read again, think again
 
 The members have ONE version together, since a decision about one of them rests on all the others. Every name has a
-version of its own, so that claims of different names do not get into each other's way. A commit batches any number of
-rows of both kinds; all of it happens or nothing. Rows carry no times and no leases: while the table cannot be
-reached nothing in it changes, so nobody dies of an outage.
+version of its own, so that claims of different names do not get into each other's way; all are taken from one counter
+of the names. So versions and fences grow for ever, and a name that was given up needs no row that remembers it. A
+commit batches rows of both kinds; all of it happens or nothing. Rows carry no times and no leases: while
+the table cannot be reached nothing in it changes, so nobody dies of an outage.
+
+Beside a name may stand values that only its present owner can write: `guarded_write` checks the fence in the same
+transaction (`guard.py`).
 
 Implementations: `memory` (tests, simulation), `sqlite` (a file that processes of one machine share), `served` (a node's
-table, over its link). One contract suite holds them all: `tests/contract/test_membership_table.py`.
+table, over its link), `postgres`, `etcd`. One contract suite holds them all: `tests/contract/test_membership_table.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import field, fields, replace
+from dataclasses import field, fields
 from typing import Literal, Protocol, TypeAlias, get_args
 
 from understudy.actors import UnderstudyError, message
@@ -84,10 +88,10 @@ class Member:
 
 @message("membership.name")
 class Name:
-    """One row per cluster-wide name. `node` is "" once it was given up: the row stays, so that its fence only grows.
+    """One row for each cluster-wide name that somebody has; a row with the node "" gives the name up.
 
-    Writers choose `name`, `node` and `incarnation`; the table sets the rest. `version` counts the commits to this
-    row; `fence` is the version at which the present owner took it, and is higher than every earlier owner's.
+    Writers choose `name`, `node` and `incarnation`; the table sets the rest. `version` is the names' version at which
+    the row was written last; `fence` the one at which the present owner took it, higher than every earlier owner's.
     """
 
     name: str
@@ -99,7 +103,8 @@ class Name:
 
 @message("membership.versions")
 class Versions:
-    """How far a table has come: the commits to its members, and those to any of its names."""
+    """How far a table has come, in the changes of its members and of its names. Each only grows; commits that touch
+    different names may have happened at the same version."""
 
     members: int = 0
     names: int = 0
@@ -107,17 +112,16 @@ class Versions:
 
 @message("membership.snapshot")
 class Snapshot:
-    """The table, or what changed in it since the versions that the reader named; `versions` are those it is at now."""
+    """The table, or what changed in it since the versions that the reader named; `versions` are those it is at now.
+
+    `whole`: this is everything there is, so what the reader knew besides is gone. Otherwise a name that was given up
+    stands among the others, without a node.
+    """
 
     versions: Versions = Versions()
     members: tuple[Member, ...] = ()
     names: tuple[Name, ...] = ()
-
-    def updated(self, delta: Snapshot) -> Snapshot:
-        """This snapshot with a later reading laid over it."""
-        members = {row.node: row for row in (*self.members, *delta.members)}
-        names = {row.name: row for row in (*self.names, *delta.names)}
-        return Snapshot(delta.versions, tuple(members.values()), tuple(names.values()))
+    whole: bool = False
 
     def member(self, node: str) -> Member | None:
         """The row of that node name."""
@@ -130,7 +134,7 @@ class Snapshot:
 
 @message("membership.expect")
 class Expect:
-    """What the writer last saw: the members' version, and per name its row's version (0: there is no such row).
+    """What the writer last saw: the members' version, and for each name its row's version (0: nobody has it).
 
     Whatever a change touches must be expected. What is expected without being changed is a condition all the same.
     """
@@ -147,21 +151,40 @@ class Change:
     names: tuple[Name, ...] = ()
 
 
+Commit: TypeAlias = tuple[Expect, Change]
+"""A change, and what it rests on."""
+
+
 class MembershipTable(Protocol):
     """Every method may be called from several tasks at once, and raises TableError when the table fails."""
 
     async def read(self, since: Versions | None = None) -> Snapshot:
         """The rows that changed after `since`, in that order, and the present versions; everything without it.
 
-        Also everything when the table is *behind* `since`: it is another table than the one read then.
+        Also everything when the table is *behind* `since`: it is another table than the one read then. And when that
+        is so long ago that the table no longer knows which names were given up after it.
         """
         ...
 
     async def commit(self, expect: Expect, change: Change) -> Versions | None:
         """Write the change if everything is as expected, and return the new versions; None: lost the race, read again.
 
+        The names written have the version `names` of the result, and so has the fence of each that changed its owner.
+        Many may be under way at once: they share the way to the disk, and each is accepted or refused on its own.
         ValueError when the change touches what is not expected, or a row that makes no sense: a mistake in the caller.
         """
+        ...
+
+    async def guarded_write(self, name: str, fence: int, key: str, value: bytes) -> None:
+        """Write `value` under `key`, beside the name, if `fence` is that of the name's owner at this very moment.
+
+        Raises Fenced, and writes nothing, if it is not: whoever wrote is no longer the owner. ValueError for a value of
+        more than 512 KiB.
+        """
+        ...
+
+    async def guarded_read(self, name: str, key: str) -> bytes | None:
+        """What was last written there, under whichever fence; None: nothing."""
         ...
 
     def hints(self) -> AsyncIterator[Versions]:
@@ -171,6 +194,13 @@ class MembershipTable(Protocol):
     async def close(self) -> None:
         """Let go of the table. Its rows stay."""
         ...
+
+
+NAMES_LIMIT = 100
+"""Names that one commit may touch. Whoever has more makes more commits at once: they share the way to the disk."""
+
+NAME_LIMIT = 500
+"""Characters of a name."""
 
 
 def check(expect: Expect, change: Change) -> None:
@@ -192,6 +222,10 @@ def check(expect: Expect, change: Change) -> None:
     unexpected = [row.name for row in change.names if row.name not in expect.names]
     if unexpected:
         raise ValueError(f"a change to the names {unexpected} must expect the version of each of them (0: a new one)")
+    if len(expect.names) > NAMES_LIMIT:
+        raise ValueError(f"one commit must touch no more than {NAMES_LIMIT} names, not {len(expect.names)}")
+    if any(len(row.name) > NAME_LIMIT for row in change.names):
+        raise ValueError(f"a name must have no more than {NAME_LIMIT} characters")
     for kind, keys in (("node", [row.node for row in change.members]), ("name", [row.name for row in change.names])):
         if "" in keys:
             raise ValueError(f"a row needs a {kind}, this one has none")
@@ -212,11 +246,3 @@ def _check_types(row: object, cls: type[Member | Suspicion | Name]) -> None:
 
 
 _REQUIRED = {"node": str, "incarnation": int, "address": str, "name": str}
-
-
-def written(old: Name | None, new: Name) -> Name:
-    """The row of a name as the table stores it: one version up, and a new fence for a new owner."""
-    old = old or Name(new.name)
-    version = old.version + 1
-    same_owner = (old.node, old.incarnation) == (new.node, new.incarnation)
-    return replace(new, version=version, fence=old.fence if same_owner and old.fence else version)

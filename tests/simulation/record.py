@@ -27,7 +27,7 @@ class Record(MemoryTable):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows: dict[str, list[Name]] = defaultdict(list)
+        self.history: dict[str, list[Name]] = defaultdict(list)
         self.writes: list[Write] = []
         self._seen = Versions()
 
@@ -36,7 +36,7 @@ class Record(MemoryTable):
         versions = await super().commit(expect, change)
         if versions is not None and change.names:
             for row in (await self.read(self._seen)).names:
-                self.rows[row.name].append(row)
+                self.history[row.name].append(row)
             self._seen = versions
         return versions
 
@@ -50,7 +50,7 @@ class Record(MemoryTable):
             assert writers.setdefault((title, fence), writer) == writer, f"two writers of {title} under {fence}"
             assert fence >= newest.get(title, 0), f"{title} was written under {fence} after {newest[title]}"
             newest[title] = fence
-        for title, rows in self.rows.items():
+        for title, rows in self.history.items():
             for before, after in itertools.pairwise(rows):
                 same = (before.node, before.incarnation) == (after.node, after.incarnation)
                 assert after.fence >= before.fence, f"the fence of {title} shrank: {before}, {after}"

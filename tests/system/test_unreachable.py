@@ -45,6 +45,14 @@ class Faulty:
         self.check()
         return await self.table.commit(expect, change)
 
+    async def guarded_write(self, name: str, fence: int, key: str, value: bytes) -> None:
+        self.check()
+        await self.table.guarded_write(name, fence, key, value)
+
+    async def guarded_read(self, name: str, key: str) -> bytes | None:
+        self.check()
+        return await self.table.guarded_read(name, key)
+
     async def hints(self) -> AsyncIterator[Versions]:
         async for versions in self.table.hints():
             yield versions

@@ -1,0 +1,283 @@
+"""Real database servers for tests: PostgreSQL and etcd, started as an ordinary user, on 127.0.0.1, in a folder of their own.
+
+    def test_x(postgres: Postgres): ... postgres.fresh()      a URL of an empty database; the server is the session's,
+    def test_y(etcd: Etcd): ... etcd.fresh()                  shared by the tests of a worker: leave it running
+
+    with Postgres() as server:                                one of your own:
+        server.kill()                                         kill -9, all of it
+        server.pause(); server.resume()                       SIGSTOP, SIGCONT
+        server.stop(); server.start()                         in order, and again on the same port
+
+Nothing is stopped but what was started here. When the process ends that started a server, however that happens, the
+server does too.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Self
+
+import psycopg
+import pytest
+
+USER = "nobody"
+"""Whose rights a server has that root starts: PostgreSQL refuses to run as root."""
+
+START_WITHIN = 60.0
+"""Seconds that a server has to start, on a busy machine."""
+
+PASSWORD = "a secret"
+
+
+def missing_postgres() -> str:
+    """Why there can be no PostgreSQL here; "" if there can."""
+    return "" if _binaries() else "not installed: PostgreSQL (Debian: apt-get install postgresql)"
+
+
+def missing_etcd() -> str:
+    """Why there can be no etcd here; "" if there can."""
+    return "" if shutil.which("etcd") else "not installed: etcd (Debian: apt-get install etcd-server)"
+
+
+class Server:
+    """What both have in common. The folder is removed by `close`."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="understudy-server-"))
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._fresh = count()
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, USER)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def pids(self) -> list[int]:
+        """Its processes."""
+        return [] if self._process is None else _family(self._process.pid)
+
+    def start(self) -> None:
+        """Start it, again if need be, and wait until it answers."""
+        end = time.monotonic() + START_WITHIN
+        while True:
+            if self._process is None or self._process.poll() is not None:
+                self._process = self.popen(self.command())
+            if self.answers():
+                return
+            if time.monotonic() > end:
+                raise RuntimeError(f"{self.command()[0]} did not start: {self.log()[-2000:]}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Stop it in order, as an administrator does who restarts it."""
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End all its processes at once."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Stop all its processes where they are: connections stand, and nobody answers."""
+        for pid in self.pids:
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        for pid in self.pids:
+            os.kill(pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        """End it for good."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        """Whether it is ready."""
+        raise NotImplementedError
+
+    def log(self) -> str:
+        """What it has said so far."""
+        with suppress(OSError):
+            return (self.folder / "log").read_text(errors="replace")
+        return ""
+
+    def popen(self, command: list[str]) -> subprocess.Popen[bytes]:
+        """Start a process with the rights of an ordinary user, which ends with this one."""
+        rights = ["--reuid", USER, "--regid", "nogroup", "--clear-groups"] if os.geteuid() == 0 else []
+        with open(self.folder / "log", "ab") as log:
+            return subprocess.Popen(
+                ["setpriv", *rights, "--pdeathsig", "QUIT", *command],
+                cwd=self.folder,
+                env={**os.environ, "LC_ALL": "C.UTF-8", "HOME": str(self.folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if how == signal.SIGKILL:
+            for pid in _family(process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, how)
+        else:
+            process.send_signal(how)
+        process.wait(START_WITHIN)
+
+
+class Postgres(Server):
+    """`settings`: of postgresql.conf. The disk is not waited for, unless `durable`."""
+
+    user = "understudy"
+
+    def __init__(self, *, durable: bool = False, **settings: str) -> None:
+        super().__init__()
+        self._settings = {"fsync": "on" if durable else "off", "max_connections": "200"} | settings
+        self._made = False
+
+    def start(self) -> None:
+        if not self._made:
+            (self.folder / "password").write_text(PASSWORD)
+            (self.folder / "password").chmod(0o644)
+            made = self.popen(
+                [
+                    *(f"{_binaries()}/initdb", "--pgdata", str(self.folder / "data"), "--no-sync", "--encoding=UTF8"),
+                    *("--username", self.user, "--auth=scram-sha-256", "--pwfile", str(self.folder / "password")),
+                ]
+            )
+            if made.wait(START_WITHIN) != 0:
+                raise RuntimeError(f"initdb failed: {self.log()[-2000:]}")
+            self._made = True
+        super().start()
+
+    def command(self) -> list[str]:
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
+        where = ["--listen_addresses=127.0.0.1", f"--unix_socket_directories={self.folder}"]
+        return [f"{_binaries()}/postgres", "-D", str(self.folder / "data"), "-p", str(self.port), *where, *settings]
+
+    def answers(self) -> bool:
+        try:
+            psycopg.connect(self.url(), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def url(self, database: str = "postgres", *, user: str = user, password: str = PASSWORD) -> str:
+        """The URL of one of its databases."""
+        return f"postgresql://{user}:{password.replace(' ', '%20')}@127.0.0.1:{self.port}/{database}"
+
+    def fresh(self) -> str:
+        """The URL of a new database."""
+        name = f"test_{next(self._fresh)}"
+        self.do(f"CREATE DATABASE {name} TEMPLATE template0")
+        return self.url(name)
+
+    def do(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        """Run a statement as its superuser; its rows."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            done = connection.execute(statement.encode())
+            return done.fetchall() if done.description else []
+
+
+class Etcd(Server):
+    """One member. The disk is not waited for, unless `durable`. `options`: of its command line."""
+
+    def __init__(self, *options: str, durable: bool = False) -> None:
+        super().__init__()
+        self._options = options if durable else (*options, "--unsafe-no-fsync")
+        self._peers = free_port()
+
+    def command(self) -> list[str]:
+        ours, theirs = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self._peers}"
+        return [
+            *("etcd", "--data-dir", str(self.folder / "data"), "--log-level", "warn"),
+            *("--listen-client-urls", ours, "--advertise-client-urls", ours),
+            *("--listen-peer-urls", theirs, "--initial-advertise-peer-urls", theirs),
+            *("--initial-cluster", f"default={theirs}", *self._options),
+        ]
+
+    def answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5) as answer:
+                return bool(json.load(answer)["health"] == "true")
+        except (OSError, urllib.error.HTTPError):
+            return False
+
+    def url(self, prefix: str = "understudy") -> str:
+        """The URL of a table of it."""
+        return f"etcd://127.0.0.1:{self.port}/{prefix}"
+
+    def fresh(self) -> str:
+        """The URL of a table that is not there yet."""
+        return self.url(f"test-{next(self._fresh)}")
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server for all tests of this worker."""
+    if why := missing_postgres():
+        pytest.skip(why)
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def etcd() -> Iterator[Etcd]:
+    """An etcd server for all tests of this worker."""
+    if why := missing_etcd():
+        pytest.skip(why)
+    with Etcd() as server:
+        yield server
+
+
+def _binaries() -> str:
+    """Where PostgreSQL's programs lie; Debian keeps them out of PATH. The newest."""
+    found = glob.glob("/usr/lib/postgresql/*/bin/initdb")
+    if found:
+        return os.path.dirname(max(found, key=lambda path: float(path.split("/")[4])))
+    there = shutil.which("initdb")
+    return os.path.dirname(there) if there else ""
+
+
+def _family(pid: int) -> list[int]:
+    """A process of ours and its children: PostgreSQL's have sessions of their own."""
+    children: list[int] = []
+    with suppress(OSError):
+        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [pid, *children]
