@@ -7,7 +7,7 @@ from understudy.gateway.http import HttpError, Mount, json_answer
 from understudy.gateway.messages import Member
 from understudy.gateway.presence import Presence
 from understudy.gateway.room import Room
-from understudy.gateway.rooms import Topic
+from understudy.gateway.rooms import Shared, Topic
 
 __all__ = [
     "Connection",
@@ -19,6 +19,7 @@ __all__ = [
     "Presence",
     "Room",
     "Serializer",
+    "Shared",
     "Topic",
     "json_answer",
     "stream",

@@ -12,7 +12,7 @@ said it, replies included. Bodies are JSON text, encoded once, where they were m
 from dataclasses import dataclass
 from typing import Any
 
-from understudy.actors import ActorRef, message
+from understudy.actors import ActorRef, Request, message
 from understudy.gateway.connection import Connection
 
 
@@ -37,6 +37,11 @@ class OpenRoom:
     topic: str
     member: str
     session: ActorRef[Any]
+
+
+@message("gateway.locate")
+class Locate(Request[ActorRef[Any]]):
+    """To a room by its name in the cluster: where it is now."""
 
 
 @message("gateway.room_opened")

@@ -38,6 +38,7 @@ from understudy.gateway.messages import (
     Event,
     Join,
     Leave,
+    Locate,
     Member,
     Push,
     Reply,
@@ -188,6 +189,8 @@ class Room(Actor):
                 return self._tell_presence()
             case _Decided(member, response, reason):
                 return self._decided(member, response, reason)
+            case Locate():
+                return self.actor_ref
             case _:
                 return self.on_message(message)
 

@@ -1,6 +1,8 @@
 """Which actor is the room of a topic, and the start of one that is not there yet.
 
-    {"lobby": Lobby, "room:*": ChatRoom, "run:*": RunRoom}      an exact topic, or a beginning and "*"; the longest wins
+    {"lobby": Lobby, "room:*": Shared("room"), "run:*": RunRoom}      an exact topic, or a beginning and "*"; the longest wins
+
+A room is this gateway's own, or shared by all gateways of the cluster: then it is an entity, on whichever node hosts its kind.
 
 Rooms supervises them: they are its children, independent of each other, started side by side. One that crashes is not
 restarted at once but by whoever joins next, and its members join again by themselves: so a room that crashes over and
@@ -13,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from understudy.actors import Actor, ActorRef, Exit, Refused, StartFailed
-from understudy.gateway.messages import OpenRoom, RoomOpened, RoomRefused
+from understudy.actors import Actor, ActorRef, Exit, Failure, Refused, StartFailed, UnderstudyError
+from understudy.gateway.messages import Locate, OpenRoom, RoomOpened, RoomRefused
 from understudy.gateway.room import Room
 from understudy.supervisors import ChildInfo, WhichChildren
 
@@ -36,7 +38,18 @@ class Topic:
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 
-Topics: TypeAlias = Mapping[str, Topic | type[Room]]
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The room of a topic is the entity of this kind whose key is the topic: one in the whole cluster.
+
+    Nodes that may run it say so: `node.host("room", ChatRoom)`. When its node is gone, its members join again by
+    themselves, and it is started on another.
+    """
+
+    kind: str
+
+
+Topics: TypeAlias = Mapping[str, Topic | Shared | type[Room]]
 """Patterns and what they stand for. A bare Room class is started with the topic alone."""
 
 
@@ -44,12 +57,14 @@ class Patterns:
     """Finds what a topic stands for."""
 
     def __init__(self, topics: Topics) -> None:
-        self._exact: dict[str, Topic] = {}
-        self._beginnings: list[tuple[str, Topic]] = []
+        self._exact: dict[str, Topic | Shared] = {}
+        self._beginnings: list[tuple[str, Topic | Shared]] = []
         for pattern, given in topics.items():
             topic = Topic(given) if isinstance(given, type) else given
-            if not isinstance(topic, Topic) or not issubclass(topic.room, Room):
-                raise TypeError(f"topic {pattern!r} needs a Room class or Topic(RoomClass, args), not {given!r}")
+            if not isinstance(topic, Shared) and (not isinstance(topic, Topic) or not issubclass(topic.room, Room)):
+                raise TypeError(
+                    f"topic {pattern!r} needs a Room class, Topic(RoomClass, args) or Shared(kind), not {given!r}"
+                )
             beginning, star, rest = pattern.partition("*")
             if not pattern or rest:
                 raise ValueError(f"a topic pattern is a topic or a beginning and one final '*', not {pattern!r}")
@@ -59,7 +74,7 @@ class Patterns:
                 self._exact[pattern] = topic
         self._beginnings.sort(key=lambda entry: -len(entry[0]))
 
-    def find(self, topic: str) -> Topic | None:
+    def find(self, topic: str) -> Topic | Shared | None:
         """What stands for `topic`, or None. What follows a beginning must not be empty."""
         if topic in self._exact:
             return self._exact[topic]
@@ -118,11 +133,25 @@ class Rooms(Actor):
             self._waiting[topic].append(request)
         elif (found := self.patterns.find(topic)) is None:
             request.session.tell(RoomRefused(request.member, "unmatched topic"))
+        elif isinstance(found, Shared):
+            self.run(self._locate(request, found))
         elif len(self._rooms) + len(self._waiting) >= self.limit:
             request.session.tell(RoomRefused(request.member, "too many rooms"))
         else:
             self._waiting[topic] = [request]
             self.run(self._start(topic, found))
+
+    async def _locate(self, request: OpenRoom, found: Shared) -> None:
+        """Ask the room itself where it is, which starts it where it is nowhere."""
+        room = self.system.nodes.entity(found.kind, request.topic)
+        try:
+            here = await room.call(Locate(), timeout=START_TIMEOUT)
+        except UnderstudyError as error:
+            if (why := _refusal(error)) is None:
+                log.warning("the room of %s cannot be reached: %s", request.topic, error)
+            request.session.tell(RoomRefused(request.member, why or "room unavailable"))
+        else:
+            request.session.tell(RoomOpened(request.member, here))
 
     async def _start(self, topic: str, found: Topic) -> _Started:
         room, reason = None, "join crashed"
@@ -137,3 +166,12 @@ class Rooms(Actor):
         except TimeoutError:
             log.error("the room of %s did not start within %s s", topic, START_TIMEOUT)
         return _Started(topic, found.room.__name__, room, reason)
+
+
+def _refusal(error: UnderstudyError) -> str | None:
+    """What a room on any node said that it does not open; None if it was something else."""
+    if isinstance(error, Refused):
+        return error.detail
+    if isinstance(error, StartFailed) and isinstance(error.reason, Failure):
+        return error.reason.message if error.reason.type.rpartition(".")[2] == Refused.__name__ else None
+    return None

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.simulation.puppets import Puppet
-from understudy.actors import Actor, ActorRef, CallError, Refused, Request, StartFailed, message
+from understudy.actors import Actor, ActorRef, CallError, Later, Refused, Request, StartFailed, message
 from understudy.examples.chat import ChatRoom
 from understudy.gateway import Member, Room, phoenix
 from understudy.gateway.fanout import Fanout
@@ -50,8 +50,8 @@ class LoggedRoom(ChatRoom):
         super().__init__(topic)
         self.logs = logs
 
-    def say(self, member: Member, text: str) -> dict[str, Any]:
-        said = super().say(member, text)
+    def say(self, member: Member, text: str, wanted: str | None = None) -> dict[str, Any] | Later:
+        said = super().say(member, text, wanted)
         self.logs[self.token].lines.append(self.history[-1])
         return said
 

@@ -2,7 +2,7 @@
  * A chat room as a component: give it an element and a socket. Shows what the room says, who is here and who types.
  *
  *     join room:<name> {name}  ->  {key, history}      presence_state, presence_diff: who is here
- *     say {text}               ->  {id}                line: one more line, to everybody
+ *     say {text, id}           ->  {id}                line: one more line, to everybody, once however often it is said
  *     typing {typing}          ->  {}                  typing: somebody else begins or stops
  */
 
@@ -13,6 +13,12 @@ import { chosenName, rememberName } from "./name.js";
 
 /** Say again that one still types after this; forget a typist who has not for twice as long. Milliseconds. */
 const TYPING = 3_000;
+
+/** Ask again for a line that was not answered, after this. Milliseconds. */
+const AGAIN = 1_000;
+
+/** @returns {string} an id for a line, of which there is no second */
+const newId = () => [...crypto.getRandomValues(new Uint32Array(3))].map((part) => part.toString(36)).join("");
 
 /** @param {() => void} act @returns {(event: Event) => void} a form's submit that stays on the page */
 const instead = (act) => (event) => {
@@ -26,6 +32,8 @@ export class Chat {
   #joinedOnce = false;
   #typingSince = -Infinity; // not typing
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #pause;
+  /** @type {{id: string, text: string}|null} what the room has not taken yet, and may have */ #unsent = null;
+  #sending = false;
 
   /**
    * @param {HTMLElement} host is filled
@@ -113,11 +121,12 @@ export class Chat {
       this.lines.recall(response.history);
       this.#present(this.presence.state, { joins: {}, leaves: {} });
       say(this.trouble, "");
+      this.#sayAgain();
     } else if (state === "denied") {
       say(this.trouble, `The room did not let you in: ${reason}`);
       if (!this.#joinedOnce) this.lines.nothing("You are not in this room.");
     } else if (state === "waiting") {
-      say(this.trouble, this.#joinedOnce ? "Not connected. What you write stays here." : "");
+      if (!this.#unsent) say(this.trouble, this.#joinedOnce ? "Not connected. What you write stays here." : "");
       for (const key of [...this.#typists.keys()]) this.#types({ key, name: "", typing: false });
     }
   }
@@ -184,25 +193,41 @@ export class Chat {
     this.#submit();
   }
 
-  /** The text stays in the box until the room has taken it, so that nothing written is ever lost. */
+  /**
+   * The text stays in the box until the room has taken it. A line that was sent and not answered is sent again under its id,
+   * so that it stands there once, whatever happened to the answer.
+   */
   async #submit() {
     const text = this.input.value.trim();
-    if (!text || this.input.readOnly) return;
-    this.input.readOnly = true;
+    if (!text || this.#sending) return;
+    if (this.#unsent?.text !== text) this.#unsent = { id: newId(), text };
+    this.#sending = this.input.readOnly = true;
     this.#rest();
     try {
-      await this.channel.push("say", { text });
+      await this.channel.push("say", { text, id: this.#unsent.id });
+      this.#unsent = null;
       this.input.value = "";
       this.#typed();
       say(this.trouble, "");
       this.lines.toEnd();
     } catch (error) {
       const { kind, message } = /** @type {import("/understudy/channel.js").PushError} */ (error);
-      if (kind === "refused") say(this.trouble, `Not sent: ${message}`);
-      else if (kind === "timeout") say(this.trouble, "The room did not answer; your line may not have arrived.");
-      else say(this.trouble, "Not sent: you are not connected.");
+      if (kind === "refused") {
+        this.#unsent = null;
+        say(this.trouble, `Not sent: ${message}`);
+      } else if (kind === "timeout") {
+        say(this.trouble, "The room does not answer. It is asked again.");
+        setTimeout(() => this.#sayAgain(), AGAIN);
+      } else {
+        say(this.trouble, "Not connected. Your line goes out as soon as you are.");
+      }
     } finally {
-      this.input.readOnly = false;
+      this.#sending = this.input.readOnly = false;
     }
+  }
+
+  /** What the room has not answered, unless it was changed since: then it waits for its writer. */
+  #sayAgain() {
+    if (this.#unsent && this.#unsent.text === this.input.value.trim()) this.#submit();
   }
 }
