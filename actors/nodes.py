@@ -46,6 +46,18 @@ class Nodes(Protocol):
         """The entity of that kind and key, wherever it runs and whether or not it does."""
         ...
 
+    def cluster_ref(self, name: str) -> ActorRef[Any]:
+        """Whoever has that name in the cluster, which nobody else has there."""
+        ...
+
+    async def register(self, name: str, ref: ActorRef[Any]) -> int:
+        """Give an actor here a name that nobody else in the cluster has, until it ends; returns the fence. Raises NameTaken."""
+        ...
+
+    async def unregister(self, name: str) -> None:
+        """Take that name from it."""
+        ...
+
     def is_up(self, node: str) -> bool:
         """Whether a life of that node is known which is not over."""
         ...
@@ -167,6 +179,18 @@ class Alone:
     def entity(self, kind: str, key: str) -> NoReturn:
         """There is none."""
         raise self._no_node(f"{kind}/{key}")
+
+    def cluster_ref(self, name: str) -> NoReturn:
+        """There is no cluster."""
+        raise self._no_node(f"whoever has the name {name!r}")
+
+    async def register(self, name: str, ref: ActorRef[Any]) -> NoReturn:
+        """There is no cluster."""
+        raise self._no_node(f"the name {name!r}")
+
+    async def unregister(self, name: str) -> NoReturn:
+        """There is no cluster."""
+        raise self._no_node(f"the name {name!r}")
 
     def is_up(self, node: str) -> bool:
         """There is none."""

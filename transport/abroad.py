@@ -44,6 +44,7 @@ from understudy.transport.traceback import caused
 if TYPE_CHECKING:
     from understudy.transport.link import Link
     from understudy.transport.links import Links
+    from understudy.transport.registry import Registry
 
 A = TypeVar("A", bound=Actor)
 
@@ -73,6 +74,24 @@ class Abroad:
     def entity(self, kind: str, key: str) -> ActorRef[Any]:
         """See `Nodes`."""
         return self._links.entity(kind, key)
+
+    def cluster_ref(self, name: str) -> ActorRef[Any]:
+        """See `Nodes`."""
+        return self._registry.ref(name)
+
+    async def register(self, name: str, ref: ActorRef[Any]) -> int:
+        """See `Nodes`."""
+        return await self._registry.register(name, ref)
+
+    async def unregister(self, name: str) -> None:
+        """See `Nodes`."""
+        await self._registry.unregister(name)
+
+    @property
+    def _registry(self) -> Registry:
+        if self._links.registry is None:
+            raise RuntimeError(f"the node {self._system.name!r} is in no cluster yet")
+        return self._links.registry
 
     def is_up(self, node: str) -> bool:
         """See `Nodes`."""

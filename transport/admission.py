@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from understudy.actors import ActorDied, ActorRef, DeadLetter, Overloaded, UnderstudyError
+from understudy.actors import ActorDied, ActorRef, DeadLetter, Envelope, Overloaded, UnderstudyError
 from understudy.actors.cell import Cell
 from understudy.actors.dead_letters import DEAD, NO_SUCH_ACTOR
 from understudy.actors.mailbox import enter
@@ -49,6 +49,9 @@ class Admission:
         """Take what was offered."""
         link = self._link
         actor = link.links.exports.find(target)
+        if actor is None and link.links.strayed(target, Envelope(message)):
+            self._settled(target, alive=True)
+            return
         if actor is None:
             if is_life_of_entity(target):
                 self.give_back(target, message)

@@ -32,6 +32,7 @@ from understudy.transport import lull, operations
 from understudy.transport.admission import Admission, MailboxFull, is_life_of_entity
 from understudy.transport.answers import Answer, Moved, error_of
 from understudy.transport.decoder import Decoder
+from understudy.transport.exports import UNIQUE
 from understudy.transport.operations import DOWN, LINKED, TELL
 from understudy.transport.remote import RemoteNamedRef, RemoteRef
 from understudy.transport.roster import checked_group
@@ -145,7 +146,7 @@ class Delivery:
             actor.tell(message)
         elif is_life_of_entity(item[1]):
             self._admission.give_back(item[1], message)
-        else:
+        elif not self._link.links.strayed(item[1], Envelope(message)):
             self._dead_letter(item[1], message, NO_SUCH_ACTOR)
 
     def _turned_away(self, item: Item, error: Overloaded) -> None:
@@ -177,14 +178,6 @@ class Delivery:
                 )
             if self._admission.lines:
                 self._admission.check(target)
-            if actor is None:
-                if answer is None:
-                    self._dead_letter(target, message, NO_SUCH_ACTOR)
-                elif is_life_of_entity(target):
-                    answer.fail(Moved())
-                else:
-                    answer.fail(ActorDied(NoProc(), repr(self._link.links.here(target))))
-                return
             deadline = None if remaining is None else self._link.loop.time() + _seconds(remaining)
             if (
                 not (sender is None or isinstance(sender, ActorRef))
@@ -192,11 +185,18 @@ class Delivery:
                 or type(flags) is not int
             ):
                 raise Unreadable(f"a request has a sender, a trace and flags, not {str((sender, trace, flags))[:100]}")
-            actor.tell(
-                Envelope(
-                    message, answer, sender=sender, request_id=request, deadline=deadline, trace=trace, flags=flags
-                )
+            envelope = Envelope(
+                message, answer, sender=sender, request_id=request, deadline=deadline, trace=trace, flags=flags
             )
+            if actor is not None:
+                actor.tell(envelope)
+            elif not self._link.links.strayed(target, envelope):
+                if answer is None:
+                    self._dead_letter(target, message, NO_SUCH_ACTOR)
+                elif is_life_of_entity(target):
+                    answer.fail(Moved())
+                else:
+                    answer.fail(ActorDied(NoProc(), repr(self._link.links.here(target))))
         except Exception as error:
             if answer is None:
                 raise
@@ -309,7 +309,11 @@ class Delivery:
         _, target, name, there, *_ = item
         here = self._exports.find(target)
         if here is not None:
-            named = RemoteNamedRef[Any](self._link.links, self._link.peer.node, name)
+            named = (
+                RemoteRef[Any](self._link, name)
+                if name.startswith(UNIQUE)
+                else RemoteNamedRef[Any](self._link.links, self._link.peer.node, name)
+            )
             self._link.bonds.named(here, named, _there(there))
 
     def _unlink(self, item: Item) -> None:

@@ -12,11 +12,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from understudy.actors import (
     ActorRef,
     ActorSystem,
+    Envelope,
     ExitReason,
     NamedRef,
     NoConnection,
@@ -26,9 +27,10 @@ from understudy.actors import (
 )
 from understudy.actors.limiter import Limiter
 from understudy.transport.burial import Burial
+from understudy.transport.cluster_ref import ClusterRef
 from understudy.transport.door import Door
 from understudy.transport.entity_ref import EntityRef
-from understudy.transport.exports import Exports
+from understudy.transport.exports import UNIQUE, Exports
 from understudy.transport.frames import NAME_LIMIT, VERSIONS, Hello, Introduced, Peer, Pong, Stale
 from understudy.transport.gate import Gate
 from understudy.transport.groups import ClusterGroups
@@ -38,6 +40,9 @@ from understudy.transport.network import Network
 from understudy.transport.remote import RemoteNamedRef, RemoteRef
 from understudy.transport.schema import Unreadable
 from understudy.transport.trust import Trust
+
+if TYPE_CHECKING:
+    from understudy.transport.registry import Registry
 
 logger = logging.getLogger("understudy.transport")
 
@@ -79,6 +84,8 @@ class Links:
         """Frames, items and messages so far that made no sense here. Of a peer's log lines about them some are left out."""
         self._limiter: Limiter[tuple[str, str]] = Limiter(BURST, EVERY)
         self.presented: Callable[[Peer], None] = _nobody
+        self.registry: Registry | None = None
+        """Who has which name of the cluster; None where there is none."""
         self.greeted: Callable[[Peer], None] = _nobody
         self.condemned: Callable[[Peer], None] = _nobody
         self.returned: Callable[[Link, int, Any], None] = _unsent
@@ -259,7 +266,11 @@ class Links:
             return "", ref.kind, ref.key
         if isinstance(ref, RemoteNamedRef):
             return ref.node, ref.target
+        if isinstance(ref, ClusterRef):
+            return "", ref.name
         if isinstance(ref, RemoteRef):
+            if type(ref.target) is str:
+                return ("", ref.target[1:]) if ref.target.startswith(UNIQUE) else (ref.link.peer.node, ref.target)
             return (*ref.link.peer, ref.target)
         if isinstance(ref, NamedRef):
             return self.me.node, ref.name
@@ -279,6 +290,8 @@ class Links:
                 return self.here(target) if peer == self.me else RemoteRef(self._unmet(peer), target)
             case ["", str(kind), str(key)]:
                 return self.entity(kind, key)
+            case ["", str(name)]:
+                return self.clustered(name)
             case [str(node), str(name)] if len(node) <= NAME_LIMIT:
                 return self.named(node, name)
             case _:
@@ -300,10 +313,23 @@ class Links:
             )
         return self.system.ref(name) if node == self.me.node else RemoteNamedRef(self, node, name)
 
+    def clustered(self, name: str) -> ActorRef[Any]:
+        """The reference to whoever has that name in the cluster. Raises ValueError for what cannot be a name."""
+        if self.registry is None:
+            raise Unreadable(f"a name of the cluster came, {name[:100]!r}, and this system is in none")
+        return self.registry.ref(name)
+
+    def strayed(self, target: Any, envelope: Envelope) -> bool:
+        """Take in what came for a name of the cluster that nobody here has, or not yet. False if it is for something else."""
+        if self.registry is None or type(target) is not str or not target.startswith(UNIQUE):
+            return False
+        self.registry.wait(target[1:], envelope)
+        return True
+
     def here(self, target: Any) -> ActorRef[Any]:
         """The actor of this node with that id or name, dead or alive."""
         if type(target) is str:
-            return self.system.ref(target)
+            return self.clustered(target[1:]) if target.startswith(UNIQUE) else self.system.ref(target)
         return self.exports.find(target) or self.exports.dead(target) or RemoteRef(self._gone, target)
 
     # --- what is heard ---

@@ -50,6 +50,7 @@ class Names:
         self._looks: list[asyncio.Future[None]] = []
         self._watched: dict[str, list[Watched]] = {}
         self._lost: list[Lost] = []
+        self._moved: list[Callable[[set[str] | None], None]] = []
         self._wake = asyncio.Event()
         self._clerk: asyncio.Task[None] | None = None
         self._over = ""
@@ -103,6 +104,10 @@ class Names:
         """Call `callback(name, fence)` when a name is ours no longer without our having given it up. It must not raise."""
         self._lost.append(callback)
 
+    def on_moved(self, callback: Callable[[set[str] | None], None]) -> None:
+        """Call `callback(names)` after each reading in which they have changed; None: any may have another owner now."""
+        self._moved.append(callback)
+
     # --- everybody's ---
 
     def owner(self, name: str) -> Name | None:
@@ -114,19 +119,20 @@ class Names:
         """How many names have a living owner, as last read."""
         return sum(self.owner(name) is not None for name in self._rows)
 
-    async def moved(self, name: str) -> None:
-        """Wait until what `owner(name)` says changes: another owner, another fence, or none."""
+    def moved(self, name: str) -> asyncio.Future[None]:
+        """To be awaited: done when what `owner(name)` says changes from what it says now: another owner or fence, or none."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         watched = Watched(future, self.owner(name))
         self._watched.setdefault(name, []).append(watched)
-        try:
-            await future
-        finally:
-            watching = self._watched.get(name, [])
-            if watched in watching:
-                watching.remove(watched)
-                if not watching:
-                    del self._watched[name]
+        future.add_done_callback(lambda _: self._watched_enough(name, watched))
+        return future
+
+    def _watched_enough(self, name: str, watched: Watched) -> None:
+        watching = self._watched.get(name, [])
+        if watched in watching:
+            watching.remove(watched)
+        if not watching:
+            self._watched.pop(name, None)
 
     async def look(self) -> None:
         """Wait until the table has been read once more, beginning now. Raises TableError."""
@@ -279,6 +285,9 @@ class Names:
             for watched in tuple(self._watched[name]):
                 if _who(owner) != _who(watched.owner):
                     _settle([watched.future])
+        if complete or delta.members or rows:
+            for callback in self._moved:
+                callback(None if complete or delta.members else set(rows))
 
     def _is_mine(self, row: Name | None) -> bool:
         me = self._membership.me

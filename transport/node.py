@@ -47,6 +47,7 @@ from understudy.transport.network import Network
 from understudy.transport.news import News, NodeDrains, NodeLost, NodeUp
 from understudy.transport.opening import check_address
 from understudy.transport.placement import Placement, checked_capacity, checked_words
+from understudy.transport.registry import Registry
 from understudy.transport.remote import RemoteRef
 from understudy.transport.served import TABLE, TableServer
 from understudy.transport.spawning import Spawning
@@ -131,6 +132,7 @@ class Node(Spawning):
         self._membership: Membership | None = None
         self._table: MembershipTable | None = None
         self._names: Names | None = None
+        self._registry: Registry | None = None
         self._health: Health | None = None
         self._placement: Placement | None = None
         self._entities: Entities | None = None
@@ -230,6 +232,23 @@ class Node(Spawning):
         """The entity of that kind and key, as node.entity("room", "lobby"): what is sent to it starts it where it may run, if it
         runs nowhere. Raises ValueError for what cannot be a kind or a key."""
         return _started(self._entities).ref(kind, key)
+
+    @property
+    def registry(self) -> Registry:
+        """The actors of this node that have such names, and the way to whoever has one."""
+        return _started(self._registry)
+
+    async def register(self, name: str, ref: ActorRef[Any]) -> int:
+        """Give an actor of this node a name that nobody else in the cluster has, until it ends; see `Registry.register`."""
+        return await self.registry.register(name, ref)
+
+    async def unregister(self, name: str) -> None:
+        """Take that name from the actor of this node that has it; see `Registry.unregister`."""
+        await self.registry.unregister(name)
+
+    def cluster_ref(self, name: str) -> ActorRef[Any]:
+        """Whoever has that name in the cluster when it is used, here or elsewhere; what is sent while nobody has it waits."""
+        return self.registry.ref(name)
 
     def ref(self, name: str) -> ActorRef[Any]:
         """Whoever has the name when it is used: "room/lobby" here, "engine@engine-1" on another node."""
@@ -341,10 +360,12 @@ class Node(Spawning):
         )
         names = self._names = Names(table, membership)
         entities = self._entities = Entities(links, names, placement, links.groups, self._roles)
+        registry = self._registry = Registry(names, links)
         links.greeted = lambda peer: membership.hello(*peer)
         links.condemned = lambda peer: membership.condemned(peer.node)
         stack.push_async_callback(membership.leave)
         stack.callback(names.end, "it leaves")
+        stack.callback(registry.close)
         stack.push_async_callback(
             links.drain, PARTING
         )  # first the last words of its actors, then the news that it left

@@ -328,7 +328,12 @@ def _from_afar(link: Link, ref: RemoteRef[Any], message: Any) -> None:
 
 def _checked(link: Link, ref: RemoteRef[Any], message: Any) -> None:
     """Raise here and now what the loop's thread could only report."""
-    Encoder(link.links.export, _unannounced).item(TELL, ref.target, message)
+    check_crossing(link.links, ref.target, message)
+
+
+def check_crossing(links: Links, target: int | str, message: Any) -> None:
+    """Raise NotRegistered or TooLarge for a message that may not cross the wire."""
+    Encoder(links.export, _unannounced).item(TELL, target, message)
 
 
 def _unannounced(definition: bytes) -> None:

@@ -35,8 +35,9 @@ from understudy.actors import (
     message,
 )
 from understudy.actors.deadlines import current_request
+from understudy.transport import MemoryTable, Node
 
-KINDS = ("here", "here by name", "there", "there by name")
+KINDS = ("here", "here by name", "there", "there by name", "here by the cluster's name", "there by the cluster's name")
 
 
 @message("contract.do")
@@ -118,9 +119,45 @@ class Scene:
     def afar(self) -> bool:
         return self.home is not self.a
 
+    @property
+    def named(self) -> bool:
+        """Whether it is known by a name, which the next one may have."""
+        return self.kind.endswith("name")
+
+    @property
+    def clustered(self) -> bool:
+        """Whether it is known by a name of the cluster: while nobody has that, messages wait."""
+        return self.kind.endswith("the cluster's name")
+
+
+class NodeSide(Side):
+    """A node of a cluster, as a side."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.system = node.system
+        self.links = node.links
+
+
+@asynccontextmanager
+async def in_a_cluster(kind: str) -> AsyncIterator[Scene]:
+    table = MemoryTable()
+    async with Node("a", table=table) as one, Node("b", table=table) as other:
+        home = other if kind.startswith("there") else one
+        await one.up("b")
+        actor = await home.spawn(Servant, name="servant")
+        await home.register("butler", actor)
+        await one.names.look()
+        a = NodeSide(one)
+        yield Scene(a, a if home is one else NodeSide(other), actor, one.cluster_ref("butler"), kind)
+
 
 @asynccontextmanager
 async def setting(kind: str) -> AsyncIterator[Scene]:
+    if kind.endswith("the cluster's name"):
+        async with in_a_cluster(kind) as scene:
+            yield scene
+        return
     async with sides("a", "b") as (a, b):
         home = b if kind.startswith("there") else a
         actor = await home.system.spawn(Servant, name="servant")
@@ -276,7 +313,7 @@ async def test_every_end_is_told_with_its_reason(scene: Scene) -> None:
     ]
     witness, seen = await watched(scene)
     for end, reason in ends:
-        ref = await scene.servant.call(Do("me")) if scene.kind.endswith("by name") else scene.servant
+        ref = await scene.servant.call(Do("me")) if scene.named else scene.servant
         over = asyncio.ensure_future(ref.ended(5.0))
         token = await witness.call(lambda me, ref=ref: me.monitor(ref))
         await scene.servant.call(Do("seen"))
@@ -284,7 +321,10 @@ async def test_every_end_is_told_with_its_reason(scene: Scene) -> None:
         assert await over == reason
         assert await seen.get() == Down(token, ref, reason)
         scene.actor = await scene.home.system.spawn(Servant, name="servant")
-        if not scene.kind.endswith("by name"):
+        if scene.clustered:
+            await scene.home.system.nodes.register("butler", scene.actor)
+            assert await scene.servant.call(Do("seen")) == []
+        if not scene.named:
             scene.servant = await scene.a.system.ref(f"servant@{scene.home.system.name}").call(Do("me"))
 
 
@@ -293,12 +333,14 @@ async def test_stop_says_whether_it_ended_the_actor_and_comes_in_its_place(scene
     scene.servant.tell(Do("note", 1))
     assert await scene.servant.stop() is True
     assert await scene.servant.stop() is False
-    with pytest.raises(ActorDied):
-        await scene.servant.call(Do("seen"))
+    with pytest.raises(DeadlineExceeded if scene.clustered else ActorDied):
+        await scene.servant.call(Do("seen"), 0.1)
 
 
 @everywhere
 async def test_a_dead_actor_takes_no_call_and_a_tell_to_it_is_a_dead_letter(scene: Scene) -> None:
+    if scene.clustered:
+        return  # it waits for the next one: tests/simulation/test_cluster_refs.py
     scene.actor.kill()
     await scene.actor.ended()
     with pytest.raises(ActorDied) as died:

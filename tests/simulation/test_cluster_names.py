@@ -32,8 +32,7 @@ async def test_what_is_given_up_is_anybodys_and_its_fence_grows(simulation: Simu
         first = await cluster.run("a", a.names.claim("leader"))
         assert first is not None
         assert await cluster.run("b", b.names.claim("leader")) is None
-        moved = asyncio.ensure_future(b.names.moved("leader"))
-        await asyncio.sleep(0)
+        moved = b.names.moved("leader")
         await cluster.run("a", a.names.release("leader"))
         await moved
         assert b.names.owner("leader") is None
@@ -52,8 +51,7 @@ async def test_a_name_of_the_dead_the_gone_and_the_restarted_is_free_at_once(sim
             theirs = await cluster.run("b", b.names.claim("leader"))
             assert theirs is not None
             assert await cluster.run("a", a.names.claim("leader")) is None
-            moved = asyncio.ensure_future(a.names.moved("leader"))
-            await asyncio.sleep(0)
+            moved = a.names.moved("leader")
             if end == "crash":
                 cluster.crash("b")
             elif end == "stop":
@@ -100,7 +98,7 @@ async def test_nothing_changes_hands_while_the_table_is_away(simulation: Simulat
         await asyncio.sleep(30)
         assert [row.name for row in a.names.mine()] == ["kept"]
         cluster.table.mend()
-        moved = asyncio.ensure_future(a.names.moved("given up"))
+        moved = a.names.moved("given up")
         await moved
         assert a.names.owner("given up") is None
         await a.names.look()
