@@ -75,7 +75,7 @@ class Registry:
     async def register(self, name: str, ref: ActorRef[Any]) -> int:
         """Give an actor of this node a name that nobody else in the cluster has, until it ends; returns the fence.
 
-        Raises NameTaken if somebody living has it, ActorDied if the actor has ended, TableError, NodeDraining; ValueError for
+        Raises NameTaken if somebody living has it, ActorDied if the actor has ended, TableError, Draining; ValueError for
         what is no name; TypeError for what is no actor of this node.
         """
         checked_name(name, "a cluster-wide")

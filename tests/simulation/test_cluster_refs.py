@@ -162,9 +162,9 @@ async def test_what_comes_for_a_name_that_has_moved_is_sent_on(simulation: Simul
         book = a.cluster_ref("book")
         assert await cluster.run("a", book.call(Who())) == ["b", 1]
         cluster.table.fail(1.0, "a")  # it does not learn that the name has moved
+        moved = b.names.moved("book")
         first.kill()
-        await first.ended()
-        await b.names.look()
+        await moved
         await open_book(cluster, "c")
 
         async def speak() -> list[Any]:
