@@ -175,7 +175,10 @@ class Links:
         link = self.to(peer, address)
         latest = self._by_name.get(peer.node)
         if link.lost is None and (latest is None or latest.peer.incarnation < peer.incarnation):
-            self.missed(Peer(peer.node, peer.incarnation - 1), NoConnection(f"{peer.node} was started again"))
+            again = NoConnection(f"{peer.node} was started again")
+            if latest is not None:  # the table did not tell of the older one while this node could not read it
+                self.bury(latest.peer, again)
+            self.missed(Peer(peer.node, peer.incarnation - 1), again)
             self._by_name[peer.node] = link
             link.herald.ask()
             self.presented(peer)
