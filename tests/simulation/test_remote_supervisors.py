@@ -16,7 +16,18 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import Actor, ActorRef, Address, CallError, Ended, ExitReason, Request, UnderstudyError, message
+from understudy.actors import (
+    Actor,
+    ActorRef,
+    ActorSystem,
+    Address,
+    CallError,
+    Ended,
+    ExitReason,
+    Request,
+    UnderstudyError,
+    message,
+)
 from understudy.simulation import Cluster, Simulation, faults
 from understudy.supervisors import Child, Supervisor, WhichChildren
 from understudy.transport import Node
@@ -51,11 +62,13 @@ class Ledger:
     lives: list[Life] = field(default_factory=list)
     mistakes: list[str] = field(default_factory=list)
 
-    async def setup(self, node: Node) -> None:
-        node.system.hooks.subscribe(Ended, self.ended)
+    systems: list[ActorSystem] = field(default_factory=list)
 
-    def begin(self, place: str, address: Address) -> None:
-        life = Life(place, address)
+    def begin(self, place: str, actor: Actor) -> None:
+        if actor.system not in self.systems:  # others may start actors there before its node has wholly started
+            self.systems.append(actor.system)
+            actor.system.hooks.subscribe(Ended, self.ended)
+        life = Life(place, actor.actor_ref.address)
         if any((other.place, other.node) == (place, life.node) for other in self.living()):
             self.mistakes.append(f"a second {place} on {life.node}")
         self.lives.append(life)
@@ -85,7 +98,7 @@ class Engine(Actor):
         self.frail = frail
 
     async def on_start(self) -> None:
-        self.ledger.begin(self.place, self.actor_ref.address)
+        self.ledger.begin(self.place, self)
         await asyncio.sleep(0.01)
         if self.frail:
             self.send_after(self.frail, "crash")
@@ -129,7 +142,7 @@ class Company:
     async def begin(self) -> None:
         await asyncio.gather(
             self.cluster.start("stage", self.stage),
-            *(self.cluster.start(node, self.ledger.setup) for node in self.engines),
+            *(self.cluster.start(node) for node in self.engines),
         )
         await self.cluster.met(60)
 
@@ -240,7 +253,7 @@ async def test_every_spawn_ends_and_nothing_lives_that_nobody_was_given(simulati
         async def stage(node: Node) -> None:
             owners.append(await node.spawn(Spawner, node, number, attempts, simulation))
 
-        await asyncio.gather(*(cluster.start(f"engine-{n}", ledger.setup) for n in (1, 2)))
+        await asyncio.gather(*(cluster.start(f"engine-{n}") for n in (1, 2)))
         await cluster.start("stage", stage)
         keeper = asyncio.ensure_future(cluster.keep_alive())
         kinds = faults.NETWORK + 2 * faults.NODES + faults.TABLE
