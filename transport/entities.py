@@ -21,7 +21,6 @@ from understudy.actors import (
     ActorRef,
     Cell,
     NoRoom,
-    Refused,
     StartFailed,
     UnderstudyError,
     Watcher,
@@ -168,7 +167,7 @@ class Entities:
             except NoRoom as error:
                 waited = self.system.loop.time() - began
                 if waited >= (BACK_WITHIN if route.ref.kind in self._seen and not refused else KNOWN_WITHIN):
-                    self.routes.give_up(route, Refused(str(error)))
+                    self.routes.give_up(route, error)
                     return
                 refused.clear()
                 pause = await _rest(pause)

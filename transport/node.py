@@ -191,6 +191,11 @@ class Node(Spawning):
         return _started(self._table)
 
     @property
+    def entities(self) -> Entities:
+        """The actors by kind and key: what runs here, and the ways to those elsewhere. See `entity` and `host`."""
+        return _started(self._entities)
+
+    @property
     def groups(self) -> Assembly:
         """The groups of all nodes: `node.groups["party"].broadcast(message)`. An actor joins with `self.join("party")`."""
         return self.links.groups

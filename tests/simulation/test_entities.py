@@ -9,10 +9,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from understudy.actors import (
     Actor,
+    ActorDied,
+    ActorRef,
+    DeadLetter,
     ExitReason,
+    Failure,
+    NodeDown,
+    Normal,
+    NoRoom,
     Request,
+    StartFailed,
     message,
 )
 from understudy.simulation import Cluster, Simulation
@@ -124,6 +134,7 @@ async def street(
         yield cluster, chronicle
 
 
+@pytest.mark.seeds(10)
 async def test_an_entity_starts_with_the_first_message_and_is_the_same_from_everywhere(simulation: Simulation) -> None:
     async with street(simulation, guests=("a", "d")) as (cluster, chronicle):
         lobby = cluster.node("a").entity("room", "lobby")
@@ -138,3 +149,237 @@ async def test_an_entity_starts_with_the_first_message_and_is_the_same_from_ever
             owner = cluster.node(name).names.owner("room/lobby")
             assert owner is not None
             assert (owner.node, owner.fence) == (node, fence)
+
+
+@pytest.mark.seeds(20)
+async def test_many_that_send_at_once_start_one_and_none_of_their_messages_is_lost(simulation: Simulation) -> None:
+    nodes = ("b", "c", "d", "e")
+    async with street(simulation, guests=("a",), hosts=nodes) as (cluster, chronicle):
+        refs = {name: cluster.node(name).entity("room", "lobby") for name in ("a", *nodes)}
+        for number in range(5):
+            for name, ref in refs.items():
+                await cluster.run(name, _tell(ref, Say(f"{name}{number}")))
+        for name, ref in refs.items():
+            assert len(await cluster.run(name, ref.call(Who()))) == 3
+        [life] = chronicle.lives
+        for name in refs:
+            assert [text for text in life.told if text[0] == name] == [f"{name}{number}" for number in range(5)]
+        assert len(life.told) == 25
+
+
+async def test_an_idle_entity_ends_and_gives_its_name_up_and_the_next_message_starts_it_again(
+    simulation: Simulation,
+) -> None:
+    async with street(simulation, idle=60.0) as (cluster, chronicle):
+        a = cluster.node("a")
+        lobby = a.entity("room", "lobby")
+        for number in range(5):
+            lobby.tell(Say(str(number)))
+            await asyncio.sleep(40)
+        [life] = chronicle.lives
+        assert (life.told, life.ended) == (["0", "1", "2", "3", "4"], None)
+        await asyncio.sleep(40)
+        assert isinstance(life.ended, Normal)
+        await a.names.look()
+        assert a.names.owner("room/lobby") is None
+        assert all(len(cluster.node(name).entities.host) == 0 for name in "bc")
+        _, fence, told = await lobby.call(Who())
+        assert (fence > life.fence, told) == (True, [])
+
+
+async def test_what_works_is_not_idle(simulation: Simulation) -> None:
+    async with street(simulation, idle=10.0) as (cluster, chronicle):
+        lobby = cluster.node("a").entity("room", "lobby")
+        lobby.tell(Do("wait", 100.0))
+        await asyncio.sleep(99)
+        assert chronicle.lives[0].ended is None
+        await asyncio.sleep(20)
+        assert chronicle.lives[0].ended == Normal()
+
+
+@pytest.mark.seeds(10)
+async def test_what_is_sent_while_it_ends_is_handled_by_the_next_life_in_order_and_none_is_lost(
+    simulation: Simulation,
+) -> None:
+    async with street(simulation) as (cluster, chronicle):
+        chronicle.slow_stop = simulation.delay(0.0, 0.3, "the hook takes")
+        refs = {name: cluster.node(name).entity("room", "lobby") for name in "abc"}
+        for number in range(300):
+            for name, ref in refs.items():
+                await cluster.run(name, _tell(ref, Say(f"{name}{number}")))
+            if simulation.chance(0.05, "it is stopped"):
+                refs[simulation.choose("abc", "by")].stop()
+            await asyncio.sleep(simulation.delay(0.0, 0.02, "pause"))
+        for name, ref in refs.items():
+            await cluster.run(name, ref.call(Who()))
+        told = chronicle.told("lobby")
+        for name in refs:
+            assert [text for text in told if text[0] == name] == [f"{name}{number}" for number in range(300)]
+        assert sum(node.system.dead_letters.count for node in map(cluster.node, "abc")) == 0
+        _alone(chronicle)
+
+
+@pytest.mark.seeds(20)
+async def test_calls_and_offers_are_kept_for_the_next_life_too(simulation: Simulation) -> None:
+    async with street(simulation) as (cluster, chronicle):
+        chronicle.slow_stop = 0.2
+        lobby = cluster.node("a").entity("room", "lobby")
+        first = await lobby.call(Who())
+        stopped = lobby.stop()
+        await asyncio.sleep(0.1)
+        lobby.tell(Say("told"))
+        second = asyncio.create_task(cluster.run("a", lobby.call(Who())))
+        await cluster.run("a", lobby.offer(Say("offered")))
+        assert await stopped
+        _, fence, _ = await second
+        assert fence > first[1]
+        assert (await lobby.call(Who()))[2] == ["told", "offered"]
+        assert (chronicle.lives[0].told, chronicle.lives[0].ended) == ([], Normal())
+
+
+@pytest.mark.seeds(10)
+async def test_one_that_crashes_is_started_by_the_next_message_and_its_fence_grows(simulation: Simulation) -> None:
+    async with street(simulation) as (cluster, chronicle):
+        for name in "ab":
+            lobby = cluster.node(name).entity("room", "lobby")
+            before = await lobby.call(Who())
+            with pytest.raises(ActorDied) as death:
+                await lobby.call(Do("crash"))
+            assert isinstance(death.value.reason, Failure)
+            assert death.value.reason.message == "as it was told"
+            lobby.tell(Say("after"))
+            after = await lobby.call(Who())
+            assert (after[1] > before[1], after[2]) == (True, ["after"])
+        _alone(chronicle)
+
+
+async def test_one_that_does_not_start_says_why_to_callers_and_is_not_tried_again_and_again(
+    simulation: Simulation,
+) -> None:
+    async with street(simulation) as (cluster, chronicle):
+        letters: list[DeadLetter] = []
+        for name in "ab":
+            chronicle.broken.add(name)
+            node = cluster.node(name)
+            node.system.hooks.subscribe(DeadLetter, letters.append)
+            ref = node.entity("room", name)
+            ref.tell(Say("lost"))
+            with pytest.raises(StartFailed) as failed:
+                await ref.call(Who())
+            assert isinstance(failed.value.reason, Failure)
+            assert failed.value.reason.message == f"{name} is broken"
+            assert f"room/{name}" in str(failed.value)
+            for _ in range(200):
+                with pytest.raises(StartFailed):
+                    await ref.call(Who())
+                await asyncio.sleep(0.05)
+            assert chronicle.starts[name] < 20
+            assert [(letter.target, letter.message, letter.reason) for letter in letters] == [
+                (ref, Say("lost"), "no entity")
+            ]
+            letters.clear()
+            chronicle.broken.clear()
+            await asyncio.sleep(6)
+            assert (await ref.call(Who()))[2] == []
+
+
+@pytest.mark.seeds(10)
+async def test_when_its_node_dies_calls_say_so_and_the_next_message_has_it_elsewhere(simulation: Simulation) -> None:
+    async with street(simulation, hosts=("b", "c", "d")) as (cluster, _):
+        a = cluster.node("a")
+        letters: list[DeadLetter] = []
+        a.system.hooks.subscribe(DeadLetter, letters.append)
+        lobby = a.entity("room", "lobby")
+        node, fence, _ = await lobby.call(Who())
+        cluster.crash(node)
+        lobby.tell(Say("into the dark"))
+        call = asyncio.create_task(cluster.run("a", lobby.call(Who(), timeout=30)))
+        with pytest.raises(NodeDown):
+            await call
+        await asyncio.sleep(0.1)
+        assert [(letter.message, letter.fate_unknown) for letter in letters] == [(Say("into the dark"), True)]
+        elsewhere, later, told = await lobby.call(Who())
+        assert (elsewhere != node, later > fence, told) == (True, True, [])
+
+
+@pytest.mark.seeds(10)
+async def test_a_drain_hands_everything_over_and_nothing_is_lost(simulation: Simulation) -> None:
+    async with street(simulation) as (cluster, chronicle):
+        chronicle.slow_stop = 0.1
+        refs = {
+            (name, key): cluster.node(name).entity("room", key) for name in "abc" for key in ("hall", "attic", "yard")
+        }
+        b = cluster.node("b")
+        sent = 0
+
+        async def talk() -> None:
+            nonlocal sent
+            while True:
+                for (name, _), ref in refs.items():
+                    await cluster.run(name, _tell(ref, Say(f"{name}{sent}")))
+                sent += 1
+                await asyncio.sleep(simulation.delay(0.0, 0.05, "pause"))
+
+        talking = asyncio.create_task(talk())
+        await asyncio.sleep(1)
+        b.placement.draining = True
+        b.names.draining = True
+        b.placement.announce()
+        assert await cluster.run("b", b.entities.drain(b.system.loop.time() + 30)) == 0
+        assert len(b.entities.host) == 0
+        await asyncio.sleep(1)
+        talking.cancel()
+        await asyncio.gather(talking, return_exceptions=True)
+        for (name, key), ref in refs.items():
+            assert (await cluster.run(name, ref.call(Who())))[0] == "c"
+            assert [text for text in chronicle.told(key) if text[0] == name] == [f"{name}{n}" for n in range(sent)]
+        assert sum(node.system.dead_letters.count for node in map(cluster.node, "abc")) == 0
+        _alone(chronicle)
+
+
+async def test_a_kind_that_nobody_hosts_is_said_so(simulation: Simulation) -> None:
+    async with street(simulation) as (cluster, _):
+        a = cluster.node("a")
+        letters: list[DeadLetter] = []
+        a.system.hooks.subscribe(DeadLetter, letters.append)
+        ref = a.entity("romo", "lobby")
+        ref.tell(Say("lost"))
+        with pytest.raises(NoRoom, match="no node hosts 'romo', so there is no 'romo/lobby'; hosted are 'room'"):
+            await ref.call(Who())
+        await asyncio.sleep(0.1)
+        assert [letter.reason for letter in letters] == ["no entity"]
+
+
+@pytest.mark.seeds(10)
+async def test_who_hosts_no_more_hands_over_and_is_not_asked_again(simulation: Simulation) -> None:
+    async with street(simulation) as (cluster, chronicle):
+        refs = [cluster.node("a").entity("room", str(number)) for number in range(6)]
+        for ref in refs:
+            await ref.call(Who())
+        assert {life.node for life in chronicle.lives} == {"b", "c"}
+        b = cluster.node("b")
+        await cluster.run("b", b.unhost("room"))
+        with pytest.raises(ValueError, match="does not host 'room'; it hosts none"):
+            await b.unhost("room")
+        for ref in refs:
+            assert (await ref.call(Who()))[0] == "c"
+        assert (await b.entity("room", "0").call(Who()))[0] == "c"
+        await cluster.run("b", _call(b.host, "room", Room, chronicle))
+        with pytest.raises(ValueError, match="hosts 'room' already"):
+            b.host("room", Room, chronicle)
+
+
+def _alone(chronicle: Chronicle) -> None:
+    """Of each entity one life after the other, each with a fence higher than the last."""
+    for key in {life.key for life in chronicle.lives}:
+        lives = chronicle.of(key)
+        fences = [life.fence for life in lives]
+        assert fences == sorted(set(fences)), f"{key}: {fences}"
+
+
+async def _tell(ref: ActorRef[Any], message: Any) -> None:
+    ref.tell(message)
+
+
+async def _call(function: Any, *args: Any) -> None:
+    function(*args)
