@@ -104,10 +104,9 @@ class Entities:
         self.routes.end(why)
         self.host.end()
 
-    async def drain(self, until: float) -> int:
-        """End all entities here in order, until that time of the loop: their next messages start them elsewhere. How many are
-        left."""
-        return await self.host.close_all(until=until)
+    async def drain(self, deadline: float) -> list[str]:
+        """End all entities here in order: their next messages start them elsewhere. Those that had not ended in time."""
+        return [f"the entity {name!r} has not ended" for name in await self.host.close_all(until=deadline)]
 
     # --- for users ---
 
@@ -140,7 +139,9 @@ class Entities:
         self._say(Hosts(kind, False))
         left = await self.host.close_all(kind, self.system.loop.time() + within)
         if left:
-            raise TimeoutError(f"{left} of the kind {kind!r} have not ended within {within} s")
+            raise TimeoutError(
+                f"{len(left)} of the kind {kind!r} have not ended within {within} s, such as {left[0]!r}"
+            )
 
     def ref(self, kind: str, key: str) -> EntityRef[Any]:
         """See `Node.entity`."""

@@ -230,8 +230,8 @@ class Host:
                 seat.over = self._system.loop.create_future()
             await asyncio.shield(seat.over)
 
-    async def close_all(self, kind: str | None = None, until: float = math.inf) -> int:
-        """End all of that kind, or of every kind, in order, until that time of the loop. How many are left."""
+    async def close_all(self, kind: str | None = None, until: float = math.inf) -> list[str]:
+        """End all of that kind, or of every kind, in order, until that time of the loop. The names of those that are left."""
         seats = [seat for seat in self._seats.values() if kind is None or seat.kind.name == kind]
         starting = [task for name, task in self._starting.items() if kind is None or name.startswith(f"{kind}/")]
         for seat in seats:
@@ -247,7 +247,7 @@ class Host:
                     await self.ended(seat)
         except TimeoutError:
             pass
-        return sum(self._seats.get(seat.name) is seat for seat in seats)
+        return [seat.name for seat in seats if self._seats.get(seat.name) is seat]
 
     def _shut(self, seat: Seat) -> None:
         """What comes for it from now on is for its next life."""

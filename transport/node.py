@@ -378,6 +378,7 @@ class Node(Spawning):
             stack.push_async_callback(self._system.shutdown)
         stack.callback(entities.end, "this node has stopped")
         stack.callback(drains.stop)
+        drains.add("names", "entities", entities.drain)
         drains.add("names", "children", lambda deadline: moved(placement, deadline))
         drains.add("mailboxes", "mailboxes", lambda deadline: emptied(links, drains.drainers, deadline))
         await health.start()

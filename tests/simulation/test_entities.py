@@ -322,10 +322,7 @@ async def test_a_drain_hands_everything_over_and_nothing_is_lost(simulation: Sim
 
         talking = asyncio.create_task(talk())
         await asyncio.sleep(1)
-        b.placement.draining = True
-        b.names.draining = True
-        b.placement.announce()
-        assert await cluster.run("b", b.entities.drain(b.system.loop.time() + 30)) == 0
+        assert str(await cluster.run("b", b.drain(30))).startswith("b has drained")
         assert len(b.entities.host) == 0
         await asyncio.sleep(1)
         talking.cancel()
