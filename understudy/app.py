@@ -56,7 +56,8 @@ async def serve(
     """
     stop: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     with Requests(stop, supervised=supervised):
-        life = asyncio.create_task(_live(node, open_root, ready if supervised or announce is None else announce))
+        line = ready if supervised or announce is None else announce
+        life = asyncio.create_task(_live(node, open_root, line, lambda _, why: settle(stop, why)))
         await asyncio.wait((life, stop), return_when=asyncio.FIRST_COMPLETED)
         if not life.done():
             logger.info("stopping: %s", stop.result())
@@ -66,9 +67,12 @@ async def serve(
 
 
 async def _live(
-    node: Node, open_root: Callable[[Node], Awaitable[ActorRef[Any]]], announce: Callable[[Node], str]
+    node: Node,
+    open_root: Callable[[Node], Awaitable[ActorRef[Any]]],
+    announce: Callable[[Node], str],
+    leave: Callable[[float, str], None],
 ) -> int:
-    async with node, Control(node.name, node.system):
+    async with node, Control(node.name, node.system, node=node, leave=leave):
         root = await open_root(node)
         say(announce(node))
         ends: list[asyncio.Task[Any]] = [asyncio.create_task(root.ended()), asyncio.create_task(node.ended())]
@@ -146,7 +150,7 @@ class Requests:
     def _settle(self, why: str) -> None:
         if self._hurry is not None:
             self._hurry()
-        self._loop.call_soon_threadsafe(_settle, self._stop, why)
+        self._loop.call_soon_threadsafe(settle, self._stop, why)
 
 
 def command(*arguments: str) -> list[str]:
@@ -154,6 +158,7 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "understudy", *arguments]
 
 
-def _settle(stop: asyncio.Future[str], why: str) -> None:
+def settle(stop: asyncio.Future[str], why: str) -> None:
+    """Say that the process is to end, unless somebody has."""
     if not stop.done():
         stop.set_result(why)

@@ -235,10 +235,11 @@ class LastDeadline:
         self._gate.acquire()
         threading.Thread(target=self._watch, name="last deadline", daemon=True).start()
 
-    def begin(self) -> None:
-        """The process is to end from now on. Only the first time counts."""
+    def begin(self, longer: float = 0.0) -> None:
+        """The process is to end from now on, and has so many seconds more than it was given. Only the first time counts."""
         if self._begun is None:
             self._begun = time.monotonic()
+            self._after += longer
             self._gate.release()
 
     def spent(self) -> float:

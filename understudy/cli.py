@@ -1,6 +1,5 @@
 """The command line: `understudy start`, `tree`, `demo`, `node`, `keys`. What goes wrong is said in one line that tells what to do."""
 
-import json
 import logging
 import os
 import sys
@@ -10,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from understudy.actors import StartFailed, UnderstudyError
 from understudy.app import run
 from understudy.application import SHUTDOWN_TIMEOUT, start
 from understudy.console import log_to_console
-from understudy.control import processes
 from understudy.keys import keys_group
+from understudy.operations import drain_command, fence_command, leave_command, status_command, tree_command
 from understudy.options import configure_log, effective_settings, settings_options
 from understudy.reload import reload
-from understudy.tree import draw
 
 STATE = click.option(
     "--state",
@@ -41,7 +38,8 @@ def cli() -> None:
     """Supervised actors, in one process or across machines, live in the browser."""
 
 
-cli.add_command(keys_group)
+for each in (keys_group, status_command, tree_command, drain_command, leave_command, fence_command):
+    cli.add_command(each)
 
 
 def _target(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -99,32 +97,6 @@ def start_command(
         options = ["--shutdown-timeout", str(shutdown_timeout), "--log-level", log_level]
         _exit(reload([target, *options], folders, shutdown_timeout))
     sys.exit(start(target, shutdown_timeout=shutdown_timeout, configure=configure, interruptible=not reloaded))
-
-
-@cli.command("tree")
-@click.argument("which", metavar="[NAME|PID]", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON: a list of processes.")
-@click.option("--all", "everything", is_flag=True, help="Do not fold away long rows of children that simply run.")
-def tree_command(which: str | None, as_json: bool, everything: bool) -> None:
-    """Show the live supervision tree of your running applications and nodes on this machine."""
-    try:
-        shown, silent = run(processes())
-    except OSError as error:
-        raise click.ClickException(_sentence(error)) from error
-    if which is not None:
-        shown = [process for process in shown if which in (process["name"], str(process["pid"]))]
-        silent = [pid for pid in silent if which == str(pid)]
-    if as_json:
-        click.echo(json.dumps(shown, indent=2))
-    elif shown:
-        draw(shown, Console(highlight=False), everything=everything)
-    elif not silent:
-        named = "" if which is None else f" called {which}"
-        raise click.ClickException(f"no application of yours{named} is running: `understudy start` runs one")
-    for pid in silent:
-        click.echo(f"process {pid} does not answer: something holds its event loop", err=True)
-    if silent:
-        sys.exit(1)
 
 
 @cli.command("demo")

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from understudy.actors import ActorRef, UnderstudyError
-from understudy.app import Requests, run
+from understudy.app import Requests, run, settle
 from understudy.application import LastDeadline, ServiceManager, announce, end, opened, verdict
 from understudy.control import Control
 from understudy.settings import Settings
@@ -65,6 +65,8 @@ class _Member:
         self._manager = ServiceManager()
         self._given_up: ActorRef[Any] | None = None
         self._stop: asyncio.Future[str]
+        self._drain_timeout = settings.drain_timeout
+        self._out = False
         self._last = LastDeadline(None, settings.drain_timeout + settings.shutdown_timeout)
 
     async def run(self) -> int:
@@ -76,14 +78,16 @@ class _Member:
                 return node
             self._last.system = node.system
             self._joined_as(node.incarnation)
-            async with Control(self._name, node.system, "starting") as control:
+            application = self._settings.application or ""
+            async with Control(
+                self._name, node.system, "starting", node=node, leave=self._asked, application=application
+            ) as control:
                 try:
                     status = await self._live(node, control)
                 finally:
-                    control.phase = "stopping"
                     self._manager.tell("STOPPING=1")
                     self._last.begin()
-                    ended = await self._leave(node)
+                    ended = await self._leave(node, control)
         return status or (Status.ENDED if ended else Status.OVERDUE)
 
     # --- joining ---
@@ -168,10 +172,12 @@ class _Member:
             if not each.done():
                 each.cancel()
         if out.done() and not out.cancelled():
+            self._out = True
             complain(f"{node.name} is out of the cluster: {out.result()}")
             return Status.PUT_OUT
         if self._stop.done():
-            logger.info("%s: leaving, within %s s", self._stop.result(), self._patience)
+            patience = self._drain_timeout + self._settings.shutdown_timeout
+            logger.info("%s: leaving, within %s s", self._stop.result(), patience)
             return Status.ENDED
         return verdict(str(self._settings.application), ends[2].result(), root == self._given_up)
 
@@ -180,12 +186,19 @@ class _Member:
 
     # --- leaving ---
 
-    @property
-    def _patience(self) -> float:
-        return self._settings.drain_timeout + self._settings.shutdown_timeout
+    def _asked(self, timeout: float, why: str) -> None:
+        """An operator asks it to leave."""
+        self._drain_timeout = timeout
+        self._last.begin(timeout - self._settings.drain_timeout)
+        settle(self._stop, why)
 
-    async def _leave(self, node: Node) -> bool:
+    async def _leave(self, node: Node, control: Control) -> bool:
         """Whether everything ended in its time."""
-        ended = await end(node.system, self._patience, self._last.spent())
+        if control.phase in ("running", "drained", "draining") and not self._out:
+            await control.drain(max(0.0, self._drain_timeout - self._last.spent()))
+            if control.left:
+                logger.warning("%s leaves, and has not handed over everything: %s", node.name, control.left)
+        control.phase = "stopping"
+        ended = await end(node.system, self._settings.shutdown_timeout)
         await node.stop()
         return ended

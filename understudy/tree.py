@@ -205,7 +205,7 @@ def draw(processes: Sequence[Process], console: Console, *, everything: bool = F
         if number:
             console.print()
         title = Text.assemble(
-            (process["name"], "bold"), f"  process {process['pid']}  {process['phase']}, up {_span(process['up'])}"
+            (process["name"], "bold"), f"  process {process['pid']}  {process['phase']}, up {span(process['up'])}"
         )
         console.print(title, soft_wrap=True)
         table = Table(box=None, pad_edge=False, header_style="dim")
@@ -260,7 +260,7 @@ def _cells(lead: str, row: Row | int) -> list[Text]:
     ]
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """A duration as a person says it."""
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= length:
