@@ -3,7 +3,7 @@
     TELL, SEND ──▶ mailbox of the actor with that id or name      nobody there: a dead letter, or FAIL(ActorDied(NoProc))
     its reply  ──▶ Answer ──▶ REPLY or FAIL ──▶ the peer                       answers.py
     CAST       ──▶ the mailboxes of all members that the group has here
-    FOLLOW, JOINED ... ──▶ the link's Herald                                   herald.py
+    FOLLOW, JOINED ... ──▶ the link's Muster                                   muster.py
     MONITOR    ──▶ Watch ──▶ DOWN ──▶ the peer                                 watch.py
     LINK, EXIT, KILL, STOP ──▶ the same signals that a local actor would send
 
@@ -83,10 +83,10 @@ class Delivery:
             operations.FULL: self._full,
             operations.RETURNED: self._returned,
             operations.CAST: self._cast,
-            operations.FOLLOW: link.herald.follow,
-            operations.ROSTER: link.herald.anew,
-            operations.JOINED: link.herald.joined,
-            operations.PARTED: link.herald.parted,
+            operations.FOLLOW: link.muster.follow,
+            operations.ROSTER: link.muster.anew,
+            operations.JOINED: link.muster.joined,
+            operations.PARTED: link.muster.parted,
             operations.BROKEN: self._broken,
         }
 

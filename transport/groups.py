@@ -1,6 +1,6 @@
 """Groups over all nodes: `node.groups["party"]`. Each node keeps its own members, and a copy of what each other node tells.
 
-    join, leave, an end ──▶ the system's groups ──▶ Herald of each link ── JOINED, PARTED ──▶ Roster of this node, over there
+    join, leave, an end ──▶ the system's groups ──▶ Muster of each link ── JOINED, PARTED ──▶ Roster of this node, over there
     broadcast           ──▶ the members here
                         └─▶ one CAST for each node whose roster has the group ──▶ whoever is in it there when it comes
     a node is lost      ──▶ all its members have left

@@ -3,7 +3,7 @@
     RemoteRef.tell ──▶ items ── once per tick, or at 48 KiB ──▶ Lane: Outbound session, Channel ──▶ the other node
     call           ──▶ Calls ── at once if it is alone ──────▶                                         │
     monitor, link  ──▶ Bonds ──▶                                                                       │
-    groups         ──▶ Herald ─▶                                                                       │
+    groups         ──▶ Muster ─▶                                                                       │
     offer          ──▶ Offers ─▶                                                                       │
     payloads       ──▶ Departures ── chunk by chunk ──▶ Freight: a lane of their own ──▶ its Arrivals  │
     actors here    ◀── Delivery ◀── Decoder ◀── Inbound session ◀── the door of this node ◀────────────┘
@@ -39,9 +39,9 @@ from understudy.transport.departures import Departures
 from understudy.transport.encoder import Encoder
 from understudy.transport.frames import Peer, Ping, Pong
 from understudy.transport.freight import Freight
-from understudy.transport.herald import Herald
 from understudy.transport.keys import KeyPair
 from understudy.transport.lane import Lane
+from understudy.transport.muster import Muster
 from understudy.transport.offers import AHEAD, Offers
 from understudy.transport.operations import UNWANTED, WANTED
 from understudy.transport.remote import RemoteRef
@@ -85,7 +85,7 @@ class Link:
             report=partial(links.report, peer),
         )
         self.encoder = Encoder(links.export, self._announce, self.departures)
-        self.herald = Herald(self)
+        self.muster = Muster(self)
         self.delivery = Delivery(self, Decoder(links.resolve, self.arrivals.announce))
         self.full = False  # tell and call are to look why before they pack anything
         self.room = 0  # bytes that the present batch may still grow by; 0: none is begun
@@ -172,7 +172,7 @@ class Link:
         """The peer has taken something."""
         if self.full and self.out.size <= OUTBOX_LIMIT // 2:
             self.full = False
-            self.herald.go_on()
+            self.muster.go_on()
         if self.offers.waiting:
             self.loop.call_soon(self.offers.let_in)
         for future, (batches, streams) in self._drained.items():
@@ -308,7 +308,7 @@ class Link:
         payloads = self.departures.close()
         self.calls.lose()
         self.offers.lose()
-        self.herald.lose()
+        self.muster.lose()
         self.bonds.lose(reason)
         self.delivery.close()
         self.arrivals.close(lambda: NodeDown(reason, f"the sender of a payload, on {self.peer.node},"))

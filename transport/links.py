@@ -180,7 +180,7 @@ class Links:
                 self.bury(latest.peer, again)
             self.missed(Peer(peer.node, peer.incarnation - 1), again)
             self._by_name[peer.node] = link
-            link.herald.ask()
+            link.muster.ask()
             self.presented(peer)
         return link
 

@@ -9,7 +9,8 @@ one cannot be reached and however much happens meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 from understudy.actors.names import NAME_LIMIT
@@ -55,15 +56,15 @@ class Unsaid(Generic[K]):
         """Up to so many changes, which are said from now on."""
         slices: list[Slice[K]] = []
         while self._changes and most > 0:
-            group, changes = next(iter(self._changes.items()))
-            taken = [*changes][:most] if len(changes) > most else [*changes]
+            group, changes = self._changes.popitem()
+            taken = list(islice(changes, most))
             by_kind: dict[bool, list[K]] = {}
             for member in taken:
                 by_kind.setdefault(changes.pop(member), []).append(member)
             slices += [Slice(group, joined, members) for joined, members in by_kind.items()]
             most -= len(taken)
-            if not changes:
-                del self._changes[group]
+            if changes:
+                self._changes[group] = changes
         return slices
 
 
@@ -90,7 +91,7 @@ class Roster:
         """How many are in that group."""
         return len(self._groups.get(group, ()))
 
-    def join(self, group: object, ids: Iterable[object]) -> list[int]:
+    def join(self, group: object, ids: Sequence[object]) -> list[int]:
         """These are in the group from now on; returns those that were not before. Unreadable for what is none."""
         name, members = _checked(group, ids)
         there = self._groups.get(name, {})
@@ -99,7 +100,7 @@ class Roster:
             self._groups.setdefault(name, there).update(dict.fromkeys(new))
         return new
 
-    def part(self, group: object, ids: Iterable[object]) -> list[int]:
+    def part(self, group: object, ids: Sequence[object]) -> list[int]:
         """These are not in the group any more; returns those that were. Unreadable for what is none."""
         name, members = _checked(group, ids)
         there = self._groups.get(name, {})
@@ -123,8 +124,8 @@ def checked_group(group: object) -> str:
     return group
 
 
-def _checked(group: object, ids: Iterable[object]) -> tuple[str, list[int]]:
+def _checked(group: object, ids: Sequence[object]) -> tuple[str, list[int]]:
     members = [each for each in ids if type(each) is int and 0 <= each < 1 << 64]
-    if len(members) != len([*ids]):
+    if len(members) != len(ids):
         raise Unreadable(f"the members of a group are ids of actors, not {str(ids)[:100]}")
     return checked_group(group), members

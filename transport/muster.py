@@ -1,7 +1,7 @@
-"""A herald: what one peer is told of the groups here, and what it has told of its own. One per link.
+"""A muster: what one peer is told of the groups here, and what it has told of its own. One per link.
 
-    presented ── FOLLOW ──▶ the peer                 its Herald: ROSTER, who is in now ── JOINED ... ──▶ our Roster of it
-    FOLLOW of the peer  ──▶ ROSTER, JOINED, and from then on each change, JOINED or PARTED, once per turn of the loop
+    presented ── FOLLOW ──▶ the peer's muster ── ROSTER, JOINED: who is in now ──▶ our Roster of it
+                                              ── JOINED, PARTED: each change   ──▶
 
 Links are reliable and in order, so a roster is what the peer said, to the last word; when the link is lost nobody of that life
 is in any group. A peer that does not ask is told nothing.
@@ -23,10 +23,10 @@ SLICE = 1_000
 """Changes told in one turn of the loop, in a few kilobytes: a group of a hundred thousand holds neither the loop nor the link."""
 
 
-class Herald:
+class Muster:
     """Used on the loop's thread only; `roster` is read under the lock of the link's groups."""
 
-    __slots__ = ("_link", "_scheduled", "_unsaid", "active", "roster")
+    __slots__ = ("_asked", "_link", "_scheduled", "_unsaid", "active", "roster")
 
     def __init__(self, link: Link) -> None:
         self.active = False
@@ -34,6 +34,7 @@ class Herald:
         self.roster = Roster()
         self._link = link
         self._unsaid: Unsaid[ActorRef[Any]] = Unsaid()
+        self._asked = False
         self._scheduled = False
 
     # --- what the peer is told ---
@@ -43,12 +44,9 @@ class Herald:
         self._link.signal(FOLLOW)
 
     def follow(self, item: Item) -> None:
-        """The peer wants to know, from the beginning."""
-        self.end()
-        self.active = True
-        self._unsaid.begin(self._link.system.groups.follow(None, self))
-        self._link.signal(ROSTER)
-        self.go_on()
+        """FOLLOW: the peer wants to know, from the beginning."""
+        self._asked = True
+        self._soon()
 
     def told(self, news: Joined | Left) -> None:
         """A change here."""
@@ -56,20 +54,33 @@ class Herald:
         self.go_on()
 
     def go_on(self) -> None:
-        """Tell what is to be told at the end of this turn of the loop, if the link takes it."""
-        if not self._scheduled and self._unsaid and not self._link.full:
+        """Tell what is to be told, if the link takes it."""
+        if self._unsaid and not self._link.full:
+            self._soon()
+
+    def _soon(self) -> None:
+        if not self._scheduled:
             self._scheduled = True
             self._link.loop.call_soon(self._tell)
 
     def _tell(self) -> None:
         self._scheduled = False
         link = self._link
-        if not self.active:
+        if link.lost is not None:
             return
+        if self._asked:
+            self._begin()
         for group, joined, members in self._unsaid.take(SLICE):
             ids = [link.links.exports.add(ref) if joined else ref.address.id for ref in members]
             link.signal(JOINED if joined else PARTED, group, *ids)
         self.go_on()
+
+    def _begin(self) -> None:
+        self._asked = False
+        self.end()
+        self.active = True
+        self._unsaid.begin(self._link.system.groups.follow(None, self))
+        self._link.signal(ROSTER)
 
     def end(self) -> None:
         """Tell no more."""
