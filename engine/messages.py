@@ -175,7 +175,7 @@ class CancelRun(Request[RunInfo]):
 @message("understudy.engine.RunView")
 class RunView:
     """A run as a late viewer finds it. `frame`: the latest that is known, at most a second old; None before the first.
-    `ref`: its actor, for who takes it over.
+    `ref`: who answers for it; to a viewer that is the scheduler, to the scheduler that takes the run over, the run itself.
     """
 
     info: RunInfo

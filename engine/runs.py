@@ -367,7 +367,7 @@ class Runs(Actor):
         if not record.over and record.ref is not None:
             record.viewers.add(viewer)
             tell(record.ref, Watch(viewer, tell_end=False))
-        return RunView(record.info, record.frame)
+        return RunView(record.info, record.frame, self.actor_ref)
 
     def _unwatch(self, run: str, viewer: ActorRef[Any]) -> None:
         record = self._records.get(run)

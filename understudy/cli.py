@@ -102,16 +102,24 @@ def start_command(
 @cli.command("demo")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the page.")
 @click.option("--port", type=click.IntRange(1, 65535), default=4000, show_default=True, help="Port of the page.")
+@click.option(
+    "--stages",
+    type=click.IntRange(1, 9),
+    default=1,
+    show_default=True,
+    help="Stages, each with a page on the next port; they share rooms and games.",
+)
+@click.option("--engines", type=click.IntRange(1, 9), default=1, show_default=True, help="Engines that play games.")
 @ALLOW_HOST
 @STATE
 @VERBOSE
-def demo_command(host: str, port: int, allow_host: tuple[str, ...], state: Path, verbose: bool) -> None:
+def demo_command(allow_host: tuple[str, ...], state: Path, verbose: bool, **options: Any) -> None:
     """Start a supervised two-node cluster with a live game and a chat, and print the link to open."""
     from understudy.demo.company import demo  # here, since it brings the gateway: every other command starts sooner
 
     _log("director", verbose)
-    _loopback(host)
-    _exit(demo(host=host, port=port, allow_host=allow_host, state=_writable(state), verbose=verbose))
+    _loopback(options["host"])
+    _exit(demo(allow_host=allow_host, state=_writable(state), verbose=verbose, **options))
 
 
 @cli.command("node")

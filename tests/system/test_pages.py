@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.system.demo import Demo, Terminal, free_port, is_running
 from understudy import Node
+from understudy.gateway.messages import Locate
 from understudy.supervisors import WhichChildren
 
 GONE_WITHIN = 5_000
@@ -128,18 +129,28 @@ def test_the_chat_shows_who_is_there_who_types_and_each_message_at_once(demo: De
         expect(people).to_have_count(1, timeout=GONE_WITHIN)
 
 
-def kill_children(demo: Demo, supervisor: str, name: str) -> None:
-    """From another node, as an operator would: end a supervisor's children of that name, and see them end."""
+def as_operator(demo: Demo, act: Callable[[Node], Awaitable[None]]) -> None:
+    """Do something from another node."""
+
+    async def acting() -> None:
+        async with Node("operator", join=demo.join_address) as operator:
+            await act(operator)
+
     with ThreadPoolExecutor() as elsewhere:  # Playwright has an event loop in this thread already
-        elsewhere.submit(asyncio.run, _kill_children(demo, supervisor, name)).result()
+        elsewhere.submit(asyncio.run, acting()).result()
 
 
-async def _kill_children(demo: Demo, supervisor: str, name: str) -> None:
-    async with Node("operator", join=demo.join_address) as operator:
-        for child in await operator.ref(f"{supervisor}@stage").call(WhichChildren()):
-            if child.id.startswith(name) and child.ref is not None:
-                child.ref.kill()
-                await child.ref.ended(5)
+async def kill_sessions(operator: Node) -> None:
+    for child in await operator.ref("gateway/sessions@stage").call(WhichChildren()):
+        if child.ref is not None:
+            child.ref.kill()
+            await child.ref.ended(5)
+
+
+async def kill_chat_room(operator: Node) -> None:
+    room = await operator.entity("room", "room:lobby").call(Locate())
+    room.kill()
+    await room.ended(5)
 
 
 def test_a_crashed_chat_room_comes_back_alone(demo: Demo, browser: Browser) -> None:
@@ -152,9 +163,11 @@ def test_a_crashed_chat_room_comes_back_alone(demo: Demo, browser: Browser) -> N
             "mark => { window.lost = 0; new MutationObserver(() => { window.lost += mark.dataset.state !== 'connected' })"
             ".observe(mark, {attributes: true}) }"
         )
-        kill_children(demo, "gateway/rooms", "room:")
-        expect(ada.locator("[data-gap]")).to_be_visible(timeout=BACK_WITHIN)  # the page is honest about it
+        as_operator(demo, kill_chat_room)
         say(ada, "after the crash")
+        for text in ("before the crash", "after the crash"):
+            expect(ada.locator("[data-line]", has_text=text)).to_have_count(1)
+        expect(ada.locator("[data-gap]")).to_have_count(0)  # what was said is kept
         expect(ada.locator("[data-person]")).to_have_count(1)
         before = turn(ada)
         ada.wait_for_function("turn => Number(document.querySelector('canvas').dataset.turn) > turn", arg=before)
@@ -165,7 +178,7 @@ def test_a_crashed_session_comes_back_alone(demo: Demo, browser: Browser) -> Non
     """Only the client whose session it was reconnects, and then sees and hears as before."""
     with person(browser, demo) as ada:
         call_oneself(ada, "Ada")
-        kill_children(demo, "gateway/sessions", "")
+        as_operator(demo, kill_sessions)
         expect(ada.locator("#connection")).to_have_attribute("data-state", "connected", timeout=BACK_WITHIN)
         say(ada, "here again")
 
@@ -202,31 +215,37 @@ def test_a_killed_stage_is_reconnected_to_without_a_reload(demo: Demo, browser: 
         assert ada.evaluate("window.notReloaded") is True
 
 
-def test_a_game_that_ended_with_its_stage_is_shown_as_lost_with_the_reason_and_starts_again(
+def test_games_and_what_was_said_outlive_the_stage_and_the_page_says_who_serves_it(
     demo: Demo, browser: Browser, screenshots: Path
 ) -> None:
     with person(browser, demo) as ada, person(browser, demo, width=390, height=844) as phone:
         run = start_game(ada)
+        worker = demo.request("GET", f"/runs/{run}")[1]["worker_pid"]
         phone.goto(f"{demo.url}/#run/{run}")
+        say(ada, "before the stage fell")
         for page in (ada, phone):
             page.wait_for_function("() => Number(document.querySelector('canvas').dataset.turn) >= 5")
         seen = len(demo.lines)
         os.kill(int(ada.locator("#served-by").get_attribute("data-pid") or 0), signal.SIGKILL)
+        expect(ada.locator("#connection")).not_to_have_attribute("data-state", "connected", timeout=GONE_WITHIN)
+        ada.locator("#chat-input").fill("while it was away")
+        ada.locator("#chat-input").press("Enter")
         successor = demo.process_of("stage", after=seen)
         for page, name in ((ada, "desktop"), (phone, "phone")):
-            expect(page.locator("[data-notice]").last).to_contain_text(
-                f"The stage was started anew (process {successor}); its games ended with it.", timeout=BACK_WITHIN
+            notice = page.locator("[data-notice=info]", has_text=f"stage serves you now, as process {successor}.")
+            expect(notice).to_be_visible(timeout=BACK_WITHIN)
+            expect(page.locator(f"#stage[data-run='{run}']")).to_have_attribute("data-state", "running")
+            page.screenshot(path=screenshots / f"stage-anew-{name}.png")
+            for text in ("before the stage fell", "while it was away"):
+                expect(page.locator("[data-line]", has_text=text)).to_have_count(1, timeout=BACK_WITHIN)
+            expect(page.locator("[data-gap]")).to_have_count(0)
+            before = turn(page)
+            page.wait_for_function(
+                "turn => Number(document.querySelector('canvas').dataset.turn) >= turn + 5", arg=before
             )
-            stage = page.locator(f"#stage[data-run='{run}'][data-state=lost]")
-            expect(stage).to_contain_text("Lost at turn")
-            expect(stage).to_contain_text(f"The stage was started anew (process {successor}).")
-            page.screenshot(path=screenshots / f"lost-with-its-stage-{name}.png")
-        expect(ada.locator("[data-node='engine-1'][data-status=active]")).to_be_visible(timeout=BACK_WITHIN)
-        again = ada.locator("#again")
-        seed = str(again.text_content()).removeprefix("Start seed ").removesuffix(" again")
-        again.click()
-        expect(ada.locator(f"#stage:not([data-run='{run}']) canvas[data-turn]")).to_be_visible(timeout=BACK_WITHIN)
-        expect(ada.locator("#stage .facts")).to_contain_text(f"seed\u00a0{seed}")
+        assert demo.request("GET", f"/runs/{run}")[1]["worker_pid"] == worker
+        ada.locator("#cancel").click()
+        expect(phone.locator(f"#stage[data-run='{run}']")).to_have_attribute("data-state", "cancelled")
 
 
 def test_a_server_that_stands_still_is_not_called_connected(browser: Browser, screenshots: Path) -> None:

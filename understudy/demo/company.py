@@ -3,6 +3,8 @@
     director, this process ── Company (a Supervisor) ─┬─ stage      a process: gateway, chat rooms, client sessions
                                                       └─ engine-1   a process: engine runs
 
+With `--stages 2 --engines 2` there are as many of them: two pages that share their rooms and games.
+
 The director is a member of the cluster too, and its first node: its address is the one to join, and its supervisor can be
 asked from any node: `node.ref("company@director").call(WhichChildren())`.
 """
@@ -90,22 +92,32 @@ class Company(Supervisor):
                 child.ref.exit(Shutdown(reason))
 
 
-async def demo(*, host: str, port: int, allow_host: Sequence[str], state: Path, verbose: bool) -> int:
-    """Run the demonstration until it is told to stop; returns the exit status."""
+async def demo(
+    *,
+    host: str,
+    port: int,
+    allow_host: Sequence[str],
+    state: Path,
+    verbose: bool,
+    stages: int = 1,
+    engines: int = 1,
+) -> int:
+    """Run the demonstration until it is told to stop; returns the exit status. Of several stages, each has the next port."""
     common = ["--supervised", "--log-format", "console", "--state", str(state), *(["--verbose"] if verbose else [])]
-    page = ["--gateway-host", host, "--gateway-port", str(port)]
-    names = [word for name in allow_host for word in ("--gateway-name", name)]
-    nodes = [
-        ("stage", command("node", "stage", STAGE, "--role", "stage", *page, *names, *common)),
-        ("engine-1", command("node", "engine-1", ENGINE, "--role", "engine", *common)),
-    ]
+    page = ["--gateway-host", host, *(word for name in allow_host for word in ("--gateway-name", name))]
+    ports = {"stage": port} if stages == 1 else {f"stage-{number + 1}": port + number for number in range(stages)}
+    told = {name: [STAGE, "--role", "stage", *page, "--gateway-port", str(its)] for name, its in ports.items()}
+    told |= {f"engine-{number + 1}": [ENGINE, "--role", "engine"] for number in range(engines)}
+    nodes = [(name, command("node", name, *words, *common)) for name, words in told.items()]
 
     async def open_company(node: Node) -> ActorRef[Any]:
         return await node.spawn(Company, node, nodes, name="company")
 
     def curtain(node: Node) -> str:
-        join = f"understudy node engine-2 {ENGINE} --role engine --listen tcp://127.0.0.2:0 --join {node.address}"
-        return f"\n  Open  http://{host}:{port}/\n  One more engine:  {join}\n  Ctrl-C ends everything.\n"
+        more = f"understudy node engine-{engines + 1} {ENGINE} --role engine"
+        join = f"{more} --listen tcp://127.0.0.2:0 --join {node.address}"
+        links = "  and  ".join(f"http://{host}:{its}/" for its in ports.values())
+        return f"\n  Open  {links}\n  One more engine:  {join}\n  Ctrl-C ends everything.\n"
 
     logger.info("director is process %s", os.getpid())
     return await serve(Node("director", state=state, roles=("director",)), open_company, announce=curtain)

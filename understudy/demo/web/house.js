@@ -3,8 +3,8 @@
 import { clock, h, icon } from "/understudy/dom.js";
 
 /**
- * @typedef {{name: string, roles: string[], status: "joining"|"active"|"dead"|"left", address: string, pid: number,
- *   incarnation: number}} NodeInfo
+ * @typedef {{name: string, roles: string[], status: "joining"|"active"|"dead"|"left", silent: string, address: string,
+ *   pid: number, incarnation: number}} NodeInfo `silent`: why it is not heard at present, "" if it is
  * @typedef {{level: "info"|"warn", text: string, at: number}} Notice `at` in unix seconds
  */
 
@@ -14,6 +14,8 @@ const NODE = {
   dead: { word: "down", mark: "failing" },
   left: { word: "left", mark: "gone" },
 };
+/** There, as far as anybody knows, but it answers nobody. */
+const SILENT = { word: "no answer", mark: "waiting" };
 /** How long a notice stays. Milliseconds. */
 const STAYS = { info: 8_000, warn: 20_000 };
 /** So many at a time: where the page is narrow only the newest, or it would cover what it speaks of. */
@@ -57,21 +59,22 @@ export class House {
   cluster(nodes) {
     this.nodes = nodes;
     this.places.nodes.replaceChildren(
-      ...nodes.map(({ name, roles, status, address, pid }) => {
-        const { word, mark } = NODE[status] ?? NODE.left;
+      ...nodes.map(({ name, roles, status, silent, address, pid }) => {
+        const { word, mark } = status === "active" && silent ? SILENT : (NODE[status] ?? NODE.left);
         return h(
           "li",
           {
             "data-node": name,
             "data-pid": pid,
             "data-status": status,
+            "data-silent": Boolean(silent),
             "data-mark": mark,
-            title: `${name} (${roles.join(", ") || "no role"}) at ${address}, process ${pid}: ${status}`,
+            title: `${name} (${roles.join(", ") || "no role"}) at ${address}, process ${pid}: ${silent || status}`,
           },
           h("span", { class: "mark", "aria-hidden": "true" }),
           h("b", { class: "cut" }, name),
-          h("span", { class: "muted figures" }, status === "active" ? String(pid) : word),
-          h("span", { class: "unseen" }, status),
+          h("span", { class: "muted figures" }, word || String(pid)),
+          h("span", { class: "unseen" }, silent ? "does not answer" : status),
         );
       }),
     );

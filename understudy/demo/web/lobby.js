@@ -26,7 +26,7 @@ const stage = new Stage(place("stage"), socket, {
 });
 const button = place("new-game");
 let known = false;
-let served = 0;
+let served = "";
 let denials = 0;
 
 /** What the address asks for: a run's id, or "" for whatever is on. */
@@ -68,10 +68,12 @@ async function newGame(wish = {}) {
   }
 }
 
-/** Another process serves this page than before: the games of the old one ended with it. @param {number} pid */
-function restarted(pid) {
-  stage.forgotten(`The stage was started anew (process ${pid}).`);
-  house.trouble(`The stage was started anew (process ${pid}); its games ended with it.`);
+/** Another process serves this page than before; the games are played elsewhere. @param {string} node @param {number} pid */
+function serves(node, pid) {
+  house.served(node, pid);
+  if (served && served !== `${node} ${pid}`)
+    house.notice({ level: "info", text: `${node} serves you now, as process ${pid}.`, at: Date.now() / 1000 });
+  served = `${node} ${pid}`;
 }
 
 lobby.onState(({ state, response, reason }) => {
@@ -80,11 +82,9 @@ lobby.onState(({ state, response, reason }) => {
   if (state === "joined") {
     known = true;
     denials = 0;
-    house.served(response.node, response.pid);
+    serves(response.node, response.pid);
     house.cluster(response.nodes);
     games.reset(response.runs);
-    if (served && served !== response.pid) restarted(response.pid);
-    served = response.pid;
     direct();
   } else if (state === "denied" && ++denials === 3) {
     house.trouble(`The lobby does not let this page in: ${reason}. It keeps asking.`); // once may be a restart

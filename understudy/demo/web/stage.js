@@ -155,8 +155,16 @@ export class Stage {
   /** @param {import("./games.js").Run} run newer facts about a game; others than the watched one are ignored */
   update(run) {
     if (run.id !== this.id) return;
+    if (this.#forgotten && underWay(run)) return this.#return();
     this.run = { ...run, viewers: run.viewers ?? this.run?.viewers };
     this.#show();
+  }
+
+  /** It was given up for lost, and plays on. */
+  #return() {
+    const { id } = this;
+    this.id = "";
+    this.watch(id);
   }
 
   /** What the stage says while it is empty. @param {string} words @param {string} more */
