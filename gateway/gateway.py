@@ -86,6 +86,7 @@ class Gateway(Actor):
             origins=self.origins,
             connection_limit=self.connection_limit,
             idle_timeout=self.idle_timeout,
+            node_draining=lambda: self.system.nodes.draining,
         )
         self.server = Server(services, routes=self.routes, pages=self.pages, header_deadline=self.header_deadline)
         await self.server.start(self.host, self.port)

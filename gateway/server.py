@@ -3,6 +3,7 @@
 /socket/websocket?vsn=2.0.0      Phoenix Channels                       websocket.py
 /topics/{topic}/events           server-sent events                     events.py
 /healthz                         {"status": "ok", "node", "pid", ...}
+/readyz                          {"ready": true}, or why not: it takes no more clients
 routes of the application
 /understudy/...                  our JavaScript client and style        gateway/web
 pages of the application
@@ -61,6 +62,7 @@ class Server:
                 web.get("/socket/websocket", websocket, allow_head=False),
                 web.get("/topics/{topic}/events", events, allow_head=False),
                 web.get("/healthz", healthz),
+                web.get("/readyz", readyz),
                 *routes,
                 *page_routes([OUR_PAGES, *pages]),
             ]
@@ -127,6 +129,16 @@ async def healthz(request: web.Request) -> web.StreamResponse:
         },
         status=503 if draining else 200,
     )
+
+
+async def readyz(request: web.Request) -> web.StreamResponse:
+    """Whether clients should be sent here: not while the gateway, or its node, hands over what it has."""
+    services = request.app[SERVICES]
+    why = [
+        *(["the gateway is draining"] if services.draining else []),
+        *(["its node is draining"] if services.node_draining() else []),
+    ]
+    return json_answer({"ready": not why, "why": why, "node": services.node}, status=503 if why else 200)
 
 
 def _why(host: str, port: int, error: OSError) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ class Services:
     origins: Origins
     connection_limit: int
     idle_timeout: float
+    node_draining: Callable[[], bool] = lambda: False
     pid: int = field(default_factory=os.getpid)
     connections: set[SocketConnection] = field(default_factory=set)
     draining: bool = False

@@ -16,7 +16,7 @@ from understudy.application import SHUTDOWN_TIMEOUT, start
 from understudy.console import log_to_console
 from understudy.keys import keys_group
 from understudy.operations import drain_command, fence_command, leave_command, status_command, tree_command
-from understudy.options import configure_log, effective_settings, settings_options
+from understudy.options import config_command, configure_log, effective_settings, settings_options
 from understudy.reload import reload
 
 STATE = click.option(
@@ -38,7 +38,7 @@ def cli() -> None:
     """Supervised actors, in one process or across machines, live in the browser."""
 
 
-for each in (keys_group, status_command, tree_command, drain_command, leave_command, fence_command):
+for each in (keys_group, config_command, status_command, tree_command, drain_command, leave_command, fence_command):
     cli.add_command(each)
 
 

@@ -18,7 +18,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Self, cast
 
-from understudy.actors import ActorRef, ActorSystem
+from understudy.actors import ActorRef, ActorSystem, UnderstudyError
 from understudy.desk import Desk
 from understudy.operator import OPERATOR, Operator
 from understudy.transport import Node
@@ -107,8 +107,12 @@ class Control:
         """Have the node hand over what it has."""
         assert self._node is not None, "only a node's operator asks for that"
         self.phase = "draining"
-        drain: Any = getattr(self._node, "drain", None)
-        self.left = str(await drain(timeout) or "") if drain is not None else ""
+        try:
+            report = await self._node.drain(timeout)
+        except UnderstudyError as error:
+            self.left = str(error)
+        else:
+            self.left = "; ".join(f"{step}: {', '.join(what)}" for step, what in report.left.items())
         if self.phase == "draining":
             self.phase = "drained"
 

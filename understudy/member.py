@@ -20,6 +20,7 @@ from understudy.actors import ActorRef, UnderstudyError
 from understudy.app import Requests, run, settle
 from understudy.application import LastDeadline, ServiceManager, announce, end, opened, verdict
 from understudy.control import Control
+from understudy.health import Health
 from understudy.settings import Settings
 from understudy.status import Status, complain
 from understudy.supervisors import GaveUp
@@ -67,27 +68,46 @@ class _Member:
         self._stop: asyncio.Future[str]
         self._drain_timeout = settings.drain_timeout
         self._out = False
+        self._health = Health(self._name)
         self._last = LastDeadline(None, settings.drain_timeout + settings.shutdown_timeout)
 
     async def run(self) -> int:
         """Join, start, wait, leave; returns the exit status."""
         self._stop = asyncio.get_running_loop().create_future()
         with Requests(self._stop, supervised=self._supervised, hurry=self._last.begin):
-            node = await self._joined()
-            if isinstance(node, Status):
-                return node
-            self._last.system = node.system
-            self._joined_as(node.incarnation)
-            application = self._settings.application or ""
-            async with Control(
-                self._name, node.system, "starting", node=node, leave=self._asked, application=application
-            ) as control:
-                try:
-                    status = await self._live(node, control)
-                finally:
-                    self._manager.tell("STOPPING=1")
-                    self._last.begin()
-                    ended = await self._leave(node, control)
+            try:
+                await self._health.start(self._settings.health)
+            except OSError as error:
+                complain(str(error))
+                return Status.NOT_JOINED
+            try:
+                return await self._lived()
+            finally:
+                await self._health.stop()
+
+    async def _lived(self) -> int:
+        node = await self._joined()
+        if isinstance(node, Status):
+            return node
+        self._last.system = node.system
+        self._joined_as(node.incarnation)
+        control = Control(
+            self._name,
+            node.system,
+            "starting",
+            node=node,
+            leave=self._asked,
+            application=self._settings.application or "",
+            health=self._health.url,
+        )
+        self._health.node, self._health.phase = node, lambda: control.phase
+        async with control:
+            try:
+                status = await self._live(node, control)
+            finally:
+                self._manager.tell("STOPPING=1")
+                self._last.begin()
+                ended = await self._leave(node, control)
         return status or (Status.ENDED if ended else Status.OVERDUE)
 
     # --- joining ---
@@ -107,6 +127,7 @@ class _Member:
                 return node
             except TableUnavailable as error:
                 logger.warning("%s waits for the table: %s", self._name, error)
+                self._health.trouble = str(error)
             except (UnderstudyError, OSError, ValueError) as error:
                 complain(f"{self._name} did not join: {error}")
                 return Status.NOT_JOINED

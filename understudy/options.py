@@ -4,12 +4,17 @@
 with a line for each mistake. pydantic is imported when it is needed: the other commands start sooner without.
 """
 
+import json
 import logging
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from understudy.console import log_to_console
 
@@ -80,3 +85,56 @@ def configure_log(settings: "Settings") -> Callable[[int], None]:
         return log_as_json(name, level=level).identify
     log_to_console(name, level=level, others=level, verbose=True)
     return lambda incarnation: None
+
+
+@click.command("config")
+@settings_options
+@click.option("--check", is_flag=True, help="Print nothing but what is wrong; exit status 2 if anything is.")
+@click.option("--example", is_flag=True, help="Print a file of settings to begin with.")
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+def config_command(check: bool, example: bool, as_json: bool, **flags: Any) -> None:
+    """Show the settings that `understudy node` would have here, and where each of them comes from. Secrets are not shown."""
+    from understudy.settings import fields
+
+    if example:
+        click.echo(_example(), nl=False)
+        return
+    effective = effective_settings(flags)
+    if check:
+        return
+    rows = {name: (effective.shown(name), effective.origins.get(name, "default")) for name in fields()}
+    if as_json:
+        click.echo(
+            json.dumps({name: {"value": value, "from": origin} for name, (value, origin) in rows.items()}, indent=2)
+        )
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 10_000
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("setting", "value", "from"):
+        table.add_column(title, no_wrap=True, overflow="ellipsis")
+    for name, (value, origin) in rows.items():
+        table.add_row(name, value, Text(origin, "dim" if origin == "default" else "cyan"))
+    console.print(table)
+
+
+def _example() -> str:
+    """Every setting, with what it is for, commented out."""
+    from understudy.settings import fields, told
+
+    lines = [
+        "# understudy.toml: the settings of a node. The environment (UNDERSTUDY_LISTEN) is stronger than this file, and flags",
+        "# (--listen) are stronger than both. `understudy config` shows what counts.",
+    ]
+    for name, field in fields().items():
+        if name == "app":
+            continue
+        lines += ["", *textwrap.wrap(field.description or "", 100, initial_indent="# ", subsequent_indent="# ")]
+        lines.append(f"# {name} = {told(field, 'example')}")
+    lines += [
+        "",
+        "# What is your application's own, in a table at the end: a function that is called with (node, settings)",
+        "# finds it in settings.app.",
+    ]
+    return "\n".join([*lines, "# [app]", '# greeting = "hello"', ""])

@@ -647,7 +647,7 @@ def test_a_tree_of_nobody_says_so_and_what_a_killed_application_left_does_not_co
         terminal.process.wait()
     assert (
         tree("shop:Shop").stderr
-        == "Error: no application of yours called shop:Shop is running: `understudy start` runs one\n"
+        == "Error: no application of yours called shop:Shop is running on this machine, and no node here has a member of that name\n"
     )
 
 
