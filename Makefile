@@ -28,7 +28,7 @@ demo: $(STAMP)
 # What tests drive and Python packages do not bring: installed where that is possible, else its tests are skipped and say so.
 parts:
 	@missing=; command -v chromium >/dev/null || missing=" chromium"; command -v erlc >/dev/null || missing="$$missing erlang-base"; \
-	for part in ip:iproute2 nft:nftables nsenter:util-linux sysctl:procps; do command -v $${part%%:*} >/dev/null || missing="$$missing $${part##*:}"; done; \
+	for part in ip:iproute2 nft:nftables nsenter:util-linux sysctl:procps curl:curl systemd-analyze:systemd; do command -v $${part%%:*} >/dev/null || missing="$$missing $${part##*:}"; done; \
 	if [ -z "$$missing" ]; then :; elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 		echo "installing$$missing for the tests that need it"; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
