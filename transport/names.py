@@ -100,6 +100,10 @@ class Names:
         """The names that this node has, each with its fence."""
         return [self._rows[name] for name in self._held]
 
+    def fence(self, name: str) -> int:
+        """The fence under which this node has the name; 0 if it has not."""
+        return self._held.get(name, 0)
+
     def on_lost(self, callback: Lost) -> None:
         """Call `callback(name, fence)` when a name is ours no longer without our having given it up. It must not raise."""
         self._lost.append(callback)

@@ -43,6 +43,8 @@ from understudy.transport.loads import HERALD, Herald
 from understudy.transport.locksmith import Locksmith
 from understudy.transport.membership import Membership
 from understudy.transport.names import Names
+from understudy.transport.naming import Naming
+from understudy.transport.naming import started as _started
 from understudy.transport.network import Network
 from understudy.transport.news import News, NodeDrains, NodeLost, NodeUp
 from understudy.transport.opening import check_address
@@ -50,6 +52,7 @@ from understudy.transport.placement import Placement, checked_capacity, checked_
 from understudy.transport.registry import Registry
 from understudy.transport.remote import RemoteRef
 from understudy.transport.served import TABLE, TableServer
+from understudy.transport.singleton import Singletons
 from understudy.transport.spawning import Spawning
 from understudy.transport.steward import STEWARD, Steward
 from understudy.transport.suspicion import Rules
@@ -63,7 +66,7 @@ PARTING = 1.0
 """Seconds that a stopping node waits for what it sent to be acknowledged."""
 
 
-class Node(Spawning):
+class Node(Spawning, Naming):
     """`await node.start()` and `await node.stop()`, or `async with`. Belongs to the loop that starts it.
 
     `listen`: where it is reached, port 0 for any free one; without keys loopback only.
@@ -132,7 +135,6 @@ class Node(Spawning):
         self._membership: Membership | None = None
         self._table: MembershipTable | None = None
         self._names: Names | None = None
-        self._registry: Registry | None = None
         self._health: Health | None = None
         self._placement: Placement | None = None
         self._entities: Entities | None = None
@@ -237,23 +239,6 @@ class Node(Spawning):
         """The entity of that kind and key, as node.entity("room", "lobby"): what is sent to it starts it where it may run, if it
         runs nowhere. Raises ValueError for what cannot be a kind or a key."""
         return _started(self._entities).ref(kind, key)
-
-    @property
-    def registry(self) -> Registry:
-        """The actors of this node that have such names, and the way to whoever has one."""
-        return _started(self._registry)
-
-    async def register(self, name: str, ref: ActorRef[Any]) -> int:
-        """Give an actor of this node a name that nobody else in the cluster has, until it ends; see `Registry.register`."""
-        return await self.registry.register(name, ref)
-
-    async def unregister(self, name: str) -> None:
-        """Take that name from the actor of this node that has it; see `Registry.unregister`."""
-        await self.registry.unregister(name)
-
-    def cluster_ref(self, name: str) -> ActorRef[Any]:
-        """Whoever has that name in the cluster when it is used, here or elsewhere; what is sent while nobody has it waits."""
-        return self.registry.ref(name)
 
     def ref(self, name: str) -> ActorRef[Any]:
         """Whoever has the name when it is used: "room/lobby" here, "engine@engine-1" on another node."""
@@ -366,6 +351,7 @@ class Node(Spawning):
         names = self._names = Names(table, membership)
         entities = self._entities = Entities(links, names, placement, links.groups, self._roles)
         registry = self._registry = Registry(names, links)
+        singletons = self._singletons = Singletons(registry, self._roles)
         links.greeted = lambda peer: membership.hello(*peer)
         links.condemned = lambda peer: membership.condemned(peer.node)
         stack.push_async_callback(membership.leave)
@@ -376,9 +362,11 @@ class Node(Spawning):
         )  # first the last words of its actors, then the news that it left
         if self._given_system is None:
             stack.push_async_callback(self._system.shutdown)
+        stack.push_async_callback(singletons.close)
         stack.callback(entities.end, "this node has stopped")
         stack.callback(drains.stop)
         drains.add("names", "entities", entities.drain)
+        drains.add("names", "singletons", singletons.drain)
         drains.add("names", "children", lambda deadline: moved(placement, deadline))
         drains.add("mailboxes", "mailboxes", lambda deadline: emptied(links, drains.drainers, deadline))
         await health.start()
@@ -513,12 +501,3 @@ class Node(Spawning):
             self._names.end(reason)
         if self._stopping is None:
             self._stopping = asyncio.ensure_future(self._stop(reason))
-
-
-T = TypeVar("T")
-
-
-def _started(part: T | None) -> T:
-    if part is None:
-        raise RuntimeError("the node is not started: use `async with Node(...) as node`")
-    return part

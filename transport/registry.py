@@ -101,7 +101,9 @@ class Registry:
 
         Raises TableError if the table cannot be told now; it is told as soon as it can be.
         """
-        if self.unbind(name) is not None:
+        cell = self.unbind(name)
+        if cell is not None:
+            cell.tied().fence = 0
             await self.names.release(name)
 
     def bind(self, name: str, ref: ActorRef[Any], fence: int, *, release: bool = True) -> None:
@@ -121,7 +123,6 @@ class Registry:
         if bound is None:
             return None
         bound.cell._demonitor(bound.token, self)
-        bound.cell.tied().fence = 0
         return bound.cell
 
     def here(self, name: str) -> Cell[Any] | None:
