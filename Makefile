@@ -25,12 +25,17 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/understudy demo --port $(PORT)
 
+# While this is there, Debian starts no service that it installs: the tests start servers of their own.
+NO_SERVICES := /usr/sbin/policy-rc.d
+
 # What tests drive and Python packages do not bring: installed where that is possible, else its tests are skipped and say so.
 parts:
 	@missing=; command -v chromium >/dev/null || missing=" chromium"; command -v erlc >/dev/null || missing="$$missing erlang-base"; \
-	for part in ip:iproute2 nft:nftables nsenter:util-linux sysctl:procps curl:curl systemd-analyze:systemd; do command -v $${part%%:*} >/dev/null || missing="$$missing $${part##*:}"; done; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || missing="$$missing postgresql"; \
+	for part in etcd:etcd-server ip:iproute2 nft:nftables nsenter:util-linux sysctl:procps curl:curl systemd-analyze:systemd; do command -v $${part%%:*} >/dev/null || missing="$$missing $${part##*:}"; done; \
 	if [ -z "$$missing" ]; then :; elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 		echo "installing$$missing for the tests that need it"; \
+		if [ ! -e $(NO_SERVICES) ]; then printf '#!/bin/sh\nexit 101\n' >$(NO_SERVICES) && chmod +x $(NO_SERVICES) && trap 'rm -f $(NO_SERVICES)' EXIT; fi; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	else \
 		echo "not here, and not to be installed by this user:$$missing; the tests that need it will be skipped"; \

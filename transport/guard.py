@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from understudy.actors import UnderstudyError
-from understudy.transport.table import Name
+from understudy.transport.table import Name, check_text
 
 Write: TypeAlias = tuple[str, int, str, bytes]
 """The arguments of `guarded_write`: name, fence, key, value."""
@@ -36,9 +36,11 @@ class Fenced(UnderstudyError):
         self.owner = owner
 
 
-def check_value(value: object) -> None:
+def check_write(write: Write) -> None:
     """ValueError, TypeError: what no table takes."""
-    if not isinstance(value, bytes):
+    _, _, key, value = write
+    check_text(key, "the key of a guarded value")
+    if not isinstance(value, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"a guarded value is bytes, not {type(value).__name__}")
     if len(value) > VALUE_LIMIT:
         raise ValueError(f"a guarded value has {VALUE_LIMIT:,} bytes at most, this one {len(value):,}")

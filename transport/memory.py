@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from understudy.transport.commits import settle
-from understudy.transport.guard import check_fence, check_value
+from understudy.transport.guard import check_fence, check_write
 from understudy.transport.table import Change, Expect, Snapshot, Versions, check
 from understudy.transport.view import GIVEN_UP, View
 
@@ -42,7 +42,7 @@ class MemoryTable:
 
     async def guarded_write(self, name: str, fence: int, key: str, value: bytes) -> None:
         """See MembershipTable."""
-        check_value(value)
+        check_write((name, fence, key, value))
         seen, _ = self._guarded.get((name, key), (0, b""))
         check_fence(name, fence, self.rows.name(name), seen)
         self._guarded[name, key] = fence, value

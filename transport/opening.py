@@ -6,6 +6,8 @@ etcd://10.0.0.1:2379,10.0.0.2:2379/cluster       etcd; etcds:// with TLS
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from understudy.transport.table import MembershipTable, TableUnusable
 
 POSTGRES = ("postgresql://", "postgres://")
@@ -22,7 +24,18 @@ def check_address(address: str) -> None:
 async def open_table(address: str) -> MembershipTable:
     """The table there; it is made if it is not. Raises ValueError for an address that is none, TableError."""
     check_address(address)
-    raise TableUnusable(f"the membership table {without_password(address)} is of a kind that this version cannot open")
+    if address.startswith(ETCD):
+        from understudy.transport.etcd import EtcdTable
+
+        return await EtcdTable.open(address)
+    if find_spec("psycopg") is None:
+        raise TableUnusable(
+            f"the membership table {without_password(address)} is in PostgreSQL, and psycopg is not installed; "
+            f"install understudy[postgres]"
+        )
+    from understudy.transport.postgres import PostgresTable
+
+    return await PostgresTable.open(address)
 
 
 def without_password(address: str) -> str:

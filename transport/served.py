@@ -27,7 +27,7 @@ from understudy.actors import (
     Request,
     message,
 )
-from understudy.transport.guard import Fenced, check_value
+from understudy.transport.guard import Fenced, check_write
 from understudy.transport.table import (
     Change,
     Expect,
@@ -197,7 +197,7 @@ class RemoteTable:
 
     async def guarded_write(self, name: str, fence: int, key: str, value: bytes) -> None:
         """See MembershipTable."""
-        check_value(value)
+        check_write((name, fence, key, value))
         intruder = await self._call(WriteGuarded(name, fence, key, value))
         if intruder is not None:
             raise Fenced(name, fence, intruder.owner, intruder.text)

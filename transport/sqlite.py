@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from understudy.transport.commits import Group, expected, settle
-from understudy.transport.guard import Fenced, Write, check_fence, check_value
+from understudy.transport.guard import Fenced, Write, check_fence, check_write
 from understudy.transport.rows import member_read, member_text
 from understudy.transport.table import (
     Change,
@@ -123,7 +123,7 @@ class SqliteTable:
 
     async def guarded_write(self, name: str, fence: int, key: str, value: bytes) -> None:
         """See MembershipTable."""
-        check_value(value)
+        check_write((name, fence, key, value))
         await self._writes.add((name, fence, key, value))
 
     async def guarded_read(self, name: str, key: str) -> bytes | None:

@@ -224,13 +224,21 @@ def check(expect: Expect, change: Change) -> None:
         raise ValueError(f"a change to the names {unexpected} must expect the version of each of them (0: a new one)")
     if len(expect.names) > NAMES_LIMIT:
         raise ValueError(f"one commit must touch no more than {NAMES_LIMIT} names, not {len(expect.names)}")
-    if any(len(row.name) > NAME_LIMIT for row in change.names):
-        raise ValueError(f"a name must have no more than {NAME_LIMIT} characters")
+    for each in expect.names:
+        check_text(each, "a name")
     for kind, keys in (("node", [row.node for row in change.members]), ("name", [row.name for row in change.names])):
         if "" in keys:
             raise ValueError(f"a row needs a {kind}, this one has none")
         if len(set(keys)) < len(keys):
             raise ValueError(f"one change may write each {kind} once: {keys}")
+
+
+def check_text(text: str, what: str, limit: int | None = NAME_LIMIT) -> None:
+    """ValueError for what some table could not keep as it is: no UTF-8, or one that a database ends at a zero."""
+    if limit is not None and len(text) > limit:
+        raise ValueError(f"{what} must have no more than {limit} characters, not {len(text):,}")
+    if "\0" in text or (not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)):
+        raise ValueError(f"{what} must have no NUL in it and no half of a surrogate pair: {text[:80]!r}")
 
 
 def _check_types(row: object, cls: type[Member | Suspicion | Name]) -> None:
@@ -241,6 +249,8 @@ def _check_types(row: object, cls: type[Member | Suspicion | Name]) -> None:
         value = getattr(row, each.name)
         if type(value) is not type(each.default) and type(value) is not _REQUIRED.get(each.name):
             raise ValueError(f"{each.name} of a {cls.__name__} must not be {value!r}")
+        if type(value) is str:
+            check_text(value, f"{each.name} of a {cls.__name__}", limit=None)
         if type(value) is int and not 0 <= value < 2**63:
             raise ValueError(f"{each.name} of a {cls.__name__} must be a number of 63 bits, not {value}")
 

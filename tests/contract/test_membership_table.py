@@ -9,10 +9,12 @@ from typing import TypeAlias
 
 import pytest
 
+from tests.servers import Etcd, Postgres
 from understudy.actors import ActorSystem
 from understudy.simulation import VirtualTable
 from understudy.transport.guard import VALUE_LIMIT, Fenced
 from understudy.transport.memory import MemoryTable
+from understudy.transport.opening import open_table
 from understudy.transport.served import RemoteTable, TableServer
 from understudy.transport.sqlite import SqliteTable
 from understudy.transport.table import (
@@ -74,9 +76,32 @@ async def served(folder: Path) -> AsyncIterator[Pair]:
         yield table, RemoteTable(await system.spawn(TableServer, table, name="table"), poll=0.01)
 
 
-@pytest.fixture(params=[in_memory, virtual, in_sqlite, served])
+@asynccontextmanager
+async def at(address: str) -> AsyncIterator[Pair]:
+    """Two handles of a table on a server."""
+    one, other = await open_table(address), await open_table(address)
+    yield one, other
+    await one.close()
+    await other.close()
+
+
+@pytest.fixture(params=["in memory", "virtual", "in SQLite", "served", "in PostgreSQL", "in etcd"])
 def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Tables:
-    return lambda: request.param(tmp_path)
+    match request.param:
+        case "in memory":
+            return lambda: in_memory(tmp_path)
+        case "virtual":
+            return lambda: virtual(tmp_path)
+        case "in SQLite":
+            return lambda: in_sqlite(tmp_path)
+        case "served":
+            return lambda: served(tmp_path)
+        case "in PostgreSQL":
+            server: Postgres = request.getfixturevalue("postgres")
+            return lambda: at(server.fresh())
+        case _:
+            another: Etcd = request.getfixturevalue("etcd")
+            return lambda: at(another.fresh())
 
 
 def at_members(versions: Versions) -> Expect:
@@ -401,6 +426,9 @@ async def test_a_guarded_value_has_half_a_mebibyte_at_most(tables: Tables, value
         else:
             with pytest.raises((ValueError, TypeError), match=r"is bytes|524,288 bytes at most"):
                 await one.guarded_write("lobby", fence, "blob", value)
+            for key in ("a\0b", "x" * 501):
+                with pytest.raises(ValueError, match="key of a guarded value must"):
+                    await one.guarded_write("lobby", fence, key, b"")
 
 
 @pytest.mark.parametrize(
@@ -419,6 +447,8 @@ async def test_a_guarded_value_has_half_a_mebibyte_at_most(tables: Tables, value
         (Expect(members=0), Change(members=(replace(ENGINE, draining=1),))),  # type: ignore[arg-type]
         (Expect(members=0), Change(members=("engine-1",))),  # type: ignore[arg-type]
         (Expect(names={"lobby": 0}), Change(names=(Name("lobby", "stage", "1"),))),  # type: ignore[arg-type]
+        (Expect(members=0), Change(members=(replace(ENGINE, reason="a\0b"),))),
+        (Expect(names={"\ud800": 0}), Change()),
         (Expect(names={"x" * 501: 0}), Change(names=(Name("x" * 501, "stage", 1),))),
         (Expect(names={str(number): 0 for number in range(NAMES_LIMIT + 1)}), Change()),
     ],
