@@ -152,6 +152,12 @@ class Cluster:
         self.note(f"stop {name}")
         await life.process.run(life.node.stop())
 
+    async def leave(self, name: str, timeout: float = 60.0) -> None:
+        """Have a node drain, and stop: `Node.leave`."""
+        life = self._life(name)
+        self.note(f"leave {name}")
+        await life.process.run(life.node.leave(timeout))
+
     def crash(self, name: str) -> None:
         """Kill a node's process: nothing of it runs any more, its connections break."""
         life = self._life(name)

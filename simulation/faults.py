@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from understudy.actors import UnderstudyError
 from understudy.simulation.process import Crashed
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ Kind: TypeAlias = Literal[
     "pause",
     "stop",
     "crash",
+    "leave",
     "block",
     "isolate",
     "halve",
@@ -72,8 +74,8 @@ NODES: tuple[Kind, ...] = ("pause", "stop", "crash")
 TABLE: tuple[Kind, ...] = ("slow table", "no table")
 """What happens to the membership table."""
 
-CLUSTER: tuple[Kind, ...] = ("block", "isolate", "halve", "no table there")
-"""What happens where there are more than two: a loop is held, a node is cut off from all, `one` and `other` from the rest, the
+CLUSTER: tuple[Kind, ...] = ("leave", "block", "isolate", "halve", "no table there")
+"""What happens where there are more than two: a node drains and leaves, a loop is held, a node is cut off from all, `one` and `other` from the rest, the
 table from one node."""
 
 
@@ -162,12 +164,14 @@ async def _happen(cluster: Cluster, fault: Fault, start: float) -> None:
             await asyncio.sleep(lasts)
             for border in sorted(borders):
                 network.heal(*border)
-        case "stop" | "crash":
+        case "stop" | "leave" | "crash":
             if kind == "crash":
                 cluster.crash(one)
             elif one in cluster.running():
-                with suppress(Crashed):  # another fault was faster
-                    await cluster.stop(one)
+                with suppress(
+                    Crashed, UnderstudyError
+                ):  # another fault was faster, or the others: they declared it dead
+                    await (cluster.stop(one) if kind == "stop" else cluster.leave(one, lasts))
             await asyncio.sleep(lasts)
             await cluster.restart(one)
         case "slow table":

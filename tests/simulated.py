@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.proof import PROCESSES, Outcome, proof
 from tests.properties import ROOT, Property, properties, run, seed_of
@@ -52,6 +53,28 @@ def digest(base: int) -> str:
     logging.disable(logging.CRITICAL)
     digests = [run(what, seed_of(base, number)).trace.digest for number, what in enumerate(properties())]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def hold(modules: Collection[str], seed: int, count: int) -> dict[str, Any]:
+    """Run every property of those modules with so many seeds, on all processes; the figures. AssertionError if one fails."""
+    everything = [what for what in properties() if what.module in modules]
+    assert {what.module for what in everything} == set(modules), "a module has no properties"
+    failures: dict[str, list[int]] = {}
+    virtual = 0.0
+    with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
+        jobs = {
+            pool.submit(run_chunk, what, [seed_of(seed, at) for at in range(start, min(start + CHUNK, count))]): what
+            for what in everything
+            for start in range(0, count, CHUNK)
+        }
+        for job in as_completed(jobs):
+            chunk = job.result()
+            virtual += chunk.virtual
+            for failing, error in chunk.failures:
+                failures.setdefault(jobs[job].name, []).append(failing)
+                print(f"  PYTHONHASHSEED=0 pytest {jobs[job].test} --seed {failing}\n  {error}", flush=True)
+    assert not failures, failures
+    return {"properties": [what.name for what in everything], "failing_seeds": 0, "virtual_seconds": round(virtual)}
 
 
 @proof("simulation", seeds=10_000)

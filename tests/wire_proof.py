@@ -8,19 +8,16 @@ What is played stands in tests/wire, and is played for seconds in every run of t
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tests.fuzz import fuzz
-from tests.proof import PROCESSES, Outcome, proof
-from tests.properties import properties, seed_of
-from tests.simulated import CHUNK, run_chunk
+from tests.proof import Outcome, proof
+from tests.simulated import hold
 from tests.wire.cuts import cut_under_load
 from tests.wire.deaths import blocked, killed_again_and_again, stopped
 from tests.wire.namespaces import missing
@@ -90,7 +87,7 @@ def wire(seed: int, seeds: int) -> Outcome:
     for name, play in plays(seed).items():
         attempt(name, lambda play=play: _played(play))  # type: ignore[misc]
     attempt("1 M fuzzed frames, in one process", lambda: _fuzzed(seed))
-    attempt("virtual time", lambda: _virtual(seed, seeds))
+    attempt("virtual time", lambda: hold(VIRTUAL, seed, seeds))
     return Outcome(figures | {"failures": failures}, not failures)
 
 
@@ -116,24 +113,3 @@ def _fuzzed(seed: int) -> dict[str, Any]:
     assert not found.escaped, found.escaped[:5]
     assert found.grown < 50, str(found)
     return asdict(found) | {"escaped": 0}
-
-
-def _virtual(seed: int, count: int) -> dict[str, Any]:
-    """Every property of the wire, with so many seeds, on all processes."""
-    everything = [what for what in properties() if what.module in VIRTUAL]
-    failures: dict[str, list[int]] = {}
-    virtual = 0.0
-    with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
-        jobs = {
-            pool.submit(run_chunk, what, [seed_of(seed, at) for at in range(start, min(start + CHUNK, count))]): what
-            for what in everything
-            for start in range(0, count, CHUNK)
-        }
-        for job in as_completed(jobs):
-            chunk = job.result()
-            virtual += chunk.virtual
-            for failing, error in chunk.failures:
-                failures.setdefault(jobs[job].name, []).append(failing)
-                print(f"  PYTHONHASHSEED=0 pytest {jobs[job].test} --seed {failing}\n  {error}", flush=True)
-    assert not failures, failures
-    return {"properties": [what.name for what in everything], "failing_seeds": 0, "virtual_seconds": round(virtual)}

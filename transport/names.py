@@ -90,11 +90,17 @@ class Names:
         """
         if name not in self._held:
             return
-        del self._held[name]
+        self.give_up(name)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._given_up.setdefault(name, []).append(future)
-        self._stir()
+        self._given_up[name].append(future)
         await future
+
+    def give_up(self, name: str) -> None:
+        """Release the name without waiting: whoever claims it from now on gets another fence. The table is told as soon as it
+        can be."""
+        if self._held.pop(name, None) is not None:
+            self._given_up.setdefault(name, [])
+            self._stir()
 
     def mine(self) -> list[Name]:
         """The names that this node has, each with its fence."""

@@ -13,7 +13,6 @@ table, read anew, says that it has moved, it is sent on.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors import (
@@ -90,7 +89,7 @@ class Registry:
             raise NameTaken(f"the name {name!r} belongs to {bound.cell!r} of this node")
         if cell.reason is not None:
             if bound is None:
-                self._run(self._release(name))
+                self.names.give_up(name)
             raise ActorDied(cell.reason, repr(cell))
         if bound is None:
             self.bind(name, cell, row.fence)
@@ -135,7 +134,7 @@ class Registry:
         for name in [name for name, bound in self._bound.items() if bound.token == token]:
             bound = self._bound.pop(name)
             if bound.release:
-                self._run(self._release(name))
+                self.names.give_up(name)
 
     # --- whoever has a name ---
 
@@ -236,10 +235,6 @@ class Registry:
         cell = self.unbind(name)
         if cell is not None:
             cell.kill()
-
-    async def _release(self, name: str) -> None:
-        with suppress(TableError):  # it is given up as soon as the table is back
-            await self.names.release(name)
 
     def _close_room(self, name: str) -> None:
         why = NoConnection(f"the node {self.system.name!r} has stopped")

@@ -40,6 +40,13 @@ class Record(MemoryTable):
             self._seen = versions
         return versions
 
+    async def guarded_write(self, name: str, fence: int, key: str, value: bytes) -> None:
+        """See MembershipTable."""
+        await super().guarded_write(name, fence, key, value)
+        row = (await self.read()).name(name)
+        assert row is not None, f"a write under {name!r} was accepted, which nobody has"
+        self.writes.append(Write(name, fence, value.decode(), row))
+
     def check(self) -> None:
         """One accepted writer for each fence, by the table's own rows; fences that only grow."""
         writers: dict[tuple[str, int], str] = {}

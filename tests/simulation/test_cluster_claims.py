@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 
 from tests.simulation.realm import Realm
+from understudy.actors import Draining
 from understudy.simulation import Simulation
 from understudy.transport import Name, Node, TableError
 
@@ -40,7 +41,7 @@ class March(Realm):
         """Claim the name, hold it, give it up; again and again."""
         simulation = self.simulation
         while True:
-            with suppress(TableError):
+            with suppress(TableError, Draining):
                 row = await node.names.claim(name)
                 if row is not None:
                     assert (row.name, row.node, row.incarnation) == (name, node.name, node.incarnation)

@@ -54,6 +54,7 @@ class Book:
     """What a sink has seen of each stream, in a file that it shares with the test: what stands there survives a kill -9."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         if not path.exists():
             path.write_bytes(bytes(STREAMS * FIELDS * 8))
         with path.open("r+b") as file:

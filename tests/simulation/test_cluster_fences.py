@@ -1,0 +1,90 @@
+"""Names, singletons and their fences on five nodes, whatever happens to all of them.
+
+Afterwards: one writer was accepted for each fence; within ten seconds of quiet every name has an owner that lives, and every
+node names the same one and reaches it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
+
+import pytest
+
+from tests.simulation.realm import NODES, Realm
+from tests.simulation.scribes import Scribe, Who
+from understudy.actors import ActorDied, ActorRef, Draining, NameTaken, StartFailed
+from understudy.simulation import Simulation
+from understudy.transport import Node, TableError
+
+DESKS = ("desk-1", "desk-2")
+"""Names that an actor on each node would like to have."""
+
+REACHED_WITHIN = 1.0
+"""Seconds that an owner takes to answer when all is well."""
+
+
+class Capital(Realm):
+    """A realm where every node wants every name."""
+
+    async def inhabit(self, node: Node) -> None:
+        for title in DESKS:
+            self.does(self.contend(node, title))
+
+    async def contend(self, node: Node, title: str) -> None:
+        """Have the name whenever nobody else has it."""
+        scribe: ActorRef[Scribe] | None = None
+        with suppress(StartFailed):  # the node ends
+            while True:
+                if scribe is None or not scribe.is_alive():
+                    scribe = await node.spawn(Scribe, title, node, self.cluster)
+                change: Awaitable[object] = node.names.moved(title)
+                try:
+                    await node.register(title, scribe)
+                    scribe.tell("begin")
+                except (TableError, Draining):
+                    await asyncio.sleep(1.0)
+                except (NameTaken, ActorDied):
+                    pass
+                else:
+                    change = scribe.ended()
+                await asyncio.wait((asyncio.ensure_future(change),), timeout=2.0)
+
+    async def unrest(self) -> None:
+        """Owners end by themselves now and then, wherever they are."""
+        for _ in range(self.simulation.random.randrange(4)):
+            await asyncio.sleep(self.simulation.delay(0, 4, "unrest"))
+            node = self.cluster.node(self.simulation.choose(self.cluster.running() or NODES, "messenger"))
+            node.cluster_ref(self.simulation.choose(DESKS, "whose end")).tell("crash")
+
+    async def check_owners(self) -> None:
+        """Everybody says the same of every name, as the table does, and reaches whoever lives there."""
+        rows = {row.name: row for row in (await self.record.read()).names}
+        lives = {(node.name, node.incarnation): node for node in self.survivors()}
+        for title in DESKS:
+            row = rows[title]
+            assert (row.node, row.incarnation) in lives, f"{title} has a ghost for an owner, or none: {row}"
+            whoever = set[tuple[str, int]]()
+            for node in lives.values():
+                assert node.names.owner(title) == row, (
+                    f"{node.name} says of {title}: {node.names.owner(title)}, not {row}"
+                )
+                who, fence = await node.cluster_ref(title).call(Who(), REACHED_WITHIN)
+                whoever.add((who, fence))
+            [(who, fence)] = whoever
+            assert [fence, *who.split()[:2]] == [row.fence, row.node, str(row.incarnation)], (
+                f"{who} is {title}, not {row}"
+            )
+
+
+@pytest.mark.seeds(300)
+async def test_a_name_has_one_accepted_writer_for_each_fence_and_an_owner_within_ten_seconds_of_quiet(
+    simulation: Simulation,
+) -> None:
+    async with Capital(simulation) as realm:
+        await asyncio.gather(realm.trouble(), realm.unrest())
+        await realm.quiet()
+        realm.record.check()
+        await realm.check_owners()
+        assert realm.record.writes
