@@ -163,6 +163,21 @@ async def test_a_node_that_begins_to_follow_anew_hears_it_all_once_more_and_keep
         await sees(a, "party", 0)
 
 
+async def test_ten_thousand_groups_and_thousands_who_ask_at_once_hold_nobody_up() -> None:
+    async with sides("a", "b") as (a, b):
+        names = [f"group-{number}" for number in range(10_000)]
+        member = await b.system.spawn(Member, *names)
+        await eventually(lambda: len(a.links.groups) == 10_000, 30)
+        link, back = a.links.towards("b"), b.links.towards("a")
+        offered = frames(back)
+        for _ in range(2_000):
+            link.muster.ask()
+        inside(member).join("the last")
+        await sees(a, "the last", 1)
+        await eventually(lambda: len(a.links.groups) == 10_001, 30)
+        assert frames(back) - offered < 200, "it was told anew once or twice, not two thousand times"
+
+
 async def test_a_hundred_thousand_members_are_told_of_a_slice_at_a_time() -> None:
     network = Faulty()
     a, b = Side("a"), Side("b", network=network)
