@@ -21,6 +21,9 @@ from understudy.transport import Node, TableError
 DESKS = ("desk-1", "desk-2")
 """Names that an actor on each node would like to have."""
 
+LIGHTS = ("sun", "moon")
+"""Singletons that each node is a candidate for."""
+
 REACHED_WITHIN = 1.0
 """Seconds that an owner takes to answer when all is well."""
 
@@ -29,6 +32,8 @@ class Capital(Realm):
     """A realm where every node wants every name."""
 
     async def inhabit(self, node: Node) -> None:
+        for title in LIGHTS:
+            await node.singleton(title, Scribe, title, node, self.cluster)
         for title in DESKS:
             self.does(self.contend(node, title))
 
@@ -56,13 +61,13 @@ class Capital(Realm):
         for _ in range(self.simulation.random.randrange(4)):
             await asyncio.sleep(self.simulation.delay(0, 4, "unrest"))
             node = self.cluster.node(self.simulation.choose(self.cluster.running() or NODES, "messenger"))
-            node.cluster_ref(self.simulation.choose(DESKS, "whose end")).tell("crash")
+            node.cluster_ref(self.simulation.choose(LIGHTS + DESKS, "whose end")).tell("crash")
 
     async def check_owners(self) -> None:
         """Everybody says the same of every name, as the table does, and reaches whoever lives there."""
         rows = {row.name: row for row in (await self.record.read()).names}
         lives = {(node.name, node.incarnation): node for node in self.survivors()}
-        for title in DESKS:
+        for title in LIGHTS + DESKS:
             row = rows[title]
             assert (row.node, row.incarnation) in lives, f"{title} has a ghost for an owner, or none: {row}"
             whoever = set[tuple[str, int]]()
