@@ -112,6 +112,10 @@ class Nodes(Protocol):
         """Wait until there is."""
         ...
 
+    def is_draining(self, node: str) -> bool:
+        """Whether that node has said that it takes nothing new."""
+        ...
+
     async def drains(self, node: str) -> None:
         """Wait until that node drains, or is gone."""
         ...
@@ -215,6 +219,10 @@ class Alone:
     async def room(self, role: str | None, tags: tuple[str, ...]) -> NoReturn:
         """There is none."""
         raise self._no_node(_of(role))
+
+    def is_draining(self, node: str) -> NoReturn:
+        """There is none."""
+        raise self._no_node(node)
 
     async def drains(self, node: str) -> NoReturn:
         """There is none."""

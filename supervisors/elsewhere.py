@@ -1,11 +1,13 @@
 """Children on other nodes: how they are started and ended. To all else of a supervisor they are children like any other.
 
-    Child(Engine, node="engine-1")
+    Child(Engine, node="engine-1")       on that node: when it is lost, as soon as it is back
+    Child(Engine, role="engine")         on whichever has most room: when that is lost or drains, at once on another
     start ── system.nodes ──▶ that node starts it, as this supervisor's own child there: whatever becomes of this supervisor
                               or its node, it ends with them
     end   ── exit, kill   ──▶ and a watch: if the node does not answer, nobody waits for ever
 
-The loss of its node is a child's end too. It is started again as soon as that node is back (`tree.py`: that counts once).
+The loss of its node is a child's end too. It is started again as soon as that node is back, or another has room for it (`tree.py`:
+that counts once).
 """
 
 from __future__ import annotations
@@ -13,52 +15,78 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from understudy.actors import ActorRef, Cell, Exit, ExitReason, Failure, Killed, NoConnection, StartFailed
+from understudy.actors.nodes import Nodes
+from understudy.supervisors.spec import Child
 from understudy.supervisors.steps import Start
 
 logger = logging.getLogger("understudy.supervisors")
+
+LOOK_AGAIN = 1.0
+"""Seconds between two looks whether there is room elsewhere for the children on a node that drains."""
 
 SILENCE = 5.0
 """Seconds that a node has to tell of the end of a child that was killed there, before its supervisor goes on."""
 
 
 async def start_there(start: Start, supervisor: Cell[Any], begun: bool) -> ActorRef[Any]:
-    """Start a child on its node. Raises as `Nodes.spawn_on` does.
+    """Start a child on its node, or one that is chosen. Raises as `Nodes.spawn_on` and `Nodes.place` do.
 
-    While the supervisor itself starts, not yet `begun`, it waits for the node, for all of the child's `start_timeout`: the nodes
+    While the supervisor itself starts, not yet `begun`, it waits for that node, for all of the child's `start_timeout`: the nodes
     of a cluster come up in any order.
     """
     place, child, nodes = start.place, start.place.child, supervisor.system.nodes
-    node, left = str(child.node), child.start_timeout
-    if not begun and not nodes.is_up(node):
+    left = child.start_timeout
+    if not begun and not is_there(child, nodes):
         clock = supervisor.scheduler.loop.time
         due = clock() + left
-        logger.info("%r awaits the node %s to start %r", supervisor, node, place.id)
+        logger.info("%r awaits %s to start %r", supervisor, child.wanted, place.id)
         try:
             async with asyncio.timeout(left if left < math.inf else None):
-                await nodes.up(node)
+                await there(child, nodes)
         except TimeoutError:
-            away = Failure("TimeoutError", f"the node {node!r} was not there within {left} s")
-            raise StartFailed(f"{child.cls.__name__} on {node}", away) from None
+            away = Failure(
+                "TimeoutError", f"{child.wanted} was not there{' with room' if child.placed else ''} within {left} s"
+            )
+            raise StartFailed(f"{child.cls.__name__} on {child.wanted}", away) from None
         left = max(0.0, due - clock())
+    restarts = place.restarts + start.again
+    if child.placed:
+        return await nodes.place(
+            child.cls, child.args, dict(child.kwargs),
+            role=child.role, tags=child.tags, name=child.name, timeout=left, owner=supervisor, restarts=restarts,
+        )  # fmt: skip
     return await nodes.spawn_on(
-        node,
-        child.cls,
-        child.args,
-        dict(child.kwargs),
-        name=child.name,
-        timeout=left,
-        owner=supervisor,
-        restarts=place.restarts + start.again,
-    )
+        str(child.node), child.cls, child.args, dict(child.kwargs),
+        name=child.name, timeout=left, owner=supervisor, restarts=restarts,
+    )  # fmt: skip
+
+
+def is_there(child: Child, nodes: Nodes) -> bool:
+    """Whether its node is up, or one has room for it, as far as is known."""
+    return nodes.has_room(child.role, child.tags) if child.placed else nodes.is_up(str(child.node))
+
+
+async def there(child: Child, nodes: Nodes) -> None:
+    """Wait until it is."""
+    if child.placed:
+        await nodes.room(child.role, child.tags)
+    else:
+        await nodes.up(str(child.node))
 
 
 def is_gone(exit_: Exit) -> bool:
     """Whether a child has ended since its node was lost."""
     sender = exit_.sender
     return isinstance(exit_.reason, NoConnection) and sender is not None and not sender.is_alive()
+
+
+class Vacate(NamedTuple):
+    """To oneself: that node drains, or is gone. Whoever was placed there, and is there, is to be moved."""
+
+    node: str
 
 
 class Watch:

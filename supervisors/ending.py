@@ -3,6 +3,7 @@
     seconds          exit(Shutdown()) ── time is up ──> kill()
     "infinity"       exit(Shutdown())
     "brutal_kill"    kill()
+    moved            stop() instead of exit(): behind what waits in its mailbox
 
 A link would not do: a child may have undone it. After a kill the family of the child is waited for as well: whoever is
 started next finds their names free.
@@ -24,8 +25,13 @@ from understudy.supervisors.place import Place
 logger = logging.getLogger("understudy.supervisors")
 
 
-async def end(places: Sequence[Place], supervisor: Cell[Any], pace: Pace) -> tuple[ExitReason, ...]:
-    """End the children of these places, all at once, and wait for them. Returns how they ended, in the same order."""
+async def end(
+    places: Sequence[Place], supervisor: Cell[Any], pace: Pace, gently: bool = False
+) -> tuple[ExitReason, ...]:
+    """End the children of these places, all at once, and wait for them. Returns how they ended, in the same order.
+
+    `gently`: within its shutdown time a child handles what waits in its mailbox, before it ends.
+    """
     clock = supervisor.scheduler.loop.time
     begun = clock()
     watches = {place.id: Watch(place.handle, supervisor) for place in places if not isinstance(place.handle, Cell)}
@@ -33,6 +39,8 @@ async def end(places: Sequence[Place], supervisor: Cell[Any], pace: Pace) -> tup
         await pace.keep()
         if place.child.patience == "brutal_kill":
             place.handle.kill()
+        elif gently:
+            place.handle.stop()
         else:
             place.handle._exit(supervisor, Shutdown())
     # While one is waited for, the others end as well: in order of their times, each is killed when its own is up.

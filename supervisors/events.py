@@ -28,12 +28,16 @@ class HeldDown:
 
 @message("understudy.supervisors.Awaited")
 class Awaited:
-    """The child `id` is to be started again on `node`, which is not there: it is, as soon as that has come back."""
+    """The child `id` is to be started again on `node`, which is not there: it is, as soon as that has come back.
+
+    `node` is "" for a child that may be placed on any node of its `role`, when none has room for it.
+    """
 
     supervisor: ActorRef[Any]
     id: str
     reason: ExitReason | None
     node: str
+    role: str | None = None
 
 
 @message("understudy.supervisors.LeftDown")

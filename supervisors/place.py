@@ -16,16 +16,19 @@ class Place:
     """`handle` is what its child is known by while that runs: to a supervisor a reference, to the decisions anything.
 
     `backoff` is the child's own, or else its supervisor's. `restarts` counts all attempts to start it again, `failures` those since it last ran well, `attempt` numbers what is
-    waited for. `since`: when it was started.
+    waited for. `since`: when it was started. `node`: where it was, or is to be, if not beside its supervisor.
     """
 
-    __slots__ = ("attempt", "backoff", "child", "failures", "handle", "id", "last_exit", "restarts", "since", "state")
+    __slots__ = (
+        "attempt", "backoff", "child", "failures", "handle", "id", "last_exit", "node", "restarts", "since", "state",
+    )  # fmt: skip
 
     def __init__(self, id: str, child: Child, backoff: Backoff | None) -> None:  # noqa: A002 - what it is called everywhere
         self.id = id
         self.child = child
         self.backoff = child.backoff or backoff
         self.handle: Any = None
+        self.node = child.node
         self.state: State = "stopped"
         self.restarts = 0
         self.failures = 0
@@ -39,8 +42,8 @@ class Place:
     @property
     def waits(self) -> bool:
         """Whether an attempt to start it again is announced, and counted, before its time has come: after a backoff, or when its
-        node is there."""
-        return self.backoff is not None or self.child.node is not None
+        node, or one that has room for it, is there."""
+        return self.backoff is not None or self.child.elsewhere
 
     @property
     def info(self) -> ChildInfo:
@@ -56,5 +59,7 @@ class Place:
             self.last_exit,
             child.kind,
             child.significant,
-            child.node,
+            self.node,
+            child.role,
+            child.tags,
         )

@@ -25,7 +25,8 @@ class ChildInfo:
     """One row of `WhichChildren`. `ref` is None unless it runs; `restarts` counts every attempt to start it again.
 
     `state`: running, restarting (an attempt has failed, or is waited for), stopped, or held (it failed too often, see
-    `degraded`). `kind`: worker or supervisor. `node`: where it is meant to run, None: with its supervisor.
+    `degraded`). `kind`: worker or supervisor. `node`: where it is meant to run, or was placed last by its `role` and `tags`; None: with
+    its supervisor, or nowhere yet.
     """
 
     id: str
@@ -38,6 +39,8 @@ class ChildInfo:
     kind: str = "worker"
     significant: bool = False
     node: str | None = None
+    role: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 @message("understudy.supervisors.ChildCounts")

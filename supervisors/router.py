@@ -84,9 +84,9 @@ class Router(Actor):
             raise TypeError(f"a Router's worker is a Child(...), not {worker!r}")
         if worker.restart != "permanent":
             raise ValueError(f"a Router's workers are permanent, not {worker.restart}: a place is always filled again")
-        if worker.node is not None:
+        if worker.elsewhere:
             raise ValueError(
-                f"a Router's workers live beside it, where whoever sends finds them by name, not on {worker.node!r}: "
+                f"a Router's workers live beside it, where whoever sends finds them by name, not on {worker.wanted}: "
                 "start a router there, and send to that"
             )
         if not is_count(size):

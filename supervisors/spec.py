@@ -42,6 +42,8 @@ class Child:
     `significant`: its end may end its supervisor, which says so by `auto_shutdown`; never a permanent child.
     `backoff`: how long to wait before it is started again; by default its supervisor's, which by default waits not at all.
     `node`: the name of the node to start it on, which has to have `cls` imported; None: here. Its arguments cross the wire.
+    `role`, `tags`: instead of a node, what the one has to have on which it is placed, at each start and restart: that with the most
+    free capacity. It is moved when that node drains.
     """
 
     cls: type[Actor]
@@ -55,6 +57,8 @@ class Child:
     significant: bool = False
     backoff: Backoff | None = None
     node: str | None = None
+    role: str | None = None
+    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (isinstance(self.cls, type) and issubclass(self.cls, Actor)):
@@ -85,6 +89,16 @@ class Child:
             if not isinstance(self.node, str):
                 raise TypeError(f"Child.node is the name of a node or None, not {self.node!r}")
             checked_name(self.node, "Child.node: a node's")
+        if self.role is not None:
+            if not isinstance(self.role, str):
+                raise TypeError(f"Child.role is what its node is for, a text or None, not {self.role!r}")
+            checked_name(self.role, "Child.role: a role")
+        if not (isinstance(self.tags, tuple) and all(isinstance(tag, str) for tag in self.tags)):
+            raise TypeError(f"Child.tags is a tuple of texts, not {self.tags!r}")
+        if self.node is not None and self.placed:
+            raise ValueError(
+                f"Child {self.id or self.cls.__name__!r} has a node, {self.node!r}, and what chooses one (role, tags): say one of them"
+            )
         if not self.id:
             object.__setattr__(self, "id", self.name or self.cls.__name__)
 
@@ -97,6 +111,29 @@ class Child:
     def kind(self) -> Kind:
         """Whether it has children of its own to end, for which its class says that it takes as long as it takes."""
         return "supervisor" if getattr(self.cls, "default_shutdown", None) == "infinity" else "worker"
+
+    @property
+    def placed(self) -> bool:
+        """Whether a node is chosen for it at each start."""
+        return self.role is not None or bool(self.tags)
+
+    @property
+    def moves(self) -> bool:
+        """Whether it is moved when its node drains: a temporary one is never started again."""
+        return self.placed and self.restart != "temporary"
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it has a place of its own, which may be on another node."""
+        return self.node is not None or self.placed
+
+    @property
+    def wanted(self) -> str:
+        """In words, where it is to be."""
+        if not self.placed:
+            return f"the node {self.node!r}"
+        tags = f" with the tags {', '.join(self.tags)}" if self.tags else ""
+        return (f"a node of the role {self.role!r}" if self.role is not None else "a node") + tags
 
     def comes_back(self, reason: ExitReason) -> bool:
         """Whether it is started again after that end."""

@@ -4,6 +4,7 @@ happens:  Begin, Finish                     the supervisor itself starts, or end
           Exit                              a child has ended by itself (the kernel's message)
           Lost                              its node was lost, and the child with it
           Due                               the time of another attempt has come
+          Move                              its node drains, and another one has room for it
           StartChild and its like           an operator asks (requests.py)
           Started, NotStarted, Ignored      what came of a Start
           Stopped, AllStopped               what came of a StopOne, a StopAll
@@ -54,12 +55,23 @@ class Due(NamedTuple):
     attempt: int
 
 
+class Move(NamedTuple):
+    """The child of that id is to go elsewhere, from that node, which drains."""
+
+    id: str
+    node: str
+
+
 class Started(NamedTuple):
-    """`handle` is what the child is known by from now on; its `Exit` will come from there. `again`: as its Start said."""
+    """`handle` is what the child is known by from now on; its `Exit` will come from there. `again`: as its Start said.
+
+    `node`: where it was placed.
+    """
 
     place: Place
     handle: Any
     again: bool
+    node: str | None = None
 
 
 class NotStarted(NamedTuple):
@@ -99,6 +111,7 @@ Event: TypeAlias = (
     | Exit
     | Lost
     | Due
+    | Move
     | Outcome
     | Stopped
     | AllStopped
@@ -120,9 +133,10 @@ class Start(NamedTuple):
 
 
 class StopOne(NamedTuple):
-    """End the child by its shutdown spec, and wait for that."""
+    """End the child by its shutdown spec, and wait for that. `gently`: what waits in its mailbox is handled before."""
 
     place: Place
+    gently: bool = False
 
 
 class StopAll(NamedTuple):

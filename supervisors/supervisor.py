@@ -41,7 +41,7 @@ from understudy.actors import (
     UnderstudyError,
 )
 from understudy.supervisors.backoff import Backoff
-from understudy.supervisors.elsewhere import is_gone, start_there
+from understudy.supervisors.elsewhere import LOOK_AGAIN, Vacate, is_gone, is_there, start_there, there
 from understudy.supervisors.ending import end
 from understudy.supervisors.events import Awaited, GaveUp, HeldDown, LeftDown
 from understudy.supervisors.pace import Pace
@@ -62,6 +62,7 @@ from understudy.supervisors.steps import (
     LastAction,
     LeaveDown,
     Lost,
+    Move,
     NotStarted,
     Outcome,
     Refuse,
@@ -155,6 +156,7 @@ class Supervisor(Actor):
         }
         self._tree = Tree(self._policy(self, **{name: value for name, value in given.items() if value is not None}))
         self._begun = False
+        self._seen: set[str] = set()  # the nodes of which it hears when they drain
         self._given = self._tree.policy.check_all(children, f"{type(self).__name__} takes a list of")
 
     @classmethod
@@ -189,15 +191,15 @@ class Supervisor(Actor):
 
     def _receive(self, message: Any) -> Any:
         """Handle a message: at once, or else by the coroutine that is returned."""
-        event: Event = message
-        if message.__class__ not in MESSAGES:
+        event: Event | Vacate = message
+        if message.__class__ not in MESSAGES and message.__class__ is not Vacate:
             return self.unhandled(message)
         if isinstance(event, Exit):
             if not self._is_end(event):
                 return None
             if is_gone(event):
                 event = Lost(event.sender, event.reason)
-        step = self._happens(event)
+        step = self._happens(event) if not isinstance(event, Vacate) else self._vacate(event.node)
         return self._see_through(step) if isinstance(step, _Slow) else step
 
     def _is_end(self, exit_: Exit) -> bool:
@@ -235,7 +237,7 @@ class Supervisor(Actor):
             elif action is None:
                 return None
             elif isinstance(action, StopOne):
-                return _Slow(self._stop_one(action.place, pace))
+                return _Slow(self._stop_one(action, pace))
             elif isinstance(action, StopAll):
                 return _Slow(self._stop_all(action.places, pace))
             else:
@@ -250,7 +252,7 @@ class Supervisor(Actor):
 
     def _start(self, start: Start) -> Outcome | _Slow:
         child = start.place.child
-        if child.node is not None and child.node != self.system.name:
+        if child.placed or (child.node is not None and child.node != self.system.name):
             return _Slow(self._start_there(start))
         try:
             started: Any = self.system.start_child(
@@ -275,9 +277,13 @@ class Supervisor(Actor):
 
     async def _start_there(self, start: Start) -> Outcome:
         try:
-            return Started(start.place, await start_there(start, self._cell, self._begun), start.again)
+            ref = await start_there(start, self._cell, self._begun)
         except UnderstudyError as error:
             return self._not_started(start.place, error)
+        node = ref.address.node
+        if start.place.child.moves:
+            self._see_drains(node)
+        return Started(start.place, ref, start.again, node)
 
     def _not_started(self, place: Place, error: UnderstudyError) -> NotStarted | Ignored:
         reason = error.reason if isinstance(error, StartFailed | NodeDown) else Failure.of(error)
@@ -286,9 +292,9 @@ class Supervisor(Actor):
             return Ignored(place)
         return NotStarted(place, error, reason)
 
-    async def _stop_one(self, place: Place, pace: Pace) -> Stopped:
-        (reason,) = await end((place,), self._cell, pace)
-        return Stopped(place, reason)
+    async def _stop_one(self, stop: StopOne, pace: Pace) -> Stopped:
+        (reason,) = await end((stop.place,), self._cell, pace, stop.gently)
+        return Stopped(stop.place, reason)
 
     async def _stop_all(self, places: tuple[Place, ...], pace: Pace) -> AllStopped:
         return AllStopped(places, await end(places, self._cell, pace))
@@ -354,19 +360,49 @@ class Supervisor(Actor):
         if place.backoff is not None:
             wait = place.backoff.delay(place.failures, self.system.world.random.random())
             logger.info("%r restarts %r in %.3g s (%s)", self.actor_ref, place.id, wait, place.last_exit)
-        if place.child.node is None:
+        child = place.child
+        if not child.elsewhere:
             self.send_after(wait, again)
             return
-        if not self.system.nodes.is_up(place.child.node):
-            logger.warning("%r awaits the node %s to restart %r", self.actor_ref, place.child.node, place.id)
-            self._emit(Awaited, place, place.child.node)
-        self.run(self._when_up(place.child.node, wait, again))
+        if not is_there(child, self.system.nodes):
+            logger.warning("%r awaits %s to restart %r", self.actor_ref, child.wanted, place.id)
+            self._emit(Awaited, place, child.node or "", child.role)
+        self.run(self._when_there(child, wait, again))
 
-    async def _when_up(self, node: str, wait: float, again: Due) -> Due:
+    async def _when_there(self, child: Child, wait: float, again: Due) -> Due:
         """In the background: what it returns comes as a message."""
         await asyncio.sleep(wait)
-        await self.system.nodes.up(node)
+        await there(child, self.system.nodes)
         return again
+
+    # --- when a node drains ---
+
+    def _see_drains(self, node: str) -> None:
+        """A child was placed on that node: hear of it when that drains. Its own node's end is its end, and all its children's."""
+        if node != self.system.name and node not in self._seen:
+            self._seen.add(node)
+            self.run(self._when_drains(node))
+
+    async def _when_drains(self, node: str, after: float = 0.0) -> Vacate:
+        """In the background."""
+        await asyncio.sleep(after)
+        await self.system.nodes.drains(node)
+        return Vacate(node)
+
+    def _vacate(self, node: str) -> Any:
+        """Move one of those children, if there is room for it elsewhere, and come back for the next: others come in between."""
+        nodes = self.system.nodes
+        guests = [place for place in self._tree.running.values() if place.node == node and place.child.moves]
+        if not guests:
+            self._seen.discard(node)
+            return None
+        if nodes.is_draining(node):
+            for place in guests:
+                if nodes.has_room(place.child.role, place.child.tags):
+                    self.actor_ref.tell(Vacate(node))
+                    return self._happens(Move(place.id, node))
+        self.run(self._when_drains(node, LOOK_AGAIN))
+        return None
 
     def _emit(self, event: type[Any], place: Place, *more: Any) -> None:
         hooks = self.system.hooks

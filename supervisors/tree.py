@@ -18,7 +18,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal, TypeAlias
 
-from understudy.actors import Exit, ExitReason, NoConnection, Shutdown
+from understudy.actors import Exit, ExitReason, NoConnection, NoRoom, Shutdown
 from understudy.supervisors.intensity import Intensity, gave_up, too_many
 from understudy.supervisors.place import Place
 from understudy.supervisors.policy import Policy
@@ -47,6 +47,7 @@ from understudy.supervisors.steps import (
     Ignored,
     LeaveDown,
     Lost,
+    Move,
     NotStarted,
     Refuse,
     Retry,
@@ -154,7 +155,7 @@ class Tree:
 
     def _again_there(self, place: Place, now: float) -> Action | None:
         """Its node was lost. That counts once, however many children ran there, and however long it is away."""
-        node = place.child.node
+        node = place.node
         if node in self._lost:
             place.failures += 1
             return self._wait(place)
@@ -185,7 +186,16 @@ class Tree:
         # It was counted before the wait, so that nobody waits only to give up. What is left of an earlier wait is void.
         return self._attempt(place) if place.attempt == event.attempt else None
 
-    def _attempt(self, place: Place) -> Action | None:
+    def _move(self, event: Move, now: float) -> Action | None:
+        """That is no failure, and counts for none. Whoever goes with it is started again with it."""
+        place = self.places.get(event.id)
+        if place is None or place.state != "running" or place.node != event.node or not place.child.moves:
+            return None  # it has ended, or was started elsewhere meanwhile
+        if self.policy.strategy == "one_for_one":
+            return self._follow("restart", StopOne(place, gently=True), Start(place, True))
+        return self._attempt(place, gently=True)
+
+    def _attempt(self, place: Place, gently: bool = False) -> Action | None:
         """Start a child again, and with it whoever goes with it."""
         strategy = self.policy.strategy
         if strategy == "one_for_one":
@@ -198,7 +208,7 @@ class Tree:
             if strategy == "rest_for_one" and one is place:
                 break  # nobody before it is even looked at
         group.reverse()
-        stops = [StopOne(one) for one in reversed(group) if one.state == "running"]
+        stops = [StopOne(one, gently) for one in reversed(group) if one.state == "running"]
         coming = [one for one in group if one.child.restart != "temporary"]  # those are ended, and that is all
         for one in coming:
             if one.state == "restarting":
@@ -217,12 +227,13 @@ class Tree:
         return self._plan.popleft() if self._plan else None
 
     def _started(self, event: Started, now: float) -> Action | None:
-        place, handle, again = event
+        place, handle, again, node = event
         place.handle = handle
+        place.node = node or place.child.node
         place.state = "running"
         place.since = now
         self.running[handle] = place
-        self._lost.discard(place.child.node)
+        self._lost.discard(place.node)
         if again:
             place.restarts += 1
         return Answer(handle) if self._purpose in ("add", "revive") else self._next()
@@ -232,7 +243,9 @@ class Tree:
         place.last_exit = reason
         if self._purpose == "restart":
             place.restarts += 1
-            if isinstance(reason, NoConnection) and place.child.node is not None:
+            if isinstance(error, NoRoom):  # it waits until there is some, and that is no failure of its own
+                return self._wait(place)
+            if isinstance(reason, NoConnection) and place.child.elsewhere:
                 return self._again_there(place, now)
             return self._again(place, now) if place.waits else self._wait(place)
         if self._purpose == "begin":
@@ -258,7 +271,10 @@ class Tree:
         del self.running[place.handle]
         place.handle = None
         place.last_exit = reason
-        self._settle(place)
+        if any(isinstance(step, Start) and step.place is place for step in self._plan):
+            place.state = "stopped"  # for a moment
+        else:
+            self._settle(place)
 
     # --- operators ---
 
@@ -352,6 +368,7 @@ class Tree:
 _OF_MESSAGES: dict[type, Callable[[Tree, Any, float], Action | None]] = {
     Exit: Tree._exit,
     Due: Tree._due,
+    Move: Tree._move,
     StartChild: Tree._add,
     StartAnother: Tree._add_another,
     TerminateChild: Tree._terminate,

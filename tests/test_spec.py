@@ -87,6 +87,10 @@ class Anything(Actor):
         ({"significant": 1, "restart": "transient"}, "Child.significant is True or False"),
         ({"significant": True}, "Child.significant is for transient and temporary children"),
         ({"backoff": 1.0}, "Child.backoff is a Backoff"),
+        ({"role": 5}, "Child.role is what its node is for, a text or None, not 5"),
+        ({"role": ""}, "Child.role: a role name is a text of 1 to 255"),
+        ({"tags": "gpu"}, "Child.tags is a tuple of texts, not 'gpu'"),
+        ({"node": "engine-1", "role": "engine"}, "has a node, 'engine-1', and what chooses one"),
     ],
 )
 def test_a_spec_that_cannot_be_meant_is_refused_when_declared(wrong: dict[str, Any], says: str) -> None:

@@ -38,7 +38,7 @@ from understudy.transport.frames import Peer
 from understudy.transport.operations import TELL
 from understudy.transport.placement import Hold, Placement, Wanted
 from understudy.transport.remote import RemoteRef
-from understudy.transport.steward import STEWARD, Forsaken, Kept, NotStarted, Spawn
+from understudy.transport.steward import STEWARD, Forsaken, Kept, NotStarted, Placed, Spawn
 from understudy.transport.traceback import caused
 
 if TYPE_CHECKING:
@@ -120,6 +120,10 @@ class Abroad:
     async def room(self, role: str | None, tags: tuple[str, ...]) -> None:
         """See `Nodes`."""
         await self._placement.room(role, tags)
+
+    def is_draining(self, node: str) -> bool:
+        """See `Nodes`."""
+        return self._placement.is_draining(node)
 
     async def drains(self, node: str) -> None:
         """See `Nodes`."""
@@ -214,6 +218,9 @@ class Abroad:
         try:
             async with asyncio.timeout(seconds):
                 answer = await future
+            if isinstance(answer, Placed | NotStarted) and answer.load is not None:
+                self._placement.heard(answer.load)
+            answer = answer.ref if isinstance(answer, Placed) else answer
             kept = not isinstance(answer, RemoteRef) or self._keep(link, order, answer, owner)
         except TimeoutError:
             late = Failure("TimeoutError", f"no answer came within {timeout} s; should it start after all, it is ended")
@@ -224,8 +231,6 @@ class Abroad:
                 _say(link, Forsaken(order.number, self._steward))
         if isinstance(answer, RemoteRef):
             return cast("ActorRef[A]", answer)
-        if isinstance(answer, NotStarted) and answer.load is not None:
-            self._placement.heard(answer.load)
         raise _error(answer, node)
 
     async def _spawn_here(

@@ -86,8 +86,8 @@ class Placement:
     def choose(self, role: str | None = None, tags: tuple[str, ...] = (), among: Collection[str] | None = None) -> str:
         """The node with the most free capacity of those that are active, answer, do not drain, and have the role and all tags.
 
-        This node may be it. `among`: only one of these. What is chosen counts there until that node says how loaded it is. Raises
-        NoRoom, which says what each node lacks.
+        This node may be it. `among`: only one of these. What is chosen counts there, for the next choice, until that node says how
+        loaded it is; whether it is full it says itself. Raises NoRoom, which says what each node lacks.
         """
         wanted = Wanted(role, tags, among)
         node = self._best(wanted)
@@ -128,11 +128,16 @@ class Placement:
         placed = self._expected(row.node)
         return row.capacity - placed if row.capacity else math.inf, -placed
 
-    def _expected(self, node: str) -> int:
-        """How much is on that node, or on its way."""
+    def _said(self, node: str) -> int:
+        """How much is on that node, as it said last."""
+        if node == self._mine.node:
+            return self._placed
         load = self._loads.get(node)
-        said = self._placed if node == self._mine.node else load.placed if load is not None else 0
-        return said + self._chosen[node] + self._chosen_before[node]
+        return load.placed if load is not None else 0
+
+    def _expected(self, node: str) -> int:
+        """How much is on that node, and on its way."""
+        return self._said(node) + self._chosen[node] + self._chosen_before[node]
 
     def _lacks(self, row: Member, wanted: Wanted) -> str:
         """Why that node cannot have it; "" if it can."""
@@ -146,7 +151,7 @@ class Placement:
             return "is none of these"
         if self.is_draining(node):
             return "drains"
-        if row.capacity and (placed := self._expected(node)) >= row.capacity:
+        if row.capacity and (placed := self._said(node)) >= row.capacity:
             return f"is full ({placed} of {row.capacity})"
         if node != self._mine.node:
             link = self._links.towards(node)

@@ -80,6 +80,14 @@ class NotStarted:
     load: Load | None = None
 
 
+@message("understudy.nodes.Placed")
+class Placed:
+    """The answer if it was placed: the actor, and how loaded this node is with it."""
+
+    ref: ActorRef[Any]
+    load: Load
+
+
 @message("understudy.nodes.Kept")
 class Kept:
     """The spawner has the reference."""
@@ -198,6 +206,8 @@ class Steward(Actor):
         elif order.forsaken:
             end(order.made, "nobody waits for it any more")
             return
+        elif what.placed:
+            answer = Placed(order.made, self._placement.load)
         later.set(answer)
 
     async def _started(self, what: Spawn) -> ActorRef[Any]:
