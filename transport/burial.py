@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from understudy.actors import DeadLetter
 from understudy.transport.decoder import Decoder, own_decoder
 from understudy.transport.groups import GroupThere
+from understudy.transport.loads import HERALD
 from understudy.transport.operations import BROKEN, CAST, OFFER, TELL
 from understudy.transport.payload import Payload
 from understudy.transport.remote import RemoteRef
@@ -74,7 +75,7 @@ class Burial:
         for batch, fate_unknown in undelivered:
             for item in reader.items(batch):
                 told: Item = item[1] if item[0] == BROKEN else item
-                if told[:1] in ([TELL], [OFFER], [CAST]):
+                if told[:1] in ([TELL], [OFFER], [CAST]) and told[1] != HERALD:  # who is gone needs not know our load
                     kind = GroupThere if told[0] == CAST else RemoteRef[Any]
                     target = kind(self._link, told[1])
                     yield DeadLetter(target, _message(reader, item), self._reason, fate_unknown)

@@ -1,6 +1,6 @@
 """How loaded each node is, as it says itself, over the links: nothing of it is in the table.
 
-Placement ── every second, if it has changed; at once to a newcomer, and when it drains ──▶ Load ──link──▶ Herald ──▶ Placement
+Placement ── every second, if it has changed; at once, when it drains ──▶ Load ──link──▶ Herald ──▶ Placement
 """
 
 from __future__ import annotations

@@ -283,11 +283,7 @@ class Placement:
         load = self.load
         for row in self._rows.values():
             link = self._links.towards(row.node)
-            if (
-                link.lost is None
-                and self._told.get(link.peer) != load
-                and (link.connected or link.peer not in self._told)
-            ):
+            if link.connected and self._told.get(link.peer) != load:
                 self._told[link.peer] = load
                 say_load(link, load)
 
