@@ -104,6 +104,8 @@ class Server:
         """Stop all its processes where they are: connections stand, and nobody answers."""
         for pid in self.pids:
             os.kill(pid, signal.SIGSTOP)
+            while not _stands_still(pid):
+                time.sleep(0.001)
 
     def resume(self) -> None:
         """Let them go on."""
@@ -273,6 +275,12 @@ def _binaries() -> str:
         return os.path.dirname(max(found, key=lambda path: float(path.split("/")[4])))
     there = shutil.which("initdb")
     return os.path.dirname(there) if there else ""
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether all threads of a process are stopped; a signal takes its time."""
+    states = [Path(path).read_text().rpartition(")")[2].split()[0] for path in glob.glob(f"/proc/{pid}/task/*/stat")]
+    return all(state in "TtZX" for state in states)
 
 
 def _family(pid: int) -> list[int]:

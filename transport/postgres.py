@@ -161,7 +161,7 @@ class PostgresTable:
                     if now != seen:
                         seen = now
                         yield now
-                    await session.run(_notified, within=2 * POLL)
+                    await session.run(_notified, more=POLL)
                 except TableError:
                     await asyncio.sleep(AGAIN)
         finally:

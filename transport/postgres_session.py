@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -67,16 +68,20 @@ class Session:
             self._parameters: dict[str, Any] = DEFAULTS | {
                 key: value for key, value in conninfo_to_dict(address).items() if value is not None
             }
-        except psycopg.ProgrammingError as error:
-            raise ValueError(f"{self.label!r} is no address of a PostgreSQL database: {error}") from None
+        except psycopg.ProgrammingError:  # its text would quote the password
+            raise ValueError(
+                f"{self.label!r} is no address of a PostgreSQL database: libpq cannot read it; it looks like "
+                f"postgresql://user:password@host:5432/database?option=value, with %XX for what has a meaning of its own"
+            ) from None
         self._prepare = prepare
         self._connection: Connection | None = None
         self._lock = asyncio.Lock()
         self._closed = False
         self._went_on = 0.0
 
-    async def run(self, job: Callable[[Connection], Awaitable[T]], within: float = ANSWER_WITHIN) -> T:
-        """What `job` returns for the connection; one at a time. Raises TableError."""
+    async def run(self, job: Callable[[Connection], Awaitable[T]], more: float = 0.0) -> T:
+        """What `job` returns for the connection; one at a time. `more`: seconds that it may take besides. Raises TableError."""
+        within = ANSWER_WITHIN + more
         async with self._lock:
             if self._closed:
                 raise TableUnavailable(f"the membership table {self.label} is closed here")
@@ -108,6 +113,8 @@ class Session:
 
     async def _do(self, job: Callable[[Connection], Awaitable[T]]) -> T:
         try:
+            if self._connection is not None and self._prepare is None and _is_over(self._connection):
+                await self._drop()
             if self._connection is None:
                 self._connection = await psycopg.AsyncConnection.connect(**self._parameters, autocommit=True)
                 await self._connection.execute(SETTINGS)
@@ -135,6 +142,13 @@ class Session:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+def _is_over(connection: Connection) -> bool:
+    """Whether the server has ended a connection that was idle: it has nothing else to say unasked."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def explained(error: psycopg.Error | OSError, label: str) -> TableError:

@@ -12,6 +12,9 @@ import pytest
 from tests.servers import Etcd, Postgres
 from understudy.actors import ActorSystem
 from understudy.simulation import VirtualTable
+from understudy.simulation.table import GIVEN_UP as VIRTUAL_GIVEN_UP
+from understudy.simulation.table import TableHandle
+from understudy.transport import etcd, postgres, sqlite
 from understudy.transport.guard import VALUE_LIMIT, Fenced
 from understudy.transport.memory import MemoryTable
 from understudy.transport.opening import open_table
@@ -122,6 +125,8 @@ async def claim(table: MembershipTable, name: str, node: str, incarnation: int =
 
 
 NEW = Versions()
+FEW = 8
+"""Names given up that are remembered, where a test is about forgetting."""
 
 
 async def test_a_new_table_is_empty_and_at_version_zero(tables: Tables) -> None:
@@ -347,6 +352,40 @@ async def test_thousands_of_names_are_read_whole_and_by_what_changed(tables: Tab
         assert {row.name for row in view.names.values() if row.node == "engine-1"} == {n for p in parts[:12] for n in p}
         assert {row.name for row in view.names.values() if row.node == "stage"} == set(parts[24])
         assert view.versions == (await one.read()).versions
+
+
+async def test_names_given_up_long_ago_are_forgotten_and_who_comes_too_late_for_them_is_told_everything(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the table does not grow with every name that ever was, and fences grow all the same."""
+    for module in (sqlite, postgres, etcd):
+        monkeypatch.setattr(module, "GIVEN_UP", FEW)
+    async with tables() as (one, other):
+        if isinstance(one, MemoryTable):
+            one.rows = View(FEW)
+        late, view = View(), View()
+        kept = await claim(one, "kept", "stage")
+        fence = await claim(one, "room/0", "stage")
+        late.update(await other.read())
+        assert set(late.names) == {"kept", "room/0"}
+        fences = [await claim(one, "room/0", "", 0, fence)]
+        few = VIRTUAL_GIVEN_UP if isinstance(one, TableHandle) else FEW
+        for number in range(1, 4 * few):
+            fences.append(await claim(one, f"room/{number}", "stage"))
+            fences.append(await claim(one, f"room/{number}", "", 0, fences[-1]))
+            if number % 5 == 0:
+                view.update(await other.read(view.versions))
+
+        delta = await other.read(late.versions)
+        assert delta.whole or isinstance(other, RemoteTable)  # whose server remembers more than its table
+        late.update(delta)
+        view.update(await other.read(view.versions))
+        assert set(late.names) == set(view.names) == {"kept"}
+        assert late.name("kept") == Name("kept", "stage", 1, version=kept, fence=kept)
+        last = await other.read(Versions(0, fences[-2 * FEW]))
+        assert ({row.node for row in last.names}, last.whole) == ({""}, False)
+        again = await claim(other, "room/0", "engine-1")
+        assert [*fences, again] == sorted({*fences, again})
 
 
 async def test_a_guarded_value_is_written_by_the_owner_and_read_by_everybody(tables: Tables) -> None:
