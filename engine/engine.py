@@ -4,18 +4,20 @@ Engine ── Supervisor ──┬── Run ── worker process
                        ├── Run ── worker process
                        └── ...        temporary children: a run that ended is not started again by itself
 
-It remembers the last runs that ended, so that whoever takes them over knows of them too.
+When its node drains it takes no runs, and lets those under way end while there is time. It remembers the last runs that ended, so that whoever takes them over knows of them too.
 """
 
+import asyncio
 import math
 import os
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from understudy.actors import Actor, ActorDied, ActorRef, DeadlineExceeded, Down, Refused
+from understudy.actors import Actor, ActorDied, ActorRef, DeadlineExceeded, Down, Later, Refused, Request
 from understudy.engine.catalog import CatalogError, Program, check_arguments, check_rate, load
 from understudy.engine.messages import Cancel, EndRun, Frame, RunEnded, RunInfo, RunStarted, RunView, StartRun, TakeOver
 from understudy.engine.run import Concluded, GetWorker, Run, Serve
@@ -38,6 +40,16 @@ class CalledOff:
     run: str
 
 
+@dataclass(frozen=True, slots=True)
+class Finish(Request[None]):
+    """Wait until no run is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished(Request[list[str]]):
+    """What is under way, in words."""
+
+
 class Engine(Actor):
     """Executes the programs that these modules or packages publish, at most `capacity` runs at a time.
 
@@ -56,10 +68,12 @@ class Engine(Actor):
         self._kept: dict[str, RunInfo] = {}  # those that may be taken over, as they began
         self._past: deque[RunView] = deque(maxlen=HISTORY)
         self._fence = 0
+        self._finishing: list[Later] = []
 
     async def on_start(self) -> None:
         self._programs = load(self._paths)
         self._supervisor = await self.spawn(Supervisor)
+        self.run(self._heed_drains())
 
     async def on_receive(self, message: Any) -> Any:
         match message:
@@ -75,10 +89,14 @@ class Engine(Actor):
                 self._concluded(ended, frame)
             case Down(token):
                 run = self._monitors.pop(token, "")
-                self._runs.pop(run, None)
                 self._kept.pop(run, None)
+                self._free(run)
             case CalledOff(run):
-                del self._runs[run]
+                self._free(run)
+            case Finish():
+                return self._finish()
+            case Unfinished():
+                return [f"the run {run} goes on, and is cut when the node stops" for run in self._runs]
             case _:
                 return self.unhandled(message)
         return None
@@ -98,15 +116,16 @@ class Engine(Actor):
             ref = await self._supervisor.call(StartChild(child), timeout=START_TIMEOUT)
             worker_pid = await ref.call(GetWorker(), timeout=START_TIMEOUT)
         except Refused as refusal:
-            del self._runs[wanted.run]
+            self._free(wanted.run)
             raise Refused(f"no worker process could be started: {refusal}") from None
         except ActorDied as death:
-            del self._runs[wanted.run]
+            self._free(wanted.run)
             raise Refused(f"the run ended as it was started: {death.reason}") from None
         except DeadlineExceeded:  # its own, or that of whoever asked: nobody will know of this run
             self.run(self._call_off(wanted.run))
             raise Refused("its worker process did not start in time; it is called off") from None
         self._runs[wanted.run] = ref
+        self.system.nodes.hold("run").until_end_of(ref)
         self._monitors[self.monitor(ref)] = wanted.run
         started = RunStarted(wanted.run, ref, self.system.name, os.getpid(), worker_pid)
         if wanted.keep > 0:
@@ -143,6 +162,34 @@ class Engine(Actor):
             turn = frame.seq if frame is not None else 0
             self._past.append(RunView(replace(info, turn=turn, ended=self.system.world.wall()), frame))
 
+    # --- when the node drains ---
+
+    async def _heed_drains(self) -> None:
+        """In the background, for as long as the engine lives."""
+        forget = self.system.nodes.at_drain("runs", self.name or "engine", partial(_let_finish, self.actor_ref))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            forget()
+
+    def _finish(self) -> Later | None:
+        """Answered when no run is left."""
+        if not self._runs:
+            return None
+        later = Later()
+        self._finishing.append(later)
+        return later
+
+    def _free(self, run: str) -> None:
+        """Its place is free again."""
+        self._runs.pop(run, None)
+        if not self._runs:
+            for later in self._finishing:
+                later.set(None)
+            self._finishing.clear()
+
+    # --- starting ---
+
     async def _call_off(self, run: str) -> CalledOff:
         """In the background: end a run that may still start. It keeps its place until it is gone."""
         with suppress(Refused):  # it never started, or has ended
@@ -160,6 +207,8 @@ class Engine(Actor):
             program.check(wanted.args)
         except CatalogError as error:
             raise Refused(str(error)) from None
+        if why := self.system.nodes.refuses():
+            raise Refused(why)
         if wanted.run in self._runs:
             raise Refused(f"a run {wanted.run!r} is under way here already")
         if len(self._runs) >= self._capacity:
@@ -167,3 +216,13 @@ class Engine(Actor):
                 f"all {self._capacity} places are taken: cancel a run, wait for one to end, or add an engine node"
             )
         return program
+
+
+async def _let_finish(engine: ActorRef[Any], deadline: float) -> list[str]:
+    """The step of a drain: wait for the runs under way, and say which go on."""
+    try:
+        with suppress(DeadlineExceeded):
+            await engine.call(Finish(), timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
+        return await engine.call(Unfinished())
+    except ActorDied:  # and its runs with it
+        return []

@@ -6,7 +6,8 @@
             ── server                                               aiohttp, on the same loop
 
 It starts when the port is bound. When it stops, clients get close code 1012, "service restart", and come back; when it
-crashes or is killed they lose the connection, and come back too.
+crashes or is killed they lose the connection, and come back too. When its node drains it refuses new clients and sends those it
+has away with 1012, in batches.
 """
 
 import asyncio
@@ -98,9 +99,11 @@ class Gateway(Actor):
 
     async def _hold(self) -> None:
         """Ends with the actor, however that ends: even killed, it leaves no listening socket behind."""
+        stay = self.system.nodes.at_drain("clients", self.name or "gateway", self.server.send_away)
         try:
             await asyncio.Event().wait()
         finally:
+            stay()
             await self.server.stop()
 
     def on_receive(self, message: object) -> Any:

@@ -70,13 +70,17 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class HttpError(Exception):
-    """Raised by a handler: the client gets `status` and `{"error": {"code": code, "message": message}}`."""
+    """Raised by a handler: the client gets `status` and `{"error": {"code": code, "message": message}}`.
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    `retry_after`: seconds after which it may try again, another server first.
+    """
+
+    def __init__(self, status: int, code: str, message: str, *, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
+        self.retry_after = retry_after
 
 
 class Origins:
@@ -263,7 +267,10 @@ def json_answer(data: Any, *, status: int = 200, headers: Mapping[str, str] | No
 
 def error_response(error: HttpError) -> web.Response:
     """An HttpError as the client gets it."""
-    return json_answer({"error": {"code": error.code, "message": error.message}}, status=error.status)
+    response = json_answer({"error": {"code": error.code, "message": error.message}}, status=error.status)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
 
 
 async def add_security_headers(_: web.Request, response: web.StreamResponse) -> None:

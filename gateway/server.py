@@ -11,7 +11,9 @@ pages of the application
 
 import asyncio
 import errno
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from contextvars import Context
 from pathlib import Path
 
@@ -31,6 +33,10 @@ from understudy.gateway.http import (
 )
 from understudy.gateway.services import SERVICES, Services
 from understudy.gateway.websocket import websocket
+
+BATCH, BATCH_EVERY, SPREAD = 50, 0.25, 5.0
+"""When the node drains, so many clients are sent away at a time, every so many seconds; more at a time if all would take longer than
+SPREAD seconds."""
 
 DRAIN_TIMEOUT = 2.5
 """Seconds within which clients have said goodbye or are reset."""
@@ -107,6 +113,25 @@ class Server:
         except TimeoutError:
             for connection in list(connections):
                 connection.reset()
+
+    async def send_away(self, deadline: float) -> list[str]:
+        """Let go of the clients in batches, in words that mean 'come back', since the node drains and another one has them then.
+
+        New ones are refused meanwhile (`Services.check_capacity`). Returns what is left at the deadline, in the loop's seconds.
+        """
+        services, clock = self.services, self.services.loop.time
+        leaving = list(services.connections)
+        batch = max(BATCH, math.ceil(len(leaving) * BATCH_EVERY / SPREAD))
+        for first in range(0, len(leaving), batch):
+            if first and clock() < deadline:  # they come back elsewhere in the same rhythm
+                await asyncio.sleep(min(BATCH_EVERY, deadline - clock()))
+            for connection in leaving[first : first + batch]:
+                connection.close(SERVICE_RESTART, "this server is to be stopped; connect again")
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline if deadline < math.inf else None):
+                await services.wait_until_empty()
+        left = len(services.connections)
+        return [f"{left} clients have not gone"] if left else []
 
     async def stop(self) -> None:
         """Stop listening and end what is left. May be called again."""

@@ -56,6 +56,10 @@ class Services:
 
     def check_capacity(self) -> None:
         """Raise HttpError when no further connection is taken."""
+        if self.node_draining():
+            raise HttpError(
+                503, "draining", "this server takes no new clients, since it is to be stopped", retry_after=1
+            )
         if self.draining or len(self.connections) >= self.connection_limit:
             raise HttpError(503, "too_many_connections", "the gateway takes no more connections now; try again later")
 
