@@ -28,7 +28,7 @@ class Vote(TypedDict):
 
 
 class Seen(TypedDict):
-    """One member. `state`: here (the node that was asked), up, unreachable, left or dead.
+    """One member. `state`: here (the node that was asked), up, doubtful (it has missed a probe), unreachable, left or dead.
 
     `why` it is not up, and what comes `next`: sentences; `cause`: refused, silent, blocked, version, key or "". `silent_for`: seconds.
     What only the node itself knows (`version`, `application`, `phase`, `up`, `actors`, `health`) is None where it did not answer.
@@ -102,8 +102,9 @@ async def _seen(node: Node, standing: Standing) -> Seen:
     state: str = row.status
     cause, why, what_next = "", row.reason if row.status == "dead" else "", ""
     if row.status == "active":
-        state = "here" if row.key == (node.name, node.incarnation) else "unreachable" if standing.silent else "up"
-        if state == "unreachable":
+        here = row.key == (node.name, node.incarnation)
+        state = "here" if here else "unreachable" if standing.silent else "doubtful" if standing.missed else "up"
+        if state in ("unreachable", "doubtful"):
             cause, why = await _cause(node, standing)
         elif (refusal := _refusal(node, row)) is not None:
             state, (cause, why) = "unreachable", refusal

@@ -8,7 +8,6 @@ Exit status: 0 done; 1 it could not be: nobody here, no such node, no answer, re
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
@@ -19,7 +18,7 @@ from rich.console import Console
 from rich.live import Live
 
 from understudy.app import run
-from understudy.control import ask, everybody, processes
+from understudy.control import ask, everybody, processes, windows
 from understudy.desk import OVERDUE
 from understudy.overview import draw_cluster, drawn
 from understudy.tree import Process, draw
@@ -254,17 +253,12 @@ async def _wind(what: str, node: str, via: str | None, timeout: float) -> None:
 
 
 async def _ended(pid: int) -> bool:
-    """It was the node itself that was asked: the last thing that it does is to end."""
-    with suppress(TimeoutError, ProcessLookupError, PermissionError):
+    """It was the node itself that was asked: it has left when its window is closed."""
+    with suppress(TimeoutError):
         async with asyncio.timeout(ENDS_WITHIN):
-            while True:
-                os.kill(pid, 0)
+            while pid in windows():  # noqa: ASYNC110 - a file of another process tells nobody that it is gone
                 await asyncio.sleep(0.05)
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
+    return pid not in windows()
 
 
 _said: list[str] = []
@@ -288,7 +282,7 @@ async def _fence(node: str, via: str | None, reason: str, yes: bool) -> None:
         others = "" if via is None else " through this one"
         raise _Failed(f"{node} does not declare itself dead{others}: `understudy leave {node}` ends it in order")
     if not yes:
-        seen = "It answers, and will stop" if row["state"] == "up" else f"It is unreachable: {row['why']}"
+        seen = "It answers, and will stop" if row["state"] == "up" else f"It does not answer: {row['why']}"
         click.echo(f"{node} (incarnation {row['incarnation']}, {row['address']}). {seen}.")
         if not click.confirm("Declare it dead?"):
             raise _Failed("nothing was done")

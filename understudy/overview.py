@@ -9,7 +9,15 @@ from rich.text import Text
 
 from understudy.tree import span
 
-STYLES = {"here": "green", "up": "green", "draining": "yellow", "unreachable": "red", "dead": "dim", "left": "dim"}
+STYLES = {
+    "here": "green",
+    "up": "green",
+    "draining": "yellow",
+    "doubtful": "yellow",
+    "unreachable": "red",
+    "dead": "dim",
+    "left": "dim",
+}
 
 PAST = 5
 """Members that are gone and are shown, of the many that there may be."""
@@ -103,8 +111,7 @@ def _below(row: Mapping[str, Any]) -> Iterator[Text]:
         return
     if row["why"]:
         since = f" for {row['silent_for']:.0f} s" if row["silent_for"] else ""
-        yield Text(f"{row['node']} is unreachable{since}: {row['why']}", "red")
-    elif row["missed"]:
-        yield Text(f"{row['node']} has missed {row['missed']} probe{'' if row['missed'] == 1 else 's'}", "yellow")
+        how = "does not answer" if row["state"] == "doubtful" else "is unreachable"
+        yield Text(f"{row['node']} {how}{since}: {row['why']}", "red")
     if row["next"]:
         yield Text(f"  next: {row['next']}", "yellow")

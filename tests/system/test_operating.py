@@ -1,0 +1,380 @@
+"""A cluster as its operator runs it: real processes, and the commands, signals, addresses and files by which they are run."""
+
+import json
+import os
+import signal
+import socket
+import tempfile
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.system.demo import free_port, still_running
+from tests.system.nodes import ENDS_WITHIN, NodeProcess, get, member, seen, understudy, view
+
+SLOW = ("--probe-interval", "8", "--probe-misses", "6", "--blocked-after", "90")
+"""Probes so slow that a node stays unreachable for as long as a test needs to look at it."""
+
+APP = """
+    import time
+    from understudy import Actor, Child, Supervisor, message
+
+    @message
+    class Hold:
+        seconds: float
+
+    class Clerk(Actor):
+        def on_receive(self, message):
+            match message:
+                case Hold(seconds):
+                    time.sleep(seconds)
+                case "crash":
+                    raise KeyError("apple")
+
+    class Opener(Actor):
+        async def on_start(self):
+            import asyncio
+            self.run(self.wait())
+        async def wait(self):
+            import asyncio, os
+            while not os.path.exists("orders"):
+                await asyncio.sleep(0.05)
+            order = open("orders").read().strip()
+            self.system.ref("clerk").tell(Hold(60.0) if order == "hold" else order)
+
+    def shop(node, settings):
+        print("app", node.name, settings.app.get("greeting"), settings.gateway_port, flush=True)
+        return [Child(Clerk, name="clerk"), Child(Opener, name="opener")]
+
+    class Slow(Actor):
+        async def on_stop(self, reason):
+            import asyncio
+            print("stopping", flush=True)
+            await asyncio.sleep(60)
+
+    slow = [Child(Slow, name="slow", shutdown=60.0)]
+
+    def broken(node):
+        raise ValueError("no " + "bread")
+"""
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder to work in, a runtime folder of our own, and no settings of whoever runs the tests."""
+    for variable in [each for each in os.environ if each.startswith("UNDERSTUDY_")]:
+        monkeypatch.delenv(variable)
+    (tmp_path / "shop.py").write_text(textwrap.dedent(APP))
+    monkeypatch.chdir(tmp_path)
+    with tempfile.TemporaryDirectory(prefix="understudy-") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield tmp_path
+
+
+def until(look: Callable[[], Any], within: float = 30.0) -> Any:
+    """What `look` returns, once that is something. Each look is a command of its own, or a request."""
+    end = time.monotonic() + within
+    while not (found := look()):
+        assert time.monotonic() < end, f"still {found!r} after {within} s"
+    return found
+
+
+def nodes(stack: ExitStack, *names: str, options: tuple[str, ...] = ()) -> list[NodeProcess]:
+    """Nodes of one cluster, which see each other."""
+    found = [stack.enter_context(NodeProcess(name, "--state", "state", *options)) for name in names]
+    for each in found:
+        each.ready()
+    until(lambda: [row["state"] in ("up", "here") for row in view(names[0])["members"]] == [True] * len(names))
+    return found
+
+
+# --- a table that is away ---
+
+
+SECRET = "xyzzy-hunter2"
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_table_that_cannot_be_reached_is_waited_for_and_its_password_stays_secret(place: Path, form: str) -> None:
+    (place / "table").write_text(f"postgresql://understudy:{SECRET}@127.0.0.1:{free_port()}/understudy\n")
+    with NodeProcess("stage-1", "--table-file", "table", "--log-format", form, "--log-level", "debug") as node:
+        node.wait_for("waits for the table")
+        node.process.send_signal(signal.SIGTERM)
+        assert node.exit_status(ENDS_WITHIN) == 0
+        assert SECRET not in node.text
+
+
+# --- a node and its application ---
+
+
+def test_an_application_gets_its_node_and_its_settings_and_a_signal_has_it_leave(place: Path) -> None:
+    (place / "understudy.toml").write_text('[app]\ngreeting = "hello"\n')
+    with ExitStack() as stack:
+        other = stack.enter_context(NodeProcess("stage-2", "--state", "state"))
+        other.ready()
+        node = stack.enter_context(NodeProcess("stage-1", "shop:shop", "--state", "state", "--gateway-port", "4711"))
+        node.ready()
+        assert "app stage-1 hello 4711" in node.lines
+        assert until(lambda: seen("stage-2", "stage-1"))["application"] == "shop:shop"
+        node.process.send_signal(signal.SIGTERM)
+        assert node.exit_status(ENDS_WITHIN) == 0
+        assert seen("stage-2", "stage-1")["state"] == "left"
+
+
+def test_the_exit_status_says_why(place: Path) -> None:
+    def status_of(*arguments: str) -> int:
+        with NodeProcess("stage-1", *arguments) as node:
+            return node.exit_status(ENDS_WITHIN)
+
+    assert understudy("node").returncode == 2
+    assert status_of("nowhere:app") == 3
+    assert status_of("shop:broken", "--state", "state") == 4
+    assert status_of("--join", f"tcp://127.0.0.1:{free_port()}") == 8
+    with NodeProcess("stage-1", "--state", "state") as first:
+        first.ready()
+        assert status_of("--state", "state") == 8, "its name is taken"
+
+
+def test_the_second_signal_ends_it_at_once() -> None:
+    with NodeProcess("stage-1", "shop:slow", "--state", "state", "--shutdown-timeout", "50") as node:
+        node.ready()
+        node.process.send_signal(signal.SIGTERM)
+        node.wait_for("^stopping$")
+        node.process.send_signal(signal.SIGTERM)
+        assert node.exit_status(5) == 128 + signal.SIGTERM
+
+
+def test_what_does_not_end_in_time_is_killed_and_named() -> None:
+    with NodeProcess("stage-1", "shop:slow", "--state", "state", "--shutdown-timeout", "0.5") as node:
+        node.ready()
+        node.process.send_signal(signal.SIGTERM)
+        assert node.exit_status(ENDS_WITHIN) == 7
+        assert "'slow'" in node.text
+
+
+# --- status ---
+
+
+def test_status_says_who_is_there_and_what_it_is() -> None:
+    with ExitStack() as stack:
+        nodes(stack, "stage-1", options=("--role", "stage", "--tag", "ssd", "--capacity", "7"))
+        shown = understudy("status")
+        assert shown.returncode == 0
+        for word in (
+            "1 node",
+            "stage-1",
+            "here",
+            "stage",
+            "ssd",
+            "0/7",
+            "tcp://127.0.0.1:",
+            "0.1.0",
+            "http://127.0.0.1:",
+        ):
+            assert word in shown.stdout, word
+    nobody = understudy("status")
+    assert (nobody.returncode, nobody.stderr) == (1, "Error: no node of this user is running on this machine\n")
+
+
+def test_status_says_why_a_node_is_unreachable_and_what_will_happen_and_when(place: Path) -> None:
+    with ExitStack() as stack:
+        _, killed, stopped = nodes(stack, "a", "killed", "stopped", options=SLOW)
+        blocked = stack.enter_context(NodeProcess("blocked", "shop:shop", "--state", "state", *SLOW))
+        blocked.ready()
+        until(lambda: seen("a", "blocked")["state"] == "up")
+        killed.process.kill()
+        os.kill(stopped.process.pid, signal.SIGSTOP)
+        (place / "orders").write_text("hold")
+
+        def causes() -> dict[str, Any] | None:
+            now = view("a")
+            rows = {name: member(now, name) for name in ("killed", "stopped", "blocked")}
+            return rows if all(row["cause"] for row in rows.values()) else None
+
+        looks = until(causes, within=60.0)
+        assert {name: row["cause"] for name, row in looks.items()} == {
+            "killed": "refused",
+            "stopped": "silent",
+            "blocked": "blocked",
+        }
+        assert "connection refused: nobody listens at tcp://127.0.0.1:" in looks["killed"]["why"]
+        assert "accepts connections and says nothing" in looks["stopped"]["why"]
+        assert "something holds its event loop" in looks["blocked"]["why"]
+        assert all(look["next"] for look in looks.values()), looks
+        shown = understudy("status", "--via", "a").stdout
+        assert "blocked does not answer for" in shown
+        assert "  next: " in shown
+
+
+def test_status_works_while_the_table_is_away_and_says_so() -> None:
+    with ExitStack() as stack:
+        (seed,) = nodes(stack, "seed")
+        guest = stack.enter_context(NodeProcess("guest", "--join", seed.ready()))
+        guest.ready()
+        assert view("guest")["table"]["reached"] is True
+        os.kill(seed.process.pid, signal.SIGSTOP)
+        away = until(lambda: None if (now := view("guest"))["table"]["reached"] else now)
+        assert away["table"]["trouble"]
+        assert "nobody is declared dead" in (member(away, "seed")["next"] or "nobody is declared dead")
+        assert "cannot be reached" in understudy("status", "--via", "guest").stdout
+        os.kill(seed.process.pid, signal.SIGCONT)
+
+
+# --- the tree of another machine, in kind ---
+
+
+def test_any_node_is_reached_through_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The far one is in a runtime folder of its own, as on a machine of its own: only its links lead to it."""
+    with ExitStack() as stack:
+        (near,) = nodes(stack, "near")
+        with tempfile.TemporaryDirectory(prefix="understudy-") as elsewhere:
+            here = os.environ["XDG_RUNTIME_DIR"]
+            monkeypatch.setenv("XDG_RUNTIME_DIR", elsewhere)
+            far = stack.enter_context(NodeProcess("far", "shop:shop", "--join", near.ready()))
+            far.ready()
+            monkeypatch.setenv("XDG_RUNTIME_DIR", here)
+            until(lambda: seen("near", "far")["application"] == "shop:shop")
+            tree = understudy("tree", "far", "--json")
+            assert tree.returncode == 0, tree.stderr
+            (process,) = json.loads(tree.stdout)
+            assert (process["name"], process["pid"]) == ("far", far.process.pid)
+            assert "clerk" in understudy("tree", "far").stdout
+            drained = understudy("drain", "far", "--timeout", "10")
+            assert drained.returncode == 0, drained.stderr
+            assert "far is drained" in drained.stdout
+            assert seen("near", "far")["draining"] is True
+            left = understudy("leave", "far", "--timeout", "10")
+            assert (left.returncode, "far has left" in left.stdout) == (0, True), left.stderr
+            assert far.exit_status(ENDS_WITHIN) == 0
+            assert seen("near", "far")["state"] == "left"
+            again = understudy("leave", "far")
+            assert (again.returncode, again.stdout) == (1, "")
+            assert "near are there" in again.stderr
+
+
+def test_a_single_node_leaves_by_its_own_window() -> None:
+    with ExitStack() as stack:
+        (only,) = nodes(stack, "only")
+        left = understudy("leave", "only", "--timeout", "5")
+        assert (left.returncode, left.stdout.splitlines()[-1]) == (0, "only has left"), left.stderr
+        assert still_running([only.process.pid], 1.0) in ([], [only.process.pid])
+        assert only.exit_status(ENDS_WITHIN) == 0
+        assert "Traceback" not in only.text
+        assert not [line for line in only.log() if line["level"] in ("error", "warning")]
+
+
+# --- fence ---
+
+
+def test_fence_declares_a_node_dead_that_hangs_and_asks_first(place: Path) -> None:
+    with ExitStack() as stack:
+        _, bad = nodes(stack, "good", "bad", options=SLOW)
+        os.kill(bad.process.pid, signal.SIGSTOP)
+        assert understudy("fence", "good").returncode == 1
+        itself = understudy("fence", "good", "--via", "good", "--yes")
+        assert (itself.returncode, "does not declare itself dead" in itself.stderr) == (1, True)
+        unknown = understudy("fence", "nobody", "--yes")
+        assert (unknown.returncode, "there is no node 'nobody'" in unknown.stderr) == (1, True)
+        unsure = understudy("fence", "bad", stdin="n\n")
+        assert (unsure.returncode, unsure.stderr.splitlines()[-1]) == (1, "Error: nothing was done"), unsure
+        fenced = understudy("fence", "bad", "--reason", "its disk is on fire", stdin="y\n")
+        assert fenced.returncode == 0, fenced.stderr
+        dead = seen("good", "bad")
+        assert (dead["state"], "its disk is on fire" in dead["why"]) == ("dead", True)
+        os.kill(bad.process.pid, signal.SIGCONT)
+        assert bad.exit_status(ENDS_WITHIN) == 9
+        assert "out of the cluster" in bad.text
+
+
+# --- the log ---
+
+
+def test_the_log_is_an_object_a_line_with_who_spoke_and_what_failed(place: Path) -> None:
+    (place / "orders").write_text("crash")
+    with NodeProcess("stage-1", "shop:shop", "--state", "state") as node:
+        node.ready()
+        node.wait_for("KeyError")
+        node.process.send_signal(signal.SIGTERM)
+        node.exit_status(ENDS_WITHIN)
+        for line in node.log():
+            assert list(line)[:3] == ["time", "level", "node"], line
+            assert (line["node"], type(line["message"])) == ("stage-1", str)
+        crash = next(line for line in node.log() if line["logger"] == "understudy.actors" and "crash" in line)
+        assert (crash["level"], crash["actor"], crash["error"]["type"]) == ("error", "clerk", "KeyError")
+        assert crash["incarnation"] > 0
+        assert crash["error"]["trace"][-1][0].endswith("shop.py")
+        assert "\n" not in crash["message"]
+
+
+# --- health ---
+
+
+def test_a_node_is_live_before_it_has_joined_and_ready_after(place: Path) -> None:
+    port = free_port()
+    address, url = f"127.0.0.1:{port}", f"http://127.0.0.1:{port}"
+    table = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    with NodeProcess("stage-1", "--table", table, "--health", address) as waiting:
+        waiting.wait_for("waits for the table")
+        assert get(f"{url}/healthz")[0] == 200
+        status, answer = get(f"{url}/readyz")
+        assert (status, answer["ready"]) == (503, False)
+        assert "it has not joined yet: " in answer["why"][0]
+    with NodeProcess("stage-1", "--state", "state", "--health", address) as node:
+        node.ready()
+        status, answer = get(f"{url}/readyz")
+        assert (status, answer["ready"], answer["node"], answer["table"]) == (200, True, "stage-1", "reached")
+        assert understudy("drain", "stage-1").returncode == 0
+        status, answer = get(f"{url}/readyz")
+        assert (status, answer["why"]) == (503, ["it hands over what it has, and takes nothing new"])
+        assert get(f"{url}/healthz")[0] == 200
+
+
+def test_a_port_of_health_that_is_in_use_is_said_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with NodeProcess("stage-1", "--state", "state", "--health", address) as node:
+            assert node.exit_status(ENDS_WITHIN) == 8
+            assert [line for line in node.lines if address in line], node.text
+
+
+def test_clients_of_health_that_say_nothing_or_read_nothing_hurt_nobody() -> None:
+    port = free_port()
+    with NodeProcess("stage-1", "--state", "state", "--health", f"127.0.0.1:{port}") as node:
+        node.ready()
+        with ExitStack() as stack:
+            deaf = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(200)]
+            for each in deaf[:20]:
+                each.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ")
+            closed = [each for each in deaf if _closed(each)]
+            assert len(closed) >= 200 - 64
+            assert get_when_possible(port) == 200
+        files = len(os.listdir(f"/proc/{node.process.pid}/fd"))
+        assert files < 200
+        assert [row["state"] for row in view("stage-1")["members"]] == ["here"]
+
+
+def _closed(connection: socket.socket) -> bool:
+    connection.settimeout(0.2)
+    try:
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def get_when_possible(port: int) -> int:
+    """The deaf ones have their deadline; after that others have their turn, though those are still there."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            return get(f"http://127.0.0.1:{port}/readyz")[0]
+        except OSError:
+            assert time.monotonic() < end
+            threading.Event().wait(0.2)
