@@ -10,6 +10,8 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
+from understudy.secrets import hidden
+
 STYLES = {logging.DEBUG: "dim", logging.INFO: "", logging.WARNING: "yellow", logging.ERROR: "red"}
 
 
@@ -28,7 +30,7 @@ class ConsoleHandler(logging.Handler):
         formatter = self.formatter
         assert formatter is not None, "set by the constructor"
         try:
-            message, _, more = record.getMessage().partition("\n")  # a crash report has its details below
+            message, _, more = hidden(record.getMessage()).partition("\n")  # a crash report has its details below
             line = Text.assemble(
                 (formatter.formatTime(record, "%H:%M:%S"), "dim"),
                 " ",
@@ -39,7 +41,7 @@ class ConsoleHandler(logging.Handler):
             if self._verbose and more:
                 line.append("\n" + more, "dim")
             if self._verbose and record.exc_info:
-                line.append("\n" + formatter.formatException(record.exc_info), "dim")
+                line.append("\n" + hidden(formatter.formatException(record.exc_info)), "dim")
             self._console.print(line)
         except Exception:  # noqa: BLE001 - the terminal may be gone; that must not take the node along
             self.handleError(record)

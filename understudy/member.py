@@ -21,6 +21,7 @@ from understudy.app import Requests, run, settle
 from understudy.application import LastDeadline, ServiceManager, announce, end, opened, verdict
 from understudy.control import Control
 from understudy.health import Health
+from understudy.secrets import hidden
 from understudy.settings import Settings
 from understudy.status import Status, complain
 from understudy.supervisors import GaveUp
@@ -127,9 +128,9 @@ class _Member:
                 return node
             except TableUnavailable as error:
                 logger.warning("%s waits for the table: %s", self._name, error)
-                self._health.trouble = str(error)
+                self._health.trouble = hidden(str(error))
             except (UnderstudyError, OSError, ValueError) as error:
-                complain(f"{self._name} did not join: {error}")
+                complain(hidden(f"{self._name} did not join: {error}"))
                 return Status.NOT_JOINED
             await asyncio.wait((self._stop,), timeout=AGAIN)
             if self._stop.done():

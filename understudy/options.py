@@ -52,7 +52,7 @@ def settings_options(command: F) -> F:
 
 def effective_settings(flags: dict[str, Any], *, named: bool = False) -> "Effective":
     """What counts, from everywhere; ends the process if something is wrong. `named`: there has to be a name."""
-    from understudy.secrets import keep
+    from understudy.secrets import guard, keep
     from understudy.settings import Mistakes, load
 
     try:
@@ -65,6 +65,7 @@ def effective_settings(flags: dict[str, Any], *, named: bool = False) -> "Effect
         sys.exit(USAGE)
     for secret in effective.settings.secrets():
         keep(secret)
+    guard()
     for doubt in effective.doubts:
         click.echo(f"Warning: {doubt}", err=True)
     return effective

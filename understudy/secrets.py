@@ -4,6 +4,9 @@ They are kept as secrets where they are read, and are not meant to get into any 
 may put what it was given into an exception.
 """
 
+import sys
+import traceback
+from types import TracebackType
 from urllib.parse import unquote, urlsplit
 
 _kept: set[str] = set()
@@ -23,6 +26,15 @@ def keep(secret: str) -> None:
         password = None
     if password:
         _kept.update((password, unquote(password)))
+
+
+def guard() -> None:
+    """Strike them out of what Python itself prints, too, when it ends by an exception that nobody foresaw."""
+    sys.excepthook = _print_hidden
+
+
+def _print_hidden(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.stderr.write(hidden("".join(traceback.format_exception(kind, error, trace))))
 
 
 def hidden(text: str) -> str:
