@@ -167,7 +167,8 @@ class Entities:
                 node = hint or self._whom_to_ask(route.ref, refused)
             except NoRoom as error:
                 waited = self.system.loop.time() - began
-                if waited >= (BACK_WITHIN if route.ref.kind in self._seen and not refused else KNOWN_WITHIN):
+                back = route.ref.kind in self._seen and not any("is full" in why for why in error.lacks.values())
+                if waited >= (BACK_WITHIN if back else KNOWN_WITHIN):
                     self.routes.give_up(route, error)
                     return
                 refused.clear()
@@ -211,10 +212,9 @@ class Entities:
         try:
             return self._placement.choose(among=hosts - refused.keys())
         except NoRoom as error:
-            said = "; ".join(
-                f"{node} {why}" for node, why in sorted({**error.lacks, **refused}.items()) if node in hosts
-            )
-            raise NoRoom(f"no node has room for {ref.name!r}: {said}") from None
+            lacks = {node: why for node, why in sorted({**error.lacks, **refused}.items()) if node in hosts}
+            said = "; ".join(f"{node} {why}" for node, why in lacks.items())
+            raise NoRoom(f"no node has room for {ref.name!r}: {said}", lacks) from None
 
     def _hosts(self, kind: str) -> set[str]:
         hosts = set(self._groups[group_of(kind)].by_node())

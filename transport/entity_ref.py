@@ -361,8 +361,9 @@ class Watched(Deed):
         if self.over:
             return
         if isinstance(reason, NoProc):
-            self._at = None
-            self.ref._send(self)
+            at, self._at = self._at, None
+            if not (isinstance(at, RemoteRef) and self.ref._entities.routes.came_back(at, self)):
+                self.ref._send(self)
         else:
             self._fire(reason)
 

@@ -100,9 +100,7 @@ class Asked:
 
     def fail(self, error: Exception) -> None:
         assert self.entry.reply is not None, "what is asked is to be answered"
-        if isinstance(error, Moved) and self.at is not None:
-            self.routes.came_back(self.at, self)
-        else:
+        if not (isinstance(error, Moved) and self.at is not None and self.routes.came_back(self.at, self)):
             self.entry.reply.fail(error)
 
     def abandoned(self) -> bool:
@@ -144,7 +142,6 @@ class Routes:
     """Those of one node, by the entity's name. Used on its loop only; `seek(route)` settles it, or `give_up`s."""
 
     def __init__(self, links: Links, seek: Callable[[Route], Awaitable[None]]) -> None:
-        self._links = links
         self._system = links.system
         self._seek = seek
         self._routes: dict[str, Route] = {}
@@ -182,12 +179,11 @@ class Routes:
             self.unsettle(route)
         self._hold(route, what)
 
-    def came_back(self, at: RemoteRef[Any], what: Any) -> None:
-        """What was sent there has found the entity gone."""
+    def came_back(self, at: RemoteRef[Any], what: Any) -> bool:
+        """What was sent there has found the entity gone. False if nothing can come back from there any more."""
         route = self._addresses.get((at.link.peer, _number(at)))
-        if route is None:  # nothing of it can be under way any more
-            self._refuse(None, what, UnderstudyError(f"it came back from {at!r} when nobody waited for it any more"))
-            return
+        if route is None:
+            return False
         if route.returned is None:
             route.returned = deque()
             route.away = None
@@ -195,9 +191,12 @@ class Routes:
                 route.held = deque()
             at.link.calls.ask(at, None, LastOne(lambda: self._all_back(route, at)), None, urgent=True)
         route.returned.append((self._system.loop.time(), what))
+        return True
 
     def _returned(self, link: Link, target: int, message: Any) -> None:
-        self.came_back(RemoteRef(link, target), message)
+        at = RemoteRef[Any](link, target)
+        if not self.came_back(at, message):
+            self._system.dead_letters.add(DeadLetter(at, message, NO_ENTITY))
 
     def _all_back(self, route: Route, at: RemoteRef[Any]) -> None:
         """Nothing is under way to its last address: what has come back is older than what waits."""
@@ -382,7 +381,7 @@ class Routes:
     def _nowhere(self, route: Route) -> UnderstudyError:
         return UnderstudyError(f"{route.ref!r} cannot be reached: {self._over}")
 
-    def _refuse(self, route: Route | None, what: Any, error: UnderstudyError) -> None:
+    def _refuse(self, route: Route, what: Any, error: UnderstudyError) -> None:
         if isinstance(what, Asked):
             assert what.entry.reply is not None, "what is asked is to be answered"
             what.entry.reply.fail(error)
@@ -390,8 +389,7 @@ class Routes:
             what.failed(error)
         else:
             reason = OVERLOADED if isinstance(error, Overloaded) else NO_ENTITY
-            ref: ActorRef[Any] = route.ref if route is not None else self._links.here(0)
-            self._system.dead_letters.add(DeadLetter(ref, what, reason))
+            self._system.dead_letters.add(DeadLetter(route.ref, what, reason))
 
 
 def put(cell: Cell[Any], what: Any) -> None:

@@ -16,12 +16,18 @@ from understudy.actors import (
     ActorDied,
     ActorRef,
     DeadLetter,
+    Down,
     ExitReason,
     Failure,
+    Killed,
+    Later,
     NodeDown,
+    NoProc,
     Normal,
     NoRoom,
+    Overloaded,
     Request,
+    Shutdown,
     StartFailed,
     message,
 )
@@ -380,3 +386,232 @@ async def _tell(ref: ActorRef[Any], message: Any) -> None:
 
 async def _call(function: Any, *args: Any) -> None:
     function(*args)
+
+
+async def test_a_host_at_its_capacity_takes_no_more_and_the_next_one_does_until_all_are_full(
+    simulation: Simulation,
+) -> None:
+    chronicle = Chronicle()
+    async with Cluster(simulation) as cluster:
+        a = await cluster.start("a")
+        for name in "bc":
+            node = await cluster.start(name, capacity=2)
+            node.host("room", Room, chronicle)
+        await cluster.met()
+        await asyncio.sleep(1.5)
+        said = await asyncio.gather(*(cluster.run("a", a.entity("room", str(n)).call(Who())) for n in range(4)))
+        assert sorted(node for node, *_ in said) == ["b", "b", "c", "c"]
+        with pytest.raises(NoRoom, match=r"no node has room for 'room/4': b is full.*; c is full"):
+            await a.entity("room", "4").call(Who())
+        assert await a.entity("room", "0").stop()
+        await asyncio.sleep(1.5)
+        assert (await a.entity("room", "4").call(Who()))[0] == said[0][0]
+
+
+async def test_a_kind_is_hosted_by_nodes_of_its_role_alone(simulation: Simulation) -> None:
+    chronicle = Chronicle()
+
+    async def host(node: Node) -> None:
+        node.host("room", Room, chronicle, role="stage")
+
+    async with Cluster(simulation) as cluster:
+        a = await cluster.start("a", host)
+        await cluster.start("b", host, roles=("stage",))
+        await cluster.met()
+        for number in range(5):
+            assert (await cluster.run("a", a.entity("room", str(number)).call(Who())))[0] == "b"
+
+
+@pytest.mark.seeds(10)
+async def test_a_monitor_starts_it_and_says_of_the_entity_that_it_ended_and_why(simulation: Simulation) -> None:
+    async with street(simulation) as (cluster, chronicle):
+        for name in "ab":
+            node = cluster.node(name)
+            seen: list[Any] = []
+            lobby = node.entity("room", name)
+            watcher = await cluster.run(name, node.spawn(Watcher, lobby, seen))
+            assert (await lobby.call(Who()))[2] == []
+            await lobby.stop()
+            await watcher.call("wait")
+            with pytest.raises(ActorDied):
+                await lobby.call(Do("crash"))
+            await watcher.call("wait")
+            assert (await lobby.call(Who()))[2] == []
+            lobby.kill()
+            await watcher.call("wait")
+            ends = [down.reason for down in seen]
+            assert [type(reason) for reason in ends] == [Normal, Failure, Killed]
+            assert all(down.ref == lobby for down in seen)
+            assert chronicle.starts[name] == 3
+            await watcher.call("no more")
+            await asyncio.sleep(1)
+            await lobby.stop()
+            await asyncio.sleep(1)
+            assert len(seen) == 3
+
+
+async def test_a_link_to_an_entity_ends_the_other_side(simulation: Simulation) -> None:
+    async with street(simulation) as (cluster, chronicle):
+        for name in "ab":
+            node = cluster.node(name)
+            lobby = node.entity("room", name)
+            first = await cluster.run(name, node.spawn(Linked, lobby))
+            await lobby.call(Who())
+            with pytest.raises(ActorDied):
+                await lobby.call(Do("crash"))
+            reason = await first.ended(5)
+            assert isinstance(reason, Failure)
+            second = await cluster.run(name, node.spawn(Linked, lobby))
+            await lobby.call(Who())
+            life = chronicle.of(name)[-1]
+            second.exit(Shutdown("enough"))
+            await second.ended(5)
+            await asyncio.sleep(1)
+            assert life.ended == Shutdown("enough")
+
+
+@pytest.mark.seeds(5)
+async def test_what_ends_it_or_looks_at_it_does_not_start_it(simulation: Simulation) -> None:
+    async with street(simulation) as (cluster, chronicle):
+        for name in "ab":
+            lobby = cluster.node(name).entity("room", name)
+            lobby.kill()
+            lobby.exit(Shutdown())
+            assert await lobby.stop() is False
+            assert not lobby.is_alive()
+            assert isinstance(await lobby.ended(), NoProc)
+            with pytest.raises(ActorDied):
+                await lobby.info()
+            assert chronicle.starts[name] == 0
+            node, *_ = await lobby.call(Who())
+            info = await lobby.info()
+            assert (info.name, info.ref.address.node) == (f"room/{name}", node)
+            await cluster.node(name).system.suspend(lobby)
+            await cluster.node(name).system.resume(lobby)
+            assert lobby.is_alive()
+            assert lobby.address.node == node
+            ended = asyncio.create_task(cluster.run(name, lobby.ended(5)))
+            await asyncio.sleep(0.1)
+            lobby.exit(Shutdown("go"))
+            assert await ended == Shutdown("go")
+
+
+async def test_references_cross_the_wire_as_kind_and_key(simulation: Simulation) -> None:
+    async with street(simulation) as (cluster, _):
+        a, b = cluster.node("a"), cluster.node("b")
+        await cluster.run("b", b.spawn(Echo, name="echo"))
+        lobby = a.entity("room", "ada@example.com")
+        assert await a.ref("echo@b").call(Pass(lobby)) == [lobby, ["b", "room", "ada@example.com"]]
+
+
+async def test_a_thousand_wait_for_ten_seconds_and_what_is_more_or_longer_is_a_dead_letter(
+    simulation: Simulation,
+) -> None:
+    async with street(simulation, hosts=("b",)) as (cluster, chronicle):
+        a = cluster.node("a")
+        letters: list[DeadLetter] = []
+        a.system.hooks.subscribe(DeadLetter, letters.append)
+        lobby = a.entity("room", "lobby")
+        chronicle.slow_start = 20.0
+        for number in range(1_005):
+            lobby.tell(Say(str(number)))
+        with pytest.raises(Overloaded, match="1,000 messages wait"):
+            await lobby.call(Who(), timeout=5)
+        await asyncio.sleep(9)
+        assert [letter.reason for letter in letters] == ["overloaded"] * 5
+        await asyncio.sleep(2)
+        assert len(letters) == 1_005
+        assert letters[-1].reason == "no entity"
+        late = asyncio.create_task(cluster.run("a", lobby.call(Who(), timeout=60)))
+        assert (await late)[2] == []
+
+
+async def test_ways_that_nobody_uses_are_forgotten_and_found_again(simulation: Simulation) -> None:
+    async with street(simulation) as (cluster, _):
+        a = cluster.node("a")
+        refs = [a.entity("room", str(number)) for number in range(50)]
+        for ref in refs:
+            ref.tell(Say("hello"))
+        await asyncio.sleep(1)
+        assert len(a.entities.routes) == 50
+        await asyncio.sleep(70)
+        refs[7].tell(Say("again"))
+        await asyncio.sleep(60)
+        assert len(a.entities.routes) == 1
+        assert (await refs[3].call(Who()))[2] == ["hello"]
+        assert (await refs[7].call(Who()))[2] == ["hello", "again"]
+
+
+async def test_one_whose_name_is_taken_ends_at_once(simulation: Simulation) -> None:
+    async with street(simulation, hosts=("b", "c", "d")) as (cluster, chronicle):
+        lobby = cluster.node("a").entity("room", "lobby")
+        node, fence, _ = await lobby.call(Who())
+        cluster.pause(node)
+        await asyncio.sleep(15)
+        elsewhere, later, _ = await lobby.call(Who())
+        assert (elsewhere != node, later > fence) == (True, True)
+        cluster.resume(node)
+        await cluster.node(node).ended()
+        assert len(cluster.node(node).entities.host) == 0
+        _alone(chronicle)
+
+
+class Watcher(Actor):
+    """Monitors an entity again and again; a call of "wait" is answered when it has been told of an end."""
+
+    def __init__(self, whom: ActorRef[Any], seen: list[Any]) -> None:
+        super().__init__()
+        self.whom = whom
+        self.seen = seen
+        self.waiting: list[Later] = []
+        self.told = 0
+
+    def on_start(self) -> None:
+        self.token = self.monitor(self.whom)
+
+    def on_receive(self, message: Any) -> Any:
+        match message:
+            case Down():
+                self.seen.append(message)
+                self.told += 1
+                self.token = self.monitor(self.whom)
+            case "wait":
+                later = Later()
+                self.waiting.append(later)
+                self._answer()
+                return later
+            case _:
+                self.demonitor(self.token)
+        self._answer()
+        return None
+
+    def _answer(self) -> None:
+        if self.told and self.waiting:
+            self.told -= 1
+            self.waiting.pop().set(None)
+
+
+class Linked(Actor):
+    """Linked to an entity."""
+
+    def __init__(self, whom: ActorRef[Any]) -> None:
+        super().__init__()
+        self.whom = whom
+
+    def on_start(self) -> None:
+        self.link(self.whom)
+
+
+@message("test.entities.pass")
+class Pass:
+    """Sent back with what the reference looks like there."""
+
+    ref: ActorRef[Any]
+
+
+class Echo(Actor):
+    """Sends references back."""
+
+    def on_receive(self, message: Any) -> Any:
+        ref = message.ref
+        return [ref, [self.system.name, ref.kind, ref.key]]

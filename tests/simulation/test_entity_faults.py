@@ -201,8 +201,7 @@ async def test_each_room_is_one_whatever_happens_and_agreed_on_within_ten_second
 @pytest.mark.seeds(30)
 async def test_nothing_is_lost_while_nodes_are_slow_or_drained(simulation: Simulation) -> None:
     async with Inn(simulation, crashes=False) as inn:
-        kinds = ("lose", "slow", "repeat", "reorder", "partition", "deafen", "cut", "slow table")
-        script = faults.plan(simulation, NODES, kinds, seconds=8.0, most=8, longest=1.5)
+        script = faults.plan(simulation, NODES, (*faults.NETWORK, "slow table"), seconds=8.0, most=8, longest=1.5)
         drain = asyncio.create_task(_drain_one(inn))
         await faults.play(inn.cluster, script)
         await drain
