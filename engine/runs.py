@@ -289,7 +289,7 @@ class Runs(Actor):
         engine = self._cluster.ref(f"{ROLE}@{node}")
         while True:
             try:
-                return TakenOver(await engine.call(TakeOver(self.actor_ref), timeout=PATIENCE))
+                return TakenOver(await engine.call(TakeOver(self.actor_ref, self.fence), timeout=PATIENCE))
             except DeadlineExceeded:
                 continue
             except UnderstudyError as error:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tomllib
@@ -17,6 +18,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from tests.system.demo import Terminal
 from understudy.settings import Settings, load
 from understudy.status import Status
 from understudy.transport import KeyFolder
@@ -90,6 +92,29 @@ def test_the_unit_gives_a_node_the_time_that_it_takes_and_starts_again_what_may_
     hopeless = {int(word) for word in said["RestartPreventExitStatus"][0].split()}
     assert hopeless == {2, Status.NOT_FOUND, Status.NO_TREE}
     assert said["ExecStart"] == ["/opt/understudy/bin/understudy node %i --config /etc/understudy/%i.toml"]
+
+
+def test_what_the_unit_starts_says_when_it_is_a_member_and_when_it_ends_and_drains_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tmp_path / "engine-1.toml"
+    text = (DEPLOY / "systemd" / "engine-1.toml").read_text()
+    for name in ("listen", "keys", "table_file", "health"):  # those of a machine and a cluster that are not here
+        text = re.sub(rf"^{name} = .*\n", "", text, flags=re.MULTILINE)
+    settings.write_text(f'state = "{tmp_path}"\n{text}')
+    [command] = unit()["ExecStart"]
+    command = command.replace("/opt/understudy/bin", str(BIN)).replace("/etc/understudy", str(tmp_path))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with Terminal(*command.replace("%i", "engine-1").split()) as node:
+            assert manager.recv(100) == b"READY=1"
+            node.wait_for("ready engine-1 ")
+            node.process.terminate()  # what KillMode=mixed sends, to the node alone
+            assert manager.recv(100) == b"STOPPING=1"
+            assert node.exit_status(patience() + LEFT_OVER) == 0
+            node.wait_for("engine-1 has drained")
 
 
 @pytest.mark.parametrize("name", ["stage-1", "engine-1"])

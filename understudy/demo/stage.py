@@ -7,7 +7,7 @@ engine ── engine     starts runs, each with a worker process             (un
 
 Of these there is one in the cluster, on one of the stages; when its node is gone, it is on another:
 
-      ── runs        which runs there are, where they play               (understudy.engine.Runs)
+      ── runs        a singleton: which runs there are, where they play  (understudy.engine.Runs)
       ── room/*      entities: the chat rooms, each by its topic         (understudy.examples.chat.ChatRoom)
 
 Both are applications as anybody's: `understudy node stage-1 understudy.demo.stage:stage`.
@@ -34,7 +34,7 @@ PROGRAMS = ("understudy.examples.arena",)
 """Where the programs that engines of the demonstration run are published."""
 
 RUNS, ROOM = "runs", "room"
-"""The kinds of the entities."""
+"""The name of the singleton, and the kind of the entities."""
 
 KEEP = 60.0
 """Seconds that games play on while nobody schedules them."""
@@ -56,7 +56,7 @@ class Stage(Supervisor):
         self._hosts = hosts
 
     def children(self) -> list[Child]:
-        runs, billboard = self._node.entity(RUNS, "all"), self.system.ref("billboard")
+        runs, billboard = self._node.cluster_ref(RUNS), self.system.ref("billboard")
         gateway = {
             "host": self._host,
             "port": self._port,
@@ -85,19 +85,12 @@ class EngineRoom(Supervisor):
         return [Child(Engine, args=(list(PROGRAMS),), name="engine")]
 
 
-class KeptRuns(Runs):
-    """The scheduler as an entity: the only one of its kind."""
-
-    def __init__(self, key: str, node: Node, keep: float) -> None:
-        super().__init__(node, keep=keep)
-
-
 async def stage(node: Node, settings: Settings) -> list[Child]:
     """The application of a stage. `[app] open = true` in its file: the page may be served beyond loopback."""
     if settings.app.get("open") is not True:
         _on_loopback(settings.gateway_host)
     node.host(ROOM, chat.ChatRoom, TableRecord(node, ROOM), idle=math.inf)
-    node.host(RUNS, KeptRuns, node, keep=KEEP, idle=math.inf)
+    await node.singleton(RUNS, Runs, node, keep=KEEP)
     arguments = (node, settings.gateway_host, settings.gateway_port, settings.gateway_names)
     return [Child(Stage, args=arguments, name="stage")]
 
