@@ -93,6 +93,9 @@ class EtcdTable:
             raise
         return table
 
+    def __str__(self) -> str:
+        return f"etcd at {self._client.label}"
+
     async def read(self, since: Versions | None = None) -> Snapshot:
         """See MembershipTable."""
         after = since or Versions()

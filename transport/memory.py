@@ -25,6 +25,9 @@ class MemoryTable:
         self._guarded: dict[tuple[str, str], tuple[int, bytes]] = {}  # (name, key) -> (fence, value)
         self._moved: set[asyncio.Event] = set()
 
+    def __str__(self) -> str:
+        return "a table in the memory of one process"
+
     async def read(self, since: Versions | None = None) -> Snapshot:
         """See MembershipTable."""
         return self.rows.since(since)

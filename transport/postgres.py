@@ -24,6 +24,7 @@ from psycopg import errors
 
 from understudy.transport.commits import Group, Settled, expected, settle
 from understudy.transport.guard import Fenced, Write, check_fence, check_write
+from understudy.transport.opening import without_password
 from understudy.transport.postgres_session import Connection, Session
 from understudy.transport.rows import member_read, member_text
 from understudy.transport.table import (
@@ -126,6 +127,9 @@ class PostgresTable:
             await table.close()
             raise
         return table
+
+    def __str__(self) -> str:
+        return f"PostgreSQL at {without_password(self._address)}"
 
     async def read(self, since: Versions | None = None) -> Snapshot:
         """See MembershipTable."""

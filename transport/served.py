@@ -180,6 +180,9 @@ class RemoteTable:
         self._poll = poll
         self._closed = False
 
+    def __str__(self) -> str:
+        return f"the one that {self._server!r} serves"
+
     async def read(self, since: Versions | None = None) -> Snapshot:
         """See MembershipTable."""
         reading = _Reading()

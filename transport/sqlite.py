@@ -112,6 +112,9 @@ class SqliteTable:
             await table.close()
             raise
 
+    def __str__(self) -> str:
+        return f"the SQLite file {self.path}"
+
     async def read(self, since: Versions | None = None) -> Snapshot:
         """See MembershipTable."""
         return await self._work(lambda: self._read(since))

@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 
 from understudy.actors import CallError
 from understudy.operator import OPERATOR, Describe
+from understudy.secrets import hidden
 from understudy.transport import Member, Node, Standing, parse_address
 from understudy.transport.frames import Peer
 
@@ -86,7 +87,7 @@ async def look_around(node: Node) -> Cluster:
     counts = node.groups.counts()
     return Cluster(
         seen_by=node.name,
-        table=TableSeen(what=str(node.table), reached=not node.trouble, trouble=node.trouble),
+        table=TableSeen(what=hidden(str(node.table)), reached=not node.trouble, trouble=hidden(node.trouble)),
         held=node.membership.held,
         names=node.names.count(),
         groups=len(counts),
