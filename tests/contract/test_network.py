@@ -396,6 +396,8 @@ async def test_who_has_no_key_an_unknown_one_or_names_the_wrong_one_is_not_heard
         await eventually(lambda: channel.send(b"it is me"), timeout=2.0)
         await eventually(lambda: door.heard)
         assert door.frames == [b"it is me"]
+        await eventually(lambda: all(attempt.refused for attempt in attempts[1:]))
+        assert not channel.refused, "those who are let in are not told so"
         naked.close()
 
 
