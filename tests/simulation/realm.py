@@ -95,7 +95,7 @@ class Realm:
     async def inhabit(self, node: Node) -> None:
         """What a node does once it has joined."""
 
-    async def trouble(self, *, seconds: float = 8.0, most: int = 8, longest: float = 6.0) -> None:
+    async def trouble(self, *, seconds: float = 6.0, most: int = 8, longest: float = 6.0) -> None:
         """Let happen what the seed thinks of. Who ended itself is started again, as by an init system. Then it is quiet."""
         self._keeper = asyncio.create_task(self.cluster.keep_alive())
         self.script = faults.plan(self.simulation, NODES, KINDS, seconds=seconds, most=most, longest=longest)
@@ -107,6 +107,7 @@ class Realm:
         self._keeper.cancel()
         assert sorted(self.cluster.running()) == list(NODES)
         await self.cluster.met(0)
+        self.check_order()
         self._check()
 
     def survivors(self) -> list[Node]:

@@ -7,14 +7,13 @@ node names the same one and reaches it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from contextlib import suppress
 
 import pytest
 
 from tests.simulation.realm import NODES, Realm
 from tests.simulation.scribes import Scribe, Who
-from understudy.actors import ActorDied, ActorRef, Draining, NameTaken, StartFailed
+from understudy.actors import ActorDied, Draining, NameTaken, StartFailed
 from understudy.simulation import Simulation
 from understudy.transport import Node, TableError
 
@@ -39,22 +38,20 @@ class Capital(Realm):
 
     async def contend(self, node: Node, title: str) -> None:
         """Have the name whenever nobody else has it."""
-        scribe: ActorRef[Scribe] | None = None
         with suppress(StartFailed):  # the node ends
             while True:
-                if scribe is None or not scribe.is_alive():
-                    scribe = await node.spawn(Scribe, title, node, self.cluster)
-                change: Awaitable[object] = node.names.moved(title)
-                try:
-                    await node.register(title, scribe)
-                    scribe.tell("begin")
-                except (TableError, Draining):
-                    await asyncio.sleep(1.0)
-                except (NameTaken, ActorDied):
-                    pass
-                else:
-                    change = scribe.ended()
-                await asyncio.wait((asyncio.ensure_future(change),), timeout=2.0)
+                scribe = await node.spawn(Scribe, title, node, self.cluster)
+                while scribe.is_alive():
+                    moved = node.names.moved(title)
+                    try:
+                        await node.register(title, scribe)
+                    except (TableError, Draining):
+                        await asyncio.sleep(1.0)
+                    except (NameTaken, ActorDied):
+                        await asyncio.wait((moved,), timeout=2.0)
+                    else:
+                        scribe.tell("begin")
+                        await scribe.ended()
 
     async def unrest(self) -> None:
         """Owners end by themselves now and then, wherever they are."""

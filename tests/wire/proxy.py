@@ -81,7 +81,12 @@ class Proxy:
             near, _ = await loop.sock_accept(door)
             far = socket.socket()
             far.setblocking(False)
-            await loop.sock_connect(far, target)
+            try:
+                await loop.sock_connect(far, target)
+            except OSError:  # whoever it is for is not there now
+                near.close()
+                far.close()
+                continue
             pipe = Pipe(near, far, self.rate)
             self.connections += 1
             task = asyncio.create_task(pipe.run())
