@@ -4,6 +4,8 @@ import gc
 import json
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,3 +117,11 @@ def test_each_side_of_the_wire_has_a_program_for_each_case_or_says_why_not(side:
     text = source.read_text()
     assert all(f'"{case}"' in text or case == "binaries" for case in link.CASES if case not in side.lacks)
     assert set(side.lacks) <= set(link.CASES)
+
+
+def test_the_benchmark_of_groups_fills_its_rows() -> None:
+    command = [sys.executable, "-m", "benchmarks.groups", "--scale", "0.001", "--rounds", "1", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    rows = json.loads(done.stdout)
+    assert len(rows) == 10
+    assert all(figure > 0 for figure in rows.values())
