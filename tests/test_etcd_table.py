@@ -5,6 +5,7 @@ import json
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 import pytest
@@ -105,7 +106,7 @@ async def test_no_room_fails_the_commit_with_the_remedy_and_readers_go_on(own: E
         assert versions is not None
 
         async def fill() -> None:
-            for number in range(100):
+            for number in count():
                 await table.guarded_write("lobby", versions.names, str(number), bytes(100_000))
 
         with pytest.raises(TableUnavailable, match=r"no room for .*space exceeded; compact and defragment etcd"):

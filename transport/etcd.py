@@ -30,7 +30,7 @@ from understudy.transport.etcd_client import (
     put,
     together,
 )
-from understudy.transport.guard import check_fence, check_write
+from understudy.transport.guard import Fenced, Write, check_fence, check_write
 from understudy.transport.rows import member_read, member_text
 from understudy.transport.table import (
     NAMES_LIMIT,
@@ -61,6 +61,9 @@ POLL = 5.0
 AGAIN = 1.0
 """Seconds until hints try a server again that is away."""
 
+WRITTEN_BYTES = 900_000
+"""Of values in one request: an etcd takes 1.5 MiB, and base64 makes four bytes of three."""
+
 TRIES = 20
 """How often a guarded write is tried whose name or value changes between the look and the write."""
 
@@ -74,6 +77,7 @@ class EtcdTable:
         self._closed = False
         self._released = GIVEN_UP  # names given up by us since we last looked how many are remembered
         self._commits: Group[Commit, Versions | None] = Group(self._write)
+        self._writes: Group[Write, None] = Group(self._guard)
 
     @classmethod
     async def open(cls, address: str) -> EtcdTable:
@@ -139,17 +143,8 @@ class EtcdTable:
     async def guarded_write(self, name: str, fence: int, key: str, value: bytes) -> None:
         """See MembershipTable."""
         check_write((name, fence, key, value))
-        row, place = self._key("name/", name), self._key("guarded/", f"{name}\0{key}")
-        for _ in range(TRIES):
-            owners, values = (await self._client.txn((), [look(row), look(place)])).found
-            owner = self._name(owners[0]) if owners else None
-            check_fence(name, fence, owner, _guarded(values)[0])
-            as_seen = [is_at(row, _revision(owners)), is_at(place, _revision(values))]
-            if (await self._client.txn(as_seen, [put(place, fence.to_bytes(8) + value)])).succeeded:
-                return
-        raise TableUnavailable(
-            f"the name {name!r} or its value {key!r} changes all the time: {TRIES} tries were too late"
-        )
+        self._client.check_open()
+        await self._writes.add((name, fence, key, value))
 
     async def guarded_read(self, name: str, key: str) -> bytes | None:
         """See MembershipTable."""
@@ -175,6 +170,7 @@ class EtcdTable:
         """See MembershipTable. Waits for what is under way; twice is fine."""
         self._closed = True
         await self._commits.finish()
+        await self._writes.finish()
         await self._client.close()
 
     # --- keys ---
@@ -248,7 +244,7 @@ class EtcdTable:
         at_members = self._key("version/members")
         compares = [is_at(self._key("name/", name), version) for name, version in names.items()]
         compares += [is_at(at_members, version) for version in members]
-        writes = await self._writes(changes, names)
+        writes = await self._operations(changes, names)
         seen = [look(self._key("name/", name), keysOnly=True) for name in names]
         answer = await self._client.txn(
             compares,
@@ -262,7 +258,7 @@ class EtcdTable:
         there = dict(zip(names, map(_revision, answer.found[1:])))
         return {number: None for number in batch if _has_lost(commits[number][0], _revision(answer.found[0]), there)}
 
-    async def _writes(self, changes: list[Change], expected: dict[str, int]) -> list[Operation]:
+    async def _operations(self, changes: list[Change], expected: dict[str, int]) -> list[Operation]:
         members = [row for change in changes for row in change.members]
         names = [row for change in changes for row in change.names]
         # Who has it already keeps the fence; the compare makes sure that it is that row still.
@@ -285,6 +281,36 @@ class EtcdTable:
         if names:
             writes.append(put(self._key("version/names"), b""))
         return writes
+
+    async def _guard(self, writes: Sequence[Write]) -> list[Fenced | None]:
+        results: list[Fenced | None] = []
+        while part := _that_fit(writes[len(results) :]):
+            results += await self._guard_together(part)
+        return results
+
+    async def _guard_together(self, writes: Sequence[Write]) -> list[Fenced | None]:
+        """Write those whose fences are in force, if nothing of theirs changes between the look and the write; else look again."""
+        rows = list(dict.fromkeys(self._key("name/", name) for name, _, _, _ in writes))
+        places = [self._key("guarded/", f"{name}\0{key}") for name, _, key, _ in writes]
+        for _ in range(TRIES):
+            looks = [look(row) for row in rows] + [look(place) for place in places]
+            found = (await self._client.txn((), together(looks, NESTED))).found
+            seen = dict(zip((*rows, *places), found))
+            owners = {owner.name: owner for row in rows for owner in map(self._name, seen[row])}
+            results = [
+                _refused(write, owners.get(write[0]), _guarded(seen[place])[0]) for write, place in zip(writes, places)
+            ]
+            puts = [
+                put(place, fence.to_bytes(8) + value)
+                for (_, fence, _, value), place, result in zip(writes, places, results)
+                if result is None
+            ]
+            as_seen = [is_at(key, _revision(there)) for key, there in seen.items()]
+            if not puts or (await self._client.txn(as_seen, together(puts, NESTED))).succeeded:
+                return results
+        raise TableUnavailable(
+            f"names or their values change all the time in the membership table {self._client.label}: {TRIES} tries were too late"
+        )
 
     async def _forget(self) -> None:
         """Delete the oldest notes about names that were given up."""
@@ -322,6 +348,30 @@ def _batches(commits: Sequence[Commit], waiting: list[int]) -> list[list[int]]:
         members = members or bool(change.members)
         version = expect.members if expect.members is not None else version
     return [batch for batch in batches if batch]
+
+
+def _that_fit(writes: Sequence[Write]) -> list[Write]:
+    """The first ones that fit into a transaction: not too many, not too long, no value twice."""
+    part: list[Write] = []
+    keys: set[tuple[str, str]] = set()
+    room = WRITTEN_BYTES
+    for write in writes:
+        name, _, key, value = write
+        room -= len(value)
+        if (part and room < 0) or (name, key) in keys or len(part) == NAMES_LIMIT // 2:
+            break
+        keys.add((name, key))
+        part.append(write)
+    return part
+
+
+def _refused(write: Write, owner: Name | None, seen: int) -> Fenced | None:
+    name, fence, _, _ = write
+    try:
+        check_fence(name, fence, owner, seen)
+    except Fenced as refused:
+        return refused
+    return None
 
 
 def _has_lost(expect: Expect, members: int, names: dict[str, int]) -> bool:

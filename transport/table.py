@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import field, fields
-from typing import Literal, Protocol, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 from understudy.actors import UnderstudyError, message
 
@@ -245,14 +245,20 @@ def _check_types(row: object, cls: type[Member | Suspicion | Name]) -> None:
     """Rows also come from other machines."""
     if type(row) is not cls:
         raise ValueError(f"a {cls.__name__} must stand here, not {row!r}")
-    for each in fields(cls):
-        value = getattr(row, each.name)
-        if type(value) is not type(each.default) and type(value) is not _REQUIRED.get(each.name):
-            raise ValueError(f"{each.name} of a {cls.__name__} must not be {value!r}")
-        if type(value) is str:
-            check_text(value, f"{each.name} of a {cls.__name__}", limit=None)
-        if type(value) is int and not 0 <= value < 2**63:
-            raise ValueError(f"{each.name} of a {cls.__name__} must be a number of 63 bits, not {value}")
+    for name, kind in _TYPES[cls]:
+        value: Any = getattr(row, name)
+        if type(value) is not kind:
+            raise ValueError(f"{name} of a {cls.__name__} must not be {value!r}")
+        if kind is str:
+            check_text(value, f"{name} of a {cls.__name__}", limit=None)
+        elif kind is int and not 0 <= value < 2**63:
+            raise ValueError(f"{name} of a {cls.__name__} must be a number of 63 bits, not {value}")
 
 
 _REQUIRED = {"node": str, "incarnation": int, "address": str, "name": str}
+_TYPES: dict[type, tuple[tuple[str, type], ...]] = {
+    cls: tuple(
+        (each.name, type(each.default) if each.name not in _REQUIRED else _REQUIRED[each.name]) for each in fields(cls)
+    )
+    for cls in (Member, Suspicion, Name)
+}
