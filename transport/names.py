@@ -45,6 +45,7 @@ class Names:
         self._membership = membership
         self._rows: dict[str, Name] = {}
         self._held: dict[str, int] = {}  # ours, and their fences
+        self._holders: dict[str, object] = {}  # by whom they were claimed
         self._claims: dict[str, Claim] = {}
         self._given_up: dict[str, list[asyncio.Future[None]]] = {}
         self._looks: list[asyncio.Future[None]] = []
@@ -58,27 +59,37 @@ class Names:
 
     # --- ours ---
 
-    async def claim(self, name: str) -> Name | None:
+    async def claim(self, name: str, by: object = None) -> Name | None:
         """Take the name for this node if nobody living has it: its row, with its fence. Our own row if we have it already;
-        None if somebody living has it.
+        None if somebody living has it. `by`: who wants it here; what somebody else here has is not theirs.
 
         Raises TableError if the table does not say, and Draining; ValueError for what cannot be a name. Whoever gives up
         waiting has no name: what the table may have written all the same is given up again.
         """
         checked_name(name, "a cluster-wide")
         self._check_reachable(f"claim {name!r}")
+        while (other := self._claims.get(name)) is not None and other.by is not by:
+            await other.over.wait()
+            self._check_reachable(f"claim {name!r}")
         if name in self._held:
-            return self._rows[name]
+            return self._rows[name] if self._holders[name] is by else None
         if self.draining:
             raise Draining(
                 f"cannot claim {name!r}: the node {self._membership.me.node!r} drains, and takes no new names"
             )
-        claim = self._claims.setdefault(name, Claim())
+        claim = self._claims.setdefault(name, Claim(by))
         future: asyncio.Future[Name | None] = asyncio.get_running_loop().create_future()
         claim.waiting.append(future)
         self._stir()
-        row = await future
-        if row is not None and self._held.get(name) != row.fence:  # lost again before whoever waits had its turn
+        try:
+            row = await future
+        except asyncio.CancelledError:
+            if len(claim.waiting) == 1 and not future.cancelled() and self._holders.get(name, self) is by:
+                self.give_up(name)  # it was had at this very moment, and nobody is there to know it
+            raise
+        if row is not None and (
+            self._held.get(name) != row.fence or self._holders[name] is not by
+        ):  # lost again before whoever waits had its turn
             self._check_reachable(f"claim {name!r}")
             return None
         return row
@@ -99,6 +110,7 @@ class Names:
         """Release the name without waiting: whoever claims it from now on gets another fence. The table is told as soon as it
         can be."""
         if self._held.pop(name, None) is not None:
+            del self._holders[name]
             self._given_up.setdefault(name, [])
             self._stir()
 
@@ -205,7 +217,7 @@ class Names:
     async def _turn(self) -> None:
         """One commit of what there is to write, and one reading; whoever waits is answered out of that alone."""
         for name in [name for name, claim in self._claims.items() if all(each.done() for each in claim.waiting)]:
-            del self._claims[name]  # nobody waits any more
+            self._claims.pop(name).over.set()  # nobody waits any more
         looks, self._looks = self._looks, []
         looking = list(self._claims.values())
         try:
@@ -251,10 +263,12 @@ class Names:
             if row is None or not (self._is_mine(row) or claim.looked):
                 continue
             del self._claims[name]
+            claim.over.set()
             if not self._is_mine(row):
                 _settle(claim.waiting, None)
             elif _settle(claim.waiting, row):
                 self._held[name] = row.fence
+                self._holders[name] = claim.by
             elif name not in self._held:
                 self._stray(name)
 
@@ -265,6 +279,7 @@ class Names:
         for futures in self._given_up.values():
             waiting += futures
         for claim in claims.values():
+            claim.over.set()
             waiting += claim.waiting
         for future in waiting:
             if not future.done():
@@ -310,16 +325,19 @@ class Names:
 
     def _lose(self, name: str) -> None:
         fence = self._held.pop(name)
+        del self._holders[name]
         for callback in self._lost:
             callback(name, fence)
 
 
 class Claim:
-    """Who waits for one name here. `looked`: the table has been read since."""
+    """Who waits for one name here. `by`: for whom; `looked`: the table has been read since; `over`: it was answered."""
 
-    __slots__ = ("looked", "waiting")
+    __slots__ = ("by", "looked", "over", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, by: object) -> None:
+        self.by = by
+        self.over = asyncio.Event()
         self.waiting: list[asyncio.Future[Name | None]] = []
         self.looked = False
 

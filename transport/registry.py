@@ -81,12 +81,10 @@ class Registry:
         cell = ref._meant() if isinstance(ref, ActorRef) else None  # pyright: ignore[reportUnnecessaryIsInstance]
         if not isinstance(cell, Cell) or cell.system is not self.system:
             raise TypeError(f"an actor is registered on its own node; {ref!r} is none of {self.system.name!r}")
-        row = await self.names.claim(name)
+        row = await self.names.claim(name, by=cell)
         if row is None:
-            raise NameTaken(f"the name {name!r} is {_whose(self.names, name)}")
+            raise NameTaken(f"the name {name!r} is taken: {self._whose(name)} has it")
         bound = self._bound.get(name)
-        if bound is not None and bound.cell is not cell:
-            raise NameTaken(f"the name {name!r} belongs to {bound.cell!r} of this node")
         if cell.reason is not None:
             if bound is None:
                 self.names.give_up(name)
@@ -236,6 +234,12 @@ class Registry:
         if cell is not None:
             cell.kill()
 
+    def _whose(self, name: str) -> str:
+        here, row = self.here(name), self.names.owner(name)
+        if here is not None:
+            return f"{here!r}, of this node,"
+        return f"an actor on the node {row.node!r}" if row is not None else "another"
+
     def _close_room(self, name: str) -> None:
         why = NoConnection(f"the node {self.system.name!r} has stopped")
         self._rooms.pop(name).close(NodeDown(why, f"whoever has the name {name!r}"))
@@ -244,8 +248,3 @@ class Registry:
         task = self.system.loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _whose(names: Names, name: str) -> str:
-    row = names.owner(name)
-    return f"taken: an actor on the node {row.node!r} has it" if row is not None else "taken"

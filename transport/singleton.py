@@ -190,7 +190,7 @@ class Candidate:
         """The name, once nobody has it and this node may take it; None if somebody has it."""
         while True:
             try:
-                return await self._names.claim(self.name)
+                return await self._names.claim(self.name, by=self)
             except (TableError, Draining):
                 await asyncio.sleep(TRY_AGAIN)
 

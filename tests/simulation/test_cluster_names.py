@@ -114,3 +114,34 @@ async def test_a_node_that_drains_takes_no_names_and_keeps_its_own(simulation: S
         assert await cluster.run("a", a.names.claim("ours")) == row
         with pytest.raises(Draining):
             await cluster.run("a", a.names.claim("another"))
+
+
+async def test_a_name_is_had_by_one_on_its_node_too(simulation: Simulation) -> None:
+    async with Cluster(simulation) as cluster:
+        a = await cluster.start("a")
+        one, other = object(), object()
+        rows = await asyncio.gather(
+            *(cluster.run("a", a.names.claim("leader", by)) for by in (one, other, one, other, None))
+        )
+        [row] = {row for row in rows if row is not None}
+        assert rows == [row, None, row, None, None]
+        assert await cluster.run("a", a.names.claim("leader", one)) == row
+        assert await cluster.run("a", a.names.claim("leader", other)) is None
+        a.names.give_up("leader")
+        next_row = await cluster.run("a", a.names.claim("leader", other))
+        assert next_row is not None
+        assert next_row.fence > row.fence
+
+
+async def test_who_waits_behind_a_claim_that_fails_claims_the_name_itself(simulation: Simulation) -> None:
+    async with Cluster(simulation) as cluster:
+        a = await cluster.start("a")
+        cluster.table.slow(0.5, 0.5)
+        first = asyncio.ensure_future(cluster.run("a", a.names.claim("leader", "one")))
+        await asyncio.sleep(0.1)
+        second = asyncio.ensure_future(cluster.run("a", a.names.claim("leader", "other")))
+        await asyncio.sleep(0.1)
+        first.cancel()
+        row = await second
+        assert row is not None
+        assert a.names.fence("leader") == row.fence

@@ -140,7 +140,7 @@ async def test_a_name_is_one_actors_until_it_ends_and_then_the_next_ones_under_a
         first = await open_book(cluster, "a")
         with pytest.raises(NameTaken, match="on the node 'a'"):
             await open_book(cluster, "b")
-        with pytest.raises(NameTaken, match="belongs to"):
+        with pytest.raises(NameTaken, match="of this node, has it"):
             await open_book(cluster, "a")
         where, fence = await cluster.run("b", b.cluster_ref("book").call(Who()))
         assert where == "a"
