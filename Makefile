@@ -57,6 +57,7 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 	$(BIN)/python -m benchmarks.link $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks.cluster $(if $(QUICK),--quick)
 
 # The words after `proof` name it: to make they are goals with nothing to do.
 ifeq (proof,$(firstword $(MAKECMDGOALS)))

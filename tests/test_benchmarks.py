@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import __main__ as command
-from benchmarks import collector, latency, link, scale, supervision
+from benchmarks import cluster, collector, latency, link, scale, supervision
 from benchmarks.cases import MEASURES
 from benchmarks.programs import with_pykka, with_understudy
 from benchmarks.sides import ROOT, SIDES, Side
@@ -125,3 +125,12 @@ def test_the_benchmark_of_groups_fills_its_rows() -> None:
     rows = json.loads(done.stdout)
     assert len(rows) == 10
     assert all(figure > 0 for figure in rows.values())
+
+
+def test_the_benchmark_of_the_cluster_prints_tables_and_writes_its_figures(tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    done = CliRunner().invoke(cluster.main, ["--quick", "--only", "SQLite", "--json", str(out)], catch_exceptions=False)
+    assert "running again" in done.output
+    figures = json.loads(out.read_text())
+    assert set(figures) == {"SQLite", "virtual time"}
+    assert all(each > 0 for found in figures.values() for values in found.values() for each in values)
