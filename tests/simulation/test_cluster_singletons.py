@@ -121,7 +121,7 @@ async def test_it_runs_elsewhere_within_ten_seconds_of_its_nodes_death(simulatio
         assert simulation.time - began <= within
 
 
-async def test_it_moves_at_once_when_its_node_stops_or_drains_and_nothing_sent_is_lost(simulation: Simulation) -> None:
+async def test_it_moves_at_once_when_its_node_drains_or_stops_and_a_drain_loses_nothing(simulation: Simulation) -> None:
     async with Cluster(simulation) as cluster:
         elected = Elected(cluster)
         await elected.begin("a", "b", "c")
