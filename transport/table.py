@@ -247,7 +247,8 @@ def _check_types(row: object, cls: type[Member | Suspicion | Name]) -> None:
         raise ValueError(f"a {cls.__name__} must stand here, not {row!r}")
     for name, kind in _TYPES[cls]:
         value: Any = getattr(row, name)
-        if type(value) is not kind:
+        found = type(value)
+        if found is not kind:
             raise ValueError(f"{name} of a {cls.__name__} must not be {value!r}")
         if kind is str:
             check_text(value, f"{name} of a {cls.__name__}", limit=None)
