@@ -14,6 +14,7 @@ from understudy.actors import StartFailed, UnderstudyError
 from understudy.app import run
 from understudy.application import SHUTDOWN_TIMEOUT, start
 from understudy.console import log_to_console
+from understudy.json_log import log_as_json
 from understudy.keys import keys_group
 from understudy.operations import drain_command, fence_command, leave_command, status_command, tree_command
 from understudy.options import config_command, configure_log, effective_settings, settings_options
@@ -66,6 +67,13 @@ def _target(context: click.Context, parameter: click.Parameter, value: str) -> s
     show_default=True,
     help="What to show of the log, unless the application configures logging itself.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["console", "json"]),
+    default="console",
+    show_default=True,
+    help="Lines for people, or a JSON object a line.",
+)
 @click.option("--reload", "reloading", is_flag=True, help="Start anew when a source file is saved. For development.")
 @click.option(
     "--reload-dir",
@@ -79,7 +87,13 @@ def _target(context: click.Context, parameter: click.Parameter, value: str) -> s
     "--reloaded", is_flag=True, hidden=True, help="Started by --reload, which also gets the terminal's Ctrl-C."
 )
 def start_command(
-    target: str, shutdown_timeout: float, log_level: str, reloading: bool, folders: tuple[Path, ...], reloaded: bool
+    target: str,
+    shutdown_timeout: float,
+    log_level: str,
+    log_format: str,
+    reloading: bool,
+    folders: tuple[Path, ...],
+    reloaded: bool,
 ) -> None:
     """Run your own application: a Supervisor class, a list of Child(...), or a function that returns either.
 
@@ -89,12 +103,16 @@ def start_command(
     level = logging.getLevelNamesMapping()[log_level.upper()]
 
     def configure() -> None:
-        if not logging.getLogger().handlers:
+        if logging.getLogger().handlers:
+            return
+        if log_format == "json":
+            log_as_json(target.partition(":")[0], level=level)
+        else:
             log_to_console(target.partition(":")[0], level=level, others=level, verbose=True)
 
     if reloading:
         log_to_console("reload", level=level)
-        options = ["--shutdown-timeout", str(shutdown_timeout), "--log-level", log_level]
+        options = ["--shutdown-timeout", str(shutdown_timeout), "--log-level", log_level, "--log-format", log_format]
         _exit(reload([target, *options], folders, shutdown_timeout))
     sys.exit(start(target, shutdown_timeout=shutdown_timeout, configure=configure, interruptible=not reloaded))
 

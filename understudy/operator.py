@@ -16,7 +16,7 @@ import zlib
 from importlib.metadata import version
 from typing import Any, Protocol
 
-from understudy.actors import Actor, Later, Request, message
+from understudy.actors import Actor, Later, Refused, Request, message
 from understudy.transport import Node
 from understudy.tree import Process
 
@@ -96,6 +96,8 @@ class Operator(Actor):
                 return later
             case HowFar():
                 return self._progress()
+            case Wind() if self._hosting.phase == "starting":
+                raise Refused(f"{self._node.name} is still starting: ask again when it is ready")
             case Wind("drain", float() | int() as timeout, str(by)):
                 logger.info("%s drains, as %s asks", self._node.name, by)
                 if self._hosting.phase == "running":

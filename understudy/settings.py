@@ -335,6 +335,8 @@ def _doubts(flags: Mapping[str, Any]) -> tuple[str, ...]:
         lines.append(
             "--table has a password in it, which every user of this machine can see: use UNDERSTUDY_TABLE or --table-file"
         )
+    if "token" in flags:
+        lines.append("--token can be seen by every user of this machine: use UNDERSTUDY_TOKEN or --token-file")
     return tuple(lines)
 
 

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from tests.servers import PASSWORD, Postgres, missing_postgres
 from tests.system.demo import free_port, still_running
 from tests.system.nodes import ENDS_WITHIN, NodeProcess, get, member, seen, understudy, view
 
-SLOW = ("--probe-interval", "8", "--probe-misses", "6", "--blocked-after", "90")
+SLOW = ("--probe-interval", "4", "--probe-misses", "12", "--blocked-after", "90")
 """Probes so slow that a node stays unreachable for as long as a test needs to look at it."""
 
 APP = """
@@ -108,6 +109,33 @@ def test_a_table_that_cannot_be_reached_is_waited_for_and_its_password_stays_sec
         node.process.send_signal(signal.SIGTERM)
         assert node.exit_status(ENDS_WITHIN) == 0
         assert SECRET not in node.text
+
+
+def test_nodes_outlive_their_postgres_and_joins_resume_when_it_is_back(place: Path) -> None:
+    """All that while its password is nowhere to be seen."""
+    if why := missing_postgres():
+        pytest.skip(why)
+    with Postgres() as server, ExitStack() as stack:
+        url = server.fresh()
+        (place / "table").write_text(url)
+        arguments = ("--table-file", "table", "--log-level", "debug")
+        first = stack.enter_context(NodeProcess("first", *arguments))
+        first.ready()
+        assert view("first")["table"]["what"].startswith("PostgreSQL at postgresql://understudy@127.0.0.1")
+        server.kill()
+        away = until(lambda: None if (now := view("first"))["table"]["reached"] else now)
+        assert away["table"]["trouble"]
+        assert get(member(away, "first")["health"] + "/readyz")[0] == 200, "what runs there goes on"
+        second = stack.enter_context(NodeProcess("second", *arguments))
+        second.wait_for("waits for the table")
+        server.start()
+        second.ready()
+        until(lambda: view("first")["table"]["reached"])
+        assert {row["node"]: row["state"] for row in view("first")["members"]} == {"first": "here", "second": "up"}
+        shown = understudy("status").stdout + understudy("status", "--json").stdout + str(away)
+        for text in (shown, first.text, second.text):
+            assert PASSWORD not in text
+            assert PASSWORD.replace(" ", "%20") not in text
 
 
 # --- a node and its application ---
