@@ -11,7 +11,7 @@ import pytest
 
 from tests.gateway_helpers import Client, House
 from understudy.actors import Refused
-from understudy.examples.chat import ChatRoom, Unkept
+from understudy.examples.chat import ChatRoom, Unkept, room
 from understudy.gateway import Gateway, GetUrl, Shared
 from understudy.transport import Node
 
@@ -187,14 +187,33 @@ async def test_a_line_that_is_said_again_under_its_id_stands_there_once(tmp_path
         assert [(await bob.event(ROOM, "line"))["id"] for _ in range(2)] == ["a1", "a2"]
 
 
-async def test_a_line_that_cannot_be_kept_is_refused_and_seen_by_nobody(tmp_path: Path) -> None:
+async def test_a_line_that_cannot_be_kept_yet_waits_and_is_seen_by_nobody_until_it_is(tmp_path: Path) -> None:
     papers = Papers()
     async with kitchen(tmp_path, papers) as (ada, bob):
         papers.shut = True
-        assert await ada.ask(ROOM, "say", {"text": "lost?"}) == ("error", {"reason": "the papers are away"})
+        await ada.send(None, "1", ROOM, "say", {"text": "waits", "id": "a1"})
+        await papers.asked.wait()
+        await ada.send(None, "2", ROOM, "say", {"text": "waits behind it"})
+        assert (await bob.ask(ROOM, "typing", {"typing": True}))[0] == "ok"
+        assert all(frame[3] != "line" for frame in bob.kept)
         papers.shut = False
-        await ada.ask(ROOM, "say", {"text": "kept"})
-        assert (await bob.event(ROOM, "line"))["text"] == "kept"
+        assert [(await bob.event(ROOM, "line"))["text"] for _ in range(2)] == ["waits", "waits behind it"]
+        assert (await ada.until(lambda frame: frame[1] == "1"))[4] == {"status": "ok", "response": {"id": "a1"}}
+
+
+async def test_no_more_lines_wait_to_be_kept_than_a_room_has_place_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "UNKEPT_LIMIT", 3)
+    papers = Papers()
+    async with kitchen(tmp_path, papers) as (ada, _):
+        papers.gate.clear()
+        for number in range(4):  # one that is being written, and three
+            await ada.send(None, str(number), ROOM, "say", {"text": str(number)})
+        status, response = await ada.ask(ROOM, "say", {"text": "one too many"})
+        assert (status, "too much waits" in response["reason"]) == ("error", True)
+        papers.gate.set()
+        assert [(await ada.event(ROOM, "line"))["text"] for _ in range(4)] == ["0", "1", "2", "3"]
 
 
 async def test_a_room_whose_record_has_a_later_life_ends_and_shows_nothing_of_what_it_could_not_write(

@@ -11,6 +11,8 @@ A room with a record is one of several lives, on one node after the other. What 
 so the next life has it; and the record refuses a life that another has followed.
 
     say ──> [lines not kept yet] ── one write for all of them ──> record ──> `line` to everybody, the reply to whoever said it
+              ▲                                                      │
+              └── a second later, while it cannot be written ────────┘
 """
 
 import json
@@ -30,6 +32,12 @@ NAME_LIMIT, TEXT_LIMIT, ID_LIMIT = 40, 2_000, 64
 
 RECORD_LIMIT = 256 * 1024
 """Bytes of what is written to a record: the last lines of the history, as many as fit."""
+
+UNKEPT_LIMIT = 1_000
+"""Lines that wait to be kept; further ones are refused."""
+
+AGAIN_AFTER = 1.0
+"""Seconds after which a record that could not write is tried again."""
 
 PAGES = Mount("/chat", Path(__file__).parent / "web")
 """The chat as a page, and the modules it is made of."""
@@ -61,10 +69,15 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """To oneself: these are in the record; or they are not, and why."""
+    """To oneself: these are in the record; or they are not, for now."""
 
     lines: list[Said]
-    trouble: str = ""
+    written: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _TryAgain:
+    """To oneself: the record may be there again."""
 
 
 class ChatRoom(Room):
@@ -79,6 +92,7 @@ class ChatRoom(Room):
         self.lines = 0
         self._unkept: list[Said] = []
         self._keeping: list[Said] = []
+        self._resting = False
 
     async def on_start(self) -> None:
         self.token = self.system.world.token()
@@ -112,15 +126,19 @@ class ChatRoom(Room):
 
     def on_message(self, message: object) -> Any:
         match message:
-            case _Kept(lines, trouble):
+            case _Kept(lines, written=True):
                 self._keeping = []
                 for said in lines:
-                    if trouble:
-                        said.answer.fail(Refused(trouble))
-                    else:
-                        self.history.append(said.line)
-                        self.broadcast("line", said.line)
-                        said.answer.set({"id": said.line["id"]})
+                    self.history.append(said.line)
+                    self.broadcast("line", said.line)
+                    said.answer.set({"id": said.line["id"]})
+                self._keep()
+            case _Kept(lines):
+                self._keeping, self._unkept = [], [*lines, *self._unkept]
+                self._resting = True
+                self.send_after(AGAIN_AFTER, _TryAgain())
+            case _TryAgain():
+                self._resting = False
                 self._keep()
             case _:
                 return self.unhandled(message)
@@ -156,6 +174,8 @@ class ChatRoom(Room):
             self.history.append(line)
             self.broadcast("line", line)
             return {"id": line["id"]}
+        if len(self._unkept) >= UNKEPT_LIMIT:
+            raise Refused("what is said cannot be kept at present, and too much waits for it; try again later")
         self._unkept.append(Said(line, answer := Later()))
         self._keep()
         return answer
@@ -170,7 +190,7 @@ class ChatRoom(Room):
 
     def _keep(self) -> None:
         """Write what was said meanwhile, in one piece."""
-        if self._unkept and not self._keeping:
+        if self._unkept and not self._keeping and not self._resting:
             self._keeping, self._unkept = self._unkept, []
             self.run(self._written(self._keeping))
 
@@ -179,9 +199,9 @@ class ChatRoom(Room):
         now = [*self.history, *(said.line for said in lines)][-HISTORY:]
         try:
             await self.record.write(self.topic, self.fence, _fitting(now))
-        except Unkept as error:
-            return _Kept(lines, str(error))
-        return _Kept(lines)
+        except Unkept:
+            return _Kept(lines, written=False)
+        return _Kept(lines, written=True)
 
 
 def _fitting(lines: list[dict[str, Any]]) -> bytes:

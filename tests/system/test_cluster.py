@@ -44,6 +44,14 @@ WRITES = """
 """
 """Write the next line whenever the box is empty: that is, whenever the last one was taken."""
 
+LAUNCHES = """
+async () => {
+  const wish = { program: "arena", args: { turns: 6000 } };
+  return (await (await fetch("/runs", { method: "POST", body: JSON.stringify(wish) })).json()).id;
+}
+"""
+"""Start a game of ten minutes, longer than any evening."""
+
 LINES = "() => [...document.querySelectorAll('[data-line] .text')].map((text) => text.textContent)"
 
 Light = Literal["dark", "light"]
@@ -163,11 +171,10 @@ class Evening:
     def opens(self) -> None:
         """One game on each engine, seen by both; then they begin to write."""
         ada, bert = self.pages.values()
-        for page in (ada, bert, ada):
-            run = start_game(page)
+        for page in (ada, bert):
+            run = page.evaluate(LAUNCHES)
+            watch(page, run)
             self.games[engine_of(page, run)] = run
-            if len(self.games) == 2:
-                break
         assert set(self.games) == {"engine-1", "engine-2"}, "a new game is placed where there are fewer"
         for page in (ada, bert):
             expect(page.locator("[data-person]")).to_have_count(2)
@@ -327,7 +334,7 @@ def test_while_the_table_is_away_everybody_stays_and_what_is_written_then_arrive
         ada, bert = night.pages.values()
         for page in (ada, bert):
             watch(page, night.games["engine-2"])
-        theatre.table.signal(signal.SIGSTOP)
+        theatre.machine("table").cut_off()
         expect(ada.locator("[data-notice=warn]", has_text="does not reach the table")).to_be_visible(
             timeout=BACK_WITHIN
         )
@@ -335,5 +342,5 @@ def test_while_the_table_is_away_everybody_stays_and_what_is_written_then_arrive
             plays_on(page)
             for node in theatre.nodes:
                 expect(status(page, node, "active")).to_be_visible()
-        theatre.table.signal(signal.SIGCONT)
+        theatre.machine("table").plug_in()
         expect(ada.locator("[data-notice=info]", has_text="reaches the table")).to_be_visible(timeout=BACK_WITHIN)

@@ -30,7 +30,7 @@ class TableRecord:
         except Fenced:
             raise
         except TableError as error:
-            raise Unkept("the cluster's table cannot be reached; say it again in a moment") from error
+            raise Unkept(f"the table of the cluster cannot be reached: {error}") from error
 
     def _name(self, topic: str) -> str:
         return f"{self._kind}/{topic}"
