@@ -280,7 +280,7 @@ class Commands(RuleBasedStateMachine):
 
 
 SETTINGS = settings(
-    max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=50, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
 
 TestCluster = Commands.TestCase
