@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -208,6 +209,18 @@ def test_a_second_engine_joins_without_sharing_a_file_and_gets_its_share(demo: D
             assert time.monotonic() < end, f"all of {len(started)} games play on {played}"
         for run in started:
             demo.request("DELETE", f"/runs/{run}")
+
+
+def test_a_demonstration_of_several_stages_is_one_house_with_several_pages(tmp_path: Path) -> None:
+    first = free_port()
+    words = ("demo", "--stages", "2", "--engines", "2", "--port", str(first), "--state", tmp_path / "state")
+    with Terminal(UNDERSTUDY, *words) as house:
+        house.wait_for(rf"Open +http://127\.0\.0\.1:{first}/ +and +http://127\.0\.0\.1:{first + 1}/", 60)
+        request = urllib.request.Request(f"http://127.0.0.1:{first}/runs", method="POST")
+        with urllib.request.urlopen(request, timeout=15) as answer:
+            run = json.loads(answer.read())
+        with urllib.request.urlopen(f"http://127.0.0.1:{first + 1}/runs/{run['id']}", timeout=15) as answer:
+            assert json.loads(answer.read())["worker_pid"] == run["worker_pid"]
 
 
 def test_binding_beyond_loopback_is_refused_with_one_line(tmp_path: Path) -> None:
