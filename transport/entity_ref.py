@@ -213,10 +213,13 @@ class EntityRef(ActorRef[A]):
             if what == "info":
                 return await seat.cell.info(timeout)
             return await getattr(system, what)(seat.cell, timeout)
-        owner = self._entities.names.owner(self.name)
-        if owner is None or owner.node == system.name:
+        away, owner = self._route.away, self._entities.names.owner(self.name)
+        if away is not None and away.link.lost is None:
+            link = away.link
+        elif owner is None or owner.node == system.name:
             raise ActorDied(NoProc(), repr(self))
-        link = self._entities.links.towards(owner.node)
+        else:
+            link = self._entities.links.towards(owner.node)
         if link.lost is not None:
             raise link.death(RemoteRef(link, STEWARD))
         return await RemoteRef[Any](link, STEWARD).call(Show(self, what, timeout), timeout)
