@@ -1,10 +1,11 @@
-"""Names of the cluster, as a node offers them: registered actors, singletons, and references to whoever has a name."""
+"""Names of the cluster, as a node offers them: registered actors, singletons, entities, and references to whoever has a name."""
 
 from __future__ import annotations
 
 from typing import Any, TypeVar
 
 from understudy.actors import Actor, ActorRef
+from understudy.transport.entities import IDLE, Entities
 from understudy.transport.registry import Registry
 from understudy.transport.singleton import Singletons
 
@@ -16,6 +17,7 @@ class Naming:
 
     _registry: Registry | None = None
     _singletons: Singletons | None = None
+    _entities: Entities | None = None
 
     @property
     def registry(self) -> Registry:
@@ -55,6 +57,39 @@ class Naming:
         name that this node is a candidate for already.
         """
         return started(self._singletons).add(name, cls, args, kwargs, role)
+
+    @property
+    def entities(self) -> Entities:
+        """The actors by kind and key: what runs here, and the ways to those elsewhere. See `entity` and `host`."""
+        return started(self._entities)
+
+    def host(
+        self,
+        kind: str,
+        cls: type[Actor],
+        *args: Any,
+        role: str | None = None,
+        idle: float = IDLE,
+        **kwargs: Any,
+    ) -> None:
+        """From now on entities of that kind may run here, each made as `cls(key, *args, **kwargs)`. `role`: only if this node has
+        it, so that all nodes may say the same. `idle`: seconds without a message after which one is ended; math.inf: never.
+
+        Raises ValueError for what cannot be a kind, and one that is hosted here already.
+        """
+        started(self._entities).add(kind, cls, args, kwargs, role, idle)
+
+    async def unhost(self, kind: str, timeout: float = 60.0) -> None:
+        """End the entities of that kind that run here, in order; who needs them next has them on another node.
+
+        Raises ValueError if the kind is not hosted here, TimeoutError if some have not ended within `timeout` seconds.
+        """
+        await started(self._entities).remove(kind, timeout)
+
+    def entity(self, kind: str, key: str) -> ActorRef[Any]:
+        """The entity of that kind and key, as node.entity("room", "lobby"): what is sent to it starts it where it may run, if it
+        runs nowhere. Raises ValueError for what cannot be a kind or a key."""
+        return started(self._entities).ref(kind, key)
 
 
 def started(part: T | None) -> T:

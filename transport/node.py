@@ -33,10 +33,10 @@ from understudy.transport.abroad import Abroad
 from understudy.transport.copies import wanted_copy
 from understudy.transport.drain import DRAIN_TIMEOUT, DrainReport, Drains
 from understudy.transport.emptying import emptied, moved
-from understudy.transport.entities import IDLE, Entities
-from understudy.transport.frames import NAME_LIMIT, Peer
-from understudy.transport.health import Health, LinkMetrics
-from understudy.transport.joining import MEET_WITHIN, Joining
+from understudy.transport.entities import Entities
+from understudy.transport.frames import NAME_LIMIT
+from understudy.transport.health import Health
+from understudy.transport.joining import Joining
 from understudy.transport.keyfolder import KeyFolder
 from understudy.transport.links import Links
 from understudy.transport.loads import HERALD, Herald
@@ -45,9 +45,11 @@ from understudy.transport.membership import Membership
 from understudy.transport.names import Names
 from understudy.transport.naming import Naming
 from understudy.transport.naming import started as _started
+from understudy.transport.neighbours import Neighbours
 from understudy.transport.network import Network
-from understudy.transport.news import News, NodeDrains, NodeLost, NodeUp
+from understudy.transport.news import News, NodeDrains
 from understudy.transport.opening import check_address
+from understudy.transport.overview import Overview
 from understudy.transport.placement import Placement, checked_capacity, checked_words
 from understudy.transport.registry import Registry
 from understudy.transport.remote import RemoteRef
@@ -66,7 +68,7 @@ PARTING = 1.0
 """Seconds that a stopping node waits for what it sent to be acknowledged."""
 
 
-class Node(Spawning, Naming):
+class Node(Spawning, Naming, Overview):
     """`await node.start()` and `await node.stop()`, or `async with`. Belongs to the loop that starts it.
 
     `listen`: where it is reached, port 0 for any free one; without keys loopback only.
@@ -132,14 +134,10 @@ class Node(Spawning, Naming):
         self._rules = Rules(interval=probe_interval, misses=probe_misses, blocked_after=blocked_after)
         self._system: ActorSystem | None = None
         self._links: Links | None = None
-        self._membership: Membership | None = None
         self._table: MembershipTable | None = None
         self._names: Names | None = None
-        self._health: Health | None = None
         self._placement: Placement | None = None
-        self._entities: Entities | None = None
         self._drains: Drains | None = None
-        self._locksmith: Locksmith | None = None
         self._open = AsyncExitStack()
         self._news: News | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -193,11 +191,6 @@ class Node(Spawning, Naming):
         return _started(self._table)
 
     @property
-    def entities(self) -> Entities:
-        """The actors by kind and key: what runs here, and the ways to those elsewhere. See `entity` and `host`."""
-        return _started(self._entities)
-
-    @property
     def groups(self) -> Assembly:
         """The groups of all nodes: `node.groups["party"].broadcast(message)`. An actor joins with `self.join("party")`."""
         return self.links.groups
@@ -211,34 +204,6 @@ class Node(Spawning, Naming):
     def address(self) -> str:
         """Where it listens, such as tcp://127.0.0.1:41234."""
         return self.links.address
-
-    def host(
-        self,
-        kind: str,
-        cls: type[Actor],
-        *args: Any,
-        role: str | None = None,
-        idle: float = IDLE,
-        **kwargs: Any,
-    ) -> None:
-        """From now on entities of that kind may run here, each made as `cls(key, *args, **kwargs)`. `role`: only if this node has
-        it, so that all nodes may say the same. `idle`: seconds without a message after which one is ended; math.inf: never.
-
-        Raises ValueError for what cannot be a kind, and one that is hosted here already.
-        """
-        _started(self._entities).add(kind, cls, args, kwargs, role, idle)
-
-    async def unhost(self, kind: str, timeout: float = 60.0) -> None:
-        """End the entities of that kind that run here, in order; who needs them next has them on another node.
-
-        Raises ValueError if the kind is not hosted here, TimeoutError if some have not ended within `timeout` seconds.
-        """
-        await _started(self._entities).remove(kind, timeout)
-
-    def entity(self, kind: str, key: str) -> ActorRef[Any]:
-        """The entity of that kind and key, as node.entity("room", "lobby"): what is sent to it starts it where it may run, if it
-        runs nowhere. Raises ValueError for what cannot be a kind or a key."""
-        return _started(self._entities).ref(kind, key)
 
     def ref(self, name: str) -> ActorRef[Any]:
         """Whoever has the name when it is used: "room/lobby" here, "engine@engine-1" on another node."""
@@ -258,24 +223,6 @@ class Node(Spawning, Naming):
             await ref.link.drained()
         elif not isinstance(ref, ActorRef):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"drained waits for what was sent to an actor, given its reference, not {ref!r}")
-
-    @property
-    def membership(self) -> Membership:
-        """This node's part in the cluster: how it sees the others, and whom it would declare dead."""
-        return _started(self._membership)
-
-    def members(self) -> list[Member]:
-        """The members as last read from the table, this node among them, and the last life of those that are gone."""
-        return self._membership.members() if self._membership is not None else []
-
-    @property
-    def trouble(self) -> str:
-        """Why the membership table cannot be reached at present, so that nobody can join or be declared dead; "" if it can."""
-        return self._membership.trouble if self._membership is not None else ""
-
-    def metrics(self) -> list[LinkMetrics]:
-        """One for each link to another node, as it is now. `system.hooks.subscribe(LinkMetrics, ...)` has them every few seconds."""
-        return _started(self._health).metrics()
 
     def subscribe(self, ref: ActorRef[Any]) -> None:
         """Tell `ref` NodeUp, NodeDrains and NodeLost from now on, until it ends; first a NodeUp for each other node that is there."""
@@ -321,7 +268,8 @@ class Node(Spawning, Naming):
         self._own.append(steward)
         drains = self._drains = Drains(placement, lambda: links.me, self._tell_draining, self._write_draining)
         self._system.nodes = Abroad(links, steward, placement, drains)
-        placement.on_drains = self._other_drains
+        neighbours = Neighbours(links, placement, health, self._news)
+        placement.on_drains = neighbours.drains
         links.listen(self._listen)
         joining = Joining(links, join=self._join, token=self._token, state=self._state, table=self._given_table)
         stack.push_async_callback(joining.close)
@@ -336,12 +284,12 @@ class Node(Spawning, Naming):
         self._membership = membership = Membership(
             table,
             me,
-            probe=self._probe,
-            on_up=self._up,
-            on_dead=self._lost,
+            probe=neighbours.probe,
+            on_up=neighbours.up,
+            on_dead=neighbours.lost,
             on_own_death=self._own_death,
-            on_past=self._past,
-            on_row=self._row,
+            on_past=neighbours.past,
+            on_row=neighbours.row,
             on_silent=health.silent,
             on_answering=health.answering,
             stands=health.stands,
@@ -377,13 +325,13 @@ class Node(Spawning, Naming):
         if claimed.incarnation != self.incarnation:
             links.begin_again(claimed.incarnation)
         if trust is not None:
-            self._locksmith = Locksmith(links, trust, membership)
-            stack.push_async_callback(self._locksmith.close)
+            neighbours.locksmith = Locksmith(links, trust, membership)
+            stack.push_async_callback(neighbours.locksmith.close)
         await membership.join()
         names.start()
         self._own.append(await entities.start())
-        if self._locksmith is not None:
-            self._locksmith.start()
+        if neighbours.locksmith is not None:
+            neighbours.locksmith.start()
         if seed is not None:
             finding = asyncio.create_task(joining.find_again(seed))
             stack.callback(finding.cancel)
@@ -446,42 +394,6 @@ class Node(Spawning, Naming):
 
     # --- membership ---
 
-    async def _probe(self, member: Member) -> bool:
-        links, peer = self.links, Peer(*member.key)
-        if member.node == self.name:  # an earlier life of ours, or another process's claim to the name
-            if not await links.network.listens(member.address):
-                return False
-            return (await links.meet(member.address, MEET_WITHIN)).answerer == peer
-        if links.is_foreign(peer):  # it speaks another version, and lives: who meets it without a link is answered
-            return (await links.meet(member.address, MEET_WITHIN)).answerer == peer
-        return await links.to(peer, member.address).ping(MEET_WITHIN)
-
-    def _row(self, row: Member) -> None:
-        self.placement.row(row)
-        trust = self.links.trust
-        if trust is None:
-            return
-        key = row.curve_key if row.status == "active" else ""
-        trust.row(row.node, key)
-        self.links.opens(row.node, key)
-        if trust.revoked(row.node) and row.status == "active" and self._locksmith is not None:
-            self._locksmith.revoked(row)
-
-    def _up(self, member: Member) -> None:
-        self.links.present(Peer(*member.key), member.address)
-        self.placement.announce()
-        _started(self._news).publish(NodeUp(member))
-
-    def _lost(self, node: str, incarnation: int, reason: str) -> None:
-        self.links.bury(Peer(node, incarnation), NoConnection(reason))
-        _started(self._health).lost(Peer(node, incarnation))
-        self.placement.lost(Peer(node, incarnation))
-        _started(self._news).publish(NodeLost(node, incarnation, reason))
-
-    def _other_drains(self, peer: Peer) -> None:
-        if self.links.towards(peer.node).peer == peer:  # else its NodeUp is still to come, and says so
-            _started(self._news).publish(NodeDrains(*peer))
-
     def _tell_draining(self) -> None:
         _started(self._names).draining = self.draining
         self.placement.announce()
@@ -490,9 +402,6 @@ class Node(Spawning, Naming):
 
     async def _write_draining(self, draining: bool) -> None:
         await _started(self._membership).publish(draining=draining)
-
-    def _past(self, node: str, incarnation: int, reason: str) -> None:
-        self.links.missed(Peer(node, incarnation), NoConnection(reason))
 
     def _own_death(self, reason: str) -> None:
         """The cluster goes on without this node: whatever its actors still do must not reach the others."""
