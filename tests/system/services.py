@@ -10,7 +10,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -54,17 +53,22 @@ class Service:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
-        self._held.set()
-        with suppress(AttributeError, ProcessLookupError):
-            self.signal(signal.SIGCONT)
-            self.signal(signal.SIGTERM)
+        self.ends()
         self._keeper.join(12.0)
         if self._keeper.is_alive():
             self.signal(signal.SIGKILL)
             self._keeper.join()
         if kind is not None:
             print(f"--- {self.machine.name} said:\n{self.said()}")
+
+    def ends(self) -> None:
+        """It is told to end, and not started again. The second time nothing happens."""
+        if not self._over.is_set():
+            self._over.set()
+            self._held.set()
+            if self._process is not None:
+                self.signal(signal.SIGCONT)
+                self.signal(signal.SIGTERM)
 
     @property
     def pid(self) -> int:

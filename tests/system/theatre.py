@@ -49,6 +49,8 @@ class Theatre:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for node in self.nodes.values():  # all at the same time
+            node.ends()
         self._open.__exit__(kind, error, trace)
 
     def machine(self, node: str) -> Machine:

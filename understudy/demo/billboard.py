@@ -92,8 +92,9 @@ class Billboard(Actor):
         own = next(member for member in self._node.members() if member.node == self._node.name)
         self._members[own.node] = own
         self._node.subscribe(self.actor_ref)
-        for news in (PeerUnreachable, PeerReachable):
-            self._node.system.hooks.subscribe(news, self.actor_ref.tell)
+        me = self.actor_ref
+        for news in (PeerUnreachable, PeerReachable):  # of the node, which outlives this actor
+            self._node.system.hooks.subscribe(news, lambda event: me.tell(event) if me.is_alive() else None)
         self.join(BILLBOARDS)
         self.run(self._follow())
         self.send_every(LOOKS_EVERY, _Trouble())
