@@ -134,7 +134,7 @@ class Speaker:
         """How many messages have been counted. Asked on the same links, it comes after all that was sent before."""
         return sum(await asyncio.gather(*(hall.call(Heard(), PATIENCE) for hall in self.halls)))
 
-    async def rate(self, send: Callable[[], Any], count: int, rounds: int) -> float:
+    async def rate(self, send: Callable[[], object], count: int, rounds: int) -> float:
         """Deliveries a second, of so many at each of `rounds`."""
         before = await self.heard()
         began = time.perf_counter()
@@ -165,7 +165,10 @@ async def measure(scale: float, rounds: int) -> dict[str, float]:
                 members = group.members()
 
                 times = max(1, int(40_000 * scale) // len(members))
-                ways = {"broadcast": partial(group.broadcast, word), "tells": partial(tell, members, word)}
+                ways: dict[str, Callable[[], object]] = {
+                    "broadcast": partial(group.broadcast, word),
+                    "tells": partial(tell, members, word),
+                }
                 for send in ways.values():
                     await speaker.rate(send, len(members), 10)  # mailboxes are made at the first message
                 for _ in range(rounds):

@@ -131,7 +131,7 @@ class Stage:
         return {Life(name, self.cluster.node(name).incarnation) for name in self.cluster.running()}
 
 
-@pytest.mark.seeds(300)
+@pytest.mark.seeds(60)
 async def test_whatever_happens_words_arrive_in_order_once_and_between_those_who_last_all_of_them(
     simulation: Simulation,
 ) -> None:
