@@ -1,6 +1,7 @@
 """A draining node's own steps: those who were placed here go, what has arrived is handled, what was sent is acknowledged.
 
     moved      children of supervisors elsewhere: those hear that this node drains, end them here and start them elsewhere
+    parted     the others have read in the table what this node has given up, and send elsewhere what they sent here
     emptied    no message in any mailbox and none at hand, at one moment, and no link with anything on the way
 
 Not waited for: actors whose own handlers wait for this drain, and those who wait for them.
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from understudy.actors import ActorSystem, Cell
 from understudy.actors.info import at_hand
 from understudy.actors.mortician import ALIVE
+from understudy.transport.loads import HERALD, Look
+from understudy.transport.remote import RemoteRef
 
 if TYPE_CHECKING:
     from understudy.transport.links import Links
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
 LOOK = 0.02
 """Seconds between two looks at all mailboxes."""
+
+PARTING = 5.0
+"""Seconds that the others have to look into the table."""
 
 NAMED = 10
 """Of those who are left so many are named, at most."""
@@ -41,11 +47,22 @@ async def moved(placement: Placement, deadline: float) -> list[str]:
 async def emptied(links: Links, drainers: Callable[[], Collection[Cell[Any]]], deadline: float) -> list[str]:
     """Wait until there is nothing on the way. `drainers`: the actors whose handlers wait for this drain now."""
     loop, system = asyncio.get_running_loop(), links.system
+    await _part(links, min(deadline, loop.time() + PARTING))
     while True:
         left = [*_busy(system, drainers()), *_on_the_way(links)]
         if not left or loop.time() >= deadline:
             return named([*left, *_stashed(system)])
         await asyncio.sleep(LOOK)
+
+
+async def _part(links: Links, deadline: float) -> None:
+    """Ask the others to look into the table. Their answers come after all that they had sent to those who are gone from here.
+
+    Who does not answer in time may yet send something: that comes back to it, as long as this node is up.
+    """
+    within = max(0.0, deadline - asyncio.get_running_loop().time())
+    others = [RemoteRef[Any](link, HERALD) for link in links.all() if link.connected]
+    await asyncio.gather(*(other.call(Look(*links.me), timeout=within) for other in others), return_exceptions=True)
 
 
 def _busy(system: ActorSystem, drainers: Collection[Cell[Any]]) -> Iterable[str]:

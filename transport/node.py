@@ -263,7 +263,7 @@ class Node(Spawning, Naming, Overview):
         self._health = health = Health(links, self._rules)
         stack.callback(health.close)
         placement = self._placement = Placement(links, self._roles, self._tags, self._capacity, health.answers)
-        self._own.append(await self._system.spawn(Herald, placement, name=HERALD))
+        self._own.append(await self._system.spawn(Herald, placement, self._look, name=HERALD))
         steward = await self._system.spawn(Steward, placement, name=STEWARD)
         self._own.append(steward)
         drains = self._drains = Drains(placement, lambda: links.me, self._tell_draining, self._write_draining)
@@ -393,6 +393,10 @@ class Node(Spawning, Naming, Overview):
             await ref.stop()
 
     # --- membership ---
+
+    async def _look(self, whom: Peer) -> None:
+        await self.names.look()
+        _started(self._entities).routes.leave(whom, self.names.owner)
 
     def _tell_draining(self) -> None:
         _started(self._names).draining = self.draining

@@ -6,8 +6,8 @@
        │  │                                                                     ▼
        │  └──────────────────────────────────────────────────────────────── SETTLED: an actor here, or an address elsewhere
        │                                                                        │
-       └─ RETURNING: all that was sent to an address where it is no more  ◀─────┘ the first RETURNED, or a call that `Moved`
-          comes back; a last call behind it says when nothing is under way
+       └─ RETURNING: all that was sent to an address where it is no more  ◀─────┘ the first RETURNED, a call that `Moved`, or
+          comes back; a last call behind it says when nothing is under way          its node drains, and has given it up
 
 An address is one life of one entity and never comes back. What its node gets for it after that life has closed goes back to
 the node it came from, all of it, in order; and there it waits for the next life before anything newer. So nothing
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from understudy.transport.frames import Peer
     from understudy.transport.link import Link
     from understudy.transport.links import Links
+    from understudy.transport.table import Name
 
 HELD = 1_000
 """Messages that may wait for one entity to be there. What comes back from where it was does not count."""
@@ -185,13 +186,28 @@ class Routes:
         if route is None:
             return False
         if route.returned is None:
-            route.returned = deque()
-            route.away = None
-            if route.held is None:
-                route.held = deque()
-            at.link.calls.ask(at, None, LastOne(lambda: self._all_back(route, at)), None, urgent=True)
+            self._recall(route, at)
+        assert route.returned is not None, "it is recalled"
         route.returned.append((self._system.loop.time(), what))
         return True
+
+    def leave(self, peer: Peer, owner: Callable[[str], Name | None]) -> None:
+        """That node drains, and has given up names: nothing more is sent to who was there, and what is under way comes back."""
+        for route in tuple(self._addresses.values()):
+            at = route.away
+            if at is None or at.link.peer != peer:
+                continue
+            row = owner(route.ref.name)
+            if row is None or (row.node, row.incarnation) != peer:
+                self._recall(route, at)
+
+    def _recall(self, route: Route, at: RemoteRef[Any]) -> None:
+        """That life is over: what was sent to it comes back, and a last call behind it."""
+        route.returned = deque()
+        route.away = None
+        if route.held is None:
+            route.held = deque()
+        at.link.calls.ask(at, None, LastOne(lambda: self._all_back(route, at)), None, urgent=True)
 
     def _returned(self, link: Link, target: int, message: Any) -> None:
         at = RemoteRef[Any](link, target)
