@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 LOOK = 0.02
 """Seconds between two looks at all mailboxes."""
 
+AT_LEAST = 0.5
+"""Seconds that the mailboxes get though the time is up: what waits for an acknowledgement alone is not left behind."""
+
 PARTING = 5.0
 """Seconds that the others have to look into the table."""
 
@@ -47,6 +50,7 @@ async def moved(placement: Placement, deadline: float) -> list[str]:
 async def emptied(links: Links, drainers: Callable[[], Collection[Cell[Any]]], deadline: float) -> list[str]:
     """Wait until there is nothing on the way. `drainers`: the actors whose handlers wait for this drain now."""
     loop, system = asyncio.get_running_loop(), links.system
+    deadline = max(deadline, loop.time() + AT_LEAST)
     await _part(links, min(deadline, loop.time() + PARTING))
     while True:
         left = [*_busy(system, drainers()), *_on_the_way(links)]
