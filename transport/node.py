@@ -34,7 +34,7 @@ from understudy.transport.copies import wanted_copy
 from understudy.transport.drain import DRAIN_TIMEOUT, DrainReport, Drains
 from understudy.transport.emptying import emptied, moved
 from understudy.transport.entities import Entities
-from understudy.transport.frames import NAME_LIMIT
+from understudy.transport.frames import NAME_LIMIT, Peer
 from understudy.transport.health import Health
 from understudy.transport.joining import Joining
 from understudy.transport.keyfolder import KeyFolder
