@@ -19,7 +19,7 @@ class Write(NamedTuple):
     title: str
     fence: int
     writer: str
-    row: Name
+    row: Name | None
 
 
 class Record(MemoryTable):
@@ -44,7 +44,6 @@ class Record(MemoryTable):
         """See MembershipTable."""
         await super().guarded_write(name, fence, key, value)
         row = (await self.read()).name(name)
-        assert row is not None, f"a write under {name!r} was accepted, which nobody has"
         self.writes.append(Write(name, fence, value.decode(), row))
 
     def check(self) -> None:
@@ -52,6 +51,7 @@ class Record(MemoryTable):
         writers: dict[tuple[str, int], str] = {}
         newest: dict[str, int] = {}
         for title, fence, writer, row in self.writes:
+            assert row is not None, f"{title} was written by {writer}, when nobody had it"
             assert fence == row.fence, f"{title} was written under {fence} by {writer}, when it had {row}"
             assert writer.startswith(f"{row.node} {row.incarnation} "), f"{writer} wrote {title}, when it had {row}"
             assert writers.setdefault((title, fence), writer) == writer, f"two writers of {title} under {fence}"
