@@ -195,9 +195,9 @@ class Citizen(Player):
         """How many of the crowd are on which node."""
         return {node: len(refs) for node, refs in self._node.groups[CROWD].by_node().items()}
 
-    async def trouble(self) -> str:
-        """What is the matter with the table."""
-        return self._node.trouble
+    async def standings(self) -> list[str]:
+        """How each member stands with it, for whoever looks for a reason."""
+        return [self._node.trouble, *map(str, self._node.membership.explain())]
 
     # --- when it sees it ---
 

@@ -124,7 +124,7 @@ class Country:
         faces = dict.fromkeys(sorted(self.citizens), FACES)
         for citizen, crowd in zip(citizens, await _all(citizen.ask("crowd") for citizen in citizens), strict=True):
             if crowd != faces:
-                return f"{citizen.name} sees in the crowd {crowd}, not {faces}"
+                return f"{citizen.name} sees in the crowd {crowd}, not {faces}: {await citizen.ask('standings')}"
         for title in TITLES:
             asked = await _all(citizen.ask("whoever", title, ANSWERS_WITHIN) for citizen in citizens)
             seen = await _all(citizen.ask("owner", title) for citizen in citizens)

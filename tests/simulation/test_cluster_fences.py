@@ -39,8 +39,9 @@ class Capital(Realm):
     async def contend(self, node: Node, title: str) -> None:
         """Have the name whenever nobody else has it."""
         with suppress(StartFailed):  # the node ends
+            scribe = await node.spawn(Scribe, title, node, self.cluster)
             while True:
-                scribe = await node.spawn(Scribe, title, node, self.cluster)
+                heir = await node.spawn(Scribe, title, node, self.cluster)  # is there when the other one ends
                 while scribe.is_alive():
                     moved = node.names.moved(title)
                     try:
@@ -52,6 +53,7 @@ class Capital(Realm):
                     else:
                         scribe.tell("begin")
                         await scribe.ended()
+                scribe = heir
 
     async def unrest(self) -> None:
         """Owners end by themselves now and then, wherever they are."""
