@@ -23,7 +23,14 @@ from typing import Any, NamedTuple, TypeAlias
 
 FOLDER = Path(__file__).parent.parent / "docs" / "proofs"
 
-MODULES = ("tests.simulated", "tests.planted", "tests.kernel_proof", "tests.referee.proof", "tests.wire_proof")
+MODULES = (
+    "tests.simulated",
+    "tests.planted",
+    "tests.kernel_proof",
+    "tests.referee.proof",
+    "tests.wire_proof",
+    "tests.cluster_proof",
+)
 """Where proofs are."""
 
 PROCESSES = 2

@@ -31,7 +31,7 @@ def test_every_property_runs_with_hundreds_of_seeds_each_time() -> None:
 
 
 def test_there_are_proofs() -> None:
-    assert {"simulation", "planted", "kernel", "referee", "wire"} <= set(proofs())
+    assert {"simulation", "planted", "kernel", "referee", "wire", "cluster"} <= set(proofs())
 
 
 @pytest.mark.parametrize("name", sorted(proofs()))
