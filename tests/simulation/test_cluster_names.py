@@ -8,7 +8,7 @@ import pytest
 
 from understudy.actors import Draining
 from understudy.simulation import Cluster, Simulation
-from understudy.transport import TableUnavailable
+from understudy.transport import Change, Expect, TableUnavailable, Versions
 
 
 async def test_one_of_many_claims_wins_and_everybody_sees_who(simulation: Simulation) -> None:
@@ -63,6 +63,31 @@ async def test_a_name_of_the_dead_the_gone_and_the_restarted_is_free_at_once(sim
             assert ours is not None
             assert ours.fence > theirs.fence
             await cluster.run("a", a.names.release("leader"))
+
+
+async def test_a_name_is_taken_from_the_dead_only_while_the_table_says_that_they_are(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Cluster(simulation) as cluster:
+        a, b = await cluster.start("a"), await cluster.start("b")
+        await cluster.met()
+        await cluster.run("b", b.names.claim("leader"))
+        expected: list[Expect] = []
+        rows = cluster.table.rows
+        commit = rows.commit
+
+        async def seen(expect: Expect, change: Change) -> Versions | None:
+            if change.names:
+                expected.append(expect)
+            return await commit(expect, change)
+
+        monkeypatch.setattr(rows, "commit", seen)
+        await cluster.run("a", a.names.claim("free"))
+        moved = a.names.moved("leader")
+        cluster.crash("b")
+        await moved
+        await cluster.run("a", a.names.claim("leader"))
+        assert [expect.members for expect in expected] == [None, (await rows.read()).versions.members]
 
 
 async def test_who_is_declared_dead_loses_its_names_before_it_says_anything_more(simulation: Simulation) -> None:

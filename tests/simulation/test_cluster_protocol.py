@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import Actor, ActorRef, Request, message
+from understudy.actors import Actor, ActorRef, ExitReason, Killed, Request, message
 from understudy.simulation import Cluster, Simulation
 from understudy.transport import Node, TableUnavailable
 
@@ -21,9 +21,14 @@ class Count(Request[int]):
 
 
 class Counter(Actor):
-    def __init__(self) -> None:
+    def __init__(self, last_words: list[str] | None = None) -> None:
         super().__init__()
         self.count = 0
+        self.last_words = last_words
+
+    def on_stop(self, reason: ExitReason) -> None:
+        if self.last_words is not None:
+            self.last_words.append(str(reason))
 
     def on_receive(self, message: object) -> object:
         match message:
@@ -34,9 +39,9 @@ class Counter(Actor):
                 return self.unhandled(message)
 
 
-async def named(cluster: Cluster, node: str, name: str) -> ActorRef[Any]:
+async def named(cluster: Cluster, node: str, name: str, last_words: list[str] | None = None) -> ActorRef[Any]:
     async def begin(node: Node) -> ActorRef[Any]:
-        ref = await node.spawn(Counter)
+        ref = await node.spawn(Counter, last_words)
         await node.register(name, ref)
         return ref
 
@@ -86,14 +91,16 @@ async def test_a_node_that_reaches_nobody_but_the_table_dies_alone_says_so_and_e
             await cluster.start(name)
         await cluster.met()
         a = cluster.node("a")
-        counter = await named(cluster, "a", "counter")
+        last_words: list[str] = []
+        counter = await named(cluster, "a", "counter", last_words)
         fence = a.names.fence("counter")
         assert fence > 0
         cluster.network.isolate("a")
         async with asyncio.timeout(WITHIN):
             why = await a.ended()
         assert "the others declared this node dead: did not answer b and c" in why
-        assert not counter.is_alive()
+        assert await counter.ended() == Killed()
+        assert last_words == [], "whoever has lost its name does nothing more, not even clean up"
         b = cluster.node("b")
         assert active(b) == {"b", "c"}
         row = await cluster.run("b", b.names.claim("counter"))

@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import Actor, ActorRef, DeadLetter, DeadlineExceeded, NameTaken, Overloaded, Request, message
+from understudy.actors import (
+    Actor,
+    ActorRef,
+    DeadLetter,
+    DeadlineExceeded,
+    Envelope,
+    NameTaken,
+    Overloaded,
+    Request,
+    message,
+)
 from understudy.simulation import Cluster, Simulation
 from understudy.transport import Node
 from understudy.transport.waiting_room import LIMIT, PATIENCE
@@ -70,6 +80,7 @@ async def test_what_is_sent_while_nobody_has_the_name_waits_in_order_and_nothing
     async with Cluster(simulation) as cluster:
         a, _ = await cluster.start("a"), await cluster.start("b")
         await cluster.met()
+        cluster.table.slow(0.1, 0.6)
         book = a.cluster_ref("book")
         asked: list[asyncio.Task[Any]] = []
 
@@ -80,10 +91,10 @@ async def test_what_is_sent_while_nobody_has_the_name_waits_in_order_and_nothing
                     asked.append(asyncio.ensure_future(book.call(Read(), 30.0)))
                     await asyncio.sleep(0)
                 if number % 3 == 0:
-                    await asyncio.sleep(simulation.delay(0.0, 0.5, "between two"))
+                    await asyncio.sleep(simulation.delay(0.0, simulation.choose([0.05, 0.5], "pace"), "between two"))
 
         sending = asyncio.ensure_future(cluster.run("a", send()))
-        await asyncio.sleep(simulation.delay(0.0, 4.0, "somebody opens it"))
+        await asyncio.sleep(simulation.delay(0.0, simulation.choose([0.1, 4.0], "haste"), "somebody opens it"))
         await open_book(cluster, simulation.choose(["a", "b"], "where"))
         await sending
         for number, read in enumerate(asked):
@@ -173,6 +184,22 @@ async def test_what_comes_for_a_name_that_has_moved_is_sent_on(simulation: Simul
 
         assert await cluster.run("a", speak()) == ["after the move"]
         assert c.names.mine()[0].name == "book"
+
+
+async def test_nothing_overtakes_what_is_being_sent_on(simulation: Simulation) -> None:
+    async with Cluster(simulation) as cluster:
+        b, _ = await cluster.start("b"), await cluster.start("c")
+        await cluster.met()
+        await open_book(cluster, "c")
+        book = b.cluster_ref("book")
+
+        async def speak() -> list[Any]:
+            await b.names.look()
+            assert b.links.strayed("@book", Envelope(Note("of a third node, which believes that b has it")))
+            book.tell(Note("of b itself"))
+            return await book.call(Read())
+
+        assert await cluster.run("b", speak()) == ["of a third node, which believes that b has it", "of b itself"]
 
 
 async def test_an_owner_that_is_still_starting_keeps_what_comes_for_it(simulation: Simulation) -> None:
