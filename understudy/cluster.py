@@ -151,9 +151,10 @@ async def _description(node: Node, name: str) -> dict[str, Any]:
 
 def _refusal(node: Node, row: Member) -> tuple[str, str] | None:
     """Whether one of the two will not speak to the other."""
-    if said := node.links.refusal(Peer(*row.key)):
-        return "version" if "version" in said else "key", f"it refuses this node: {said}"
-    link = node.links.known(Peer(*row.key))
+    peer = Peer(*row.key)
+    if said := node.links.refusal(peer):
+        return "version" if node.links.is_foreign(peer) else "key", f"it refuses this node: {said}"
+    link = node.links.known(peer)
     if link is not None and link.lane.refused:
         return (
             "key",
