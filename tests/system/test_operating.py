@@ -375,20 +375,21 @@ def test_clients_of_health_that_say_nothing_or_read_nothing_hurt_nobody() -> Non
     port = free_port()
     with NodeProcess("stage-1", "--state", "state", "--health", f"127.0.0.1:{port}") as node:
         node.ready()
+        before = len(os.listdir(f"/proc/{node.process.pid}/fd"))
         with ExitStack() as stack:
             deaf = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(200)]
             for each in deaf[:20]:
                 each.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ")
-            closed = [each for each in deaf if _closed(each)]
-            assert len(closed) >= 200 - 64
+            most = 0
+            while not all(map(_closed, deaf[64 + 16 :])):  # so many more wait in the socket's queue, perhaps
+                most = max(most, len(os.listdir(f"/proc/{node.process.pid}/fd")))
+            assert most < before + 64 + 32
             assert get_when_possible(port) == 200
-        files = len(os.listdir(f"/proc/{node.process.pid}/fd"))
-        assert files < 200
         assert [row["state"] for row in view("stage-1")["members"]] == ["here"]
 
 
 def _closed(connection: socket.socket) -> bool:
-    connection.settimeout(0.2)
+    connection.settimeout(0.01)
     try:
         return connection.recv(1) == b""
     except TimeoutError:
