@@ -286,3 +286,13 @@ async def test_a_drain_that_is_called_off_moves_nobody_more(cluster: Cluster) ->
     report = await cluster.run(node, cluster.node(node).drain())
     assert report.complete
     assert (await rows(boss))["a"].node == other
+
+
+@in_cluster("stage", "engine-1", "engine-2")
+async def test_a_node_that_is_simply_stopped_is_no_place_for_its_children_any_more(cluster: Cluster) -> None:
+    stage = cluster.node("stage")
+    boss = await stage.spawn(Supervisor, [placed("a"), placed("b")], intensity=1, period=3_600.0)
+    before = await rows(boss)
+    await cluster.stop(before["a"].node)
+    after = await until_placed(boss, lambda now: now["a"].node == before["b"].node, 3.0)
+    assert after["b"].ref == before["b"].ref

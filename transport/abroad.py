@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from understudy.actors import (
     Actor,
+    ActorDied,
     ActorRef,
     Assembly,
     Cell,
@@ -170,7 +171,7 @@ class Abroad:
                     node, cls, args, kwargs,
                     name=name, timeout=left, owner=owner, restarts=restarts, placed=True,
                 )  # fmt: skip
-            except (NodeDown, Draining) as error:  # nothing of it is left there
+            except (ActorDied, Draining) as error:  # its steward is gone, or its node: nothing of it is left there
                 refused[node] = str(error)
                 left = due - clock()
                 if left <= 0:
