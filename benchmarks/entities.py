@@ -15,7 +15,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class Counter(Actor):
 
 
 @asynccontextmanager
-async def pair(table: str) -> AsyncIterator[tuple[Node, Node]]:
+async def pair(table: str) -> AsyncGenerator[tuple[Node, Node], None]:
     """A guest and a host on a table of that name or address."""
     with tempfile.TemporaryDirectory() as folder:
         options: dict[str, Any] = {"table": table}

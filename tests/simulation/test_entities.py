@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -126,7 +126,7 @@ class Room(Actor):
 @asynccontextmanager
 async def street(
     simulation: Simulation, *, guests: tuple[str, ...] = ("a",), hosts: tuple[str, ...] = ("b", "c"), **options: Any
-) -> AsyncIterator[tuple[Cluster, Chronicle]]:
+) -> AsyncGenerator[tuple[Cluster, Chronicle], None]:
     """A cluster of nodes that have guests and nodes that host rooms."""
     chronicle = Chronicle()
 
