@@ -33,7 +33,7 @@ from understudy.transport.opening import open_table
 
 Opener: TypeAlias = Callable[[], Awaitable[MembershipTable]]
 
-AT_ONCE = 500
+AT_ONCE = 200
 """Claims that wait at the same time."""
 
 
@@ -76,7 +76,7 @@ async def one_by_one(table: MembershipTable, count: int) -> tuple[float, float, 
 
 
 async def claims(table: MembershipTable, count: int, kind: str) -> float:
-    """Claims of different names each second, 500 under way at once."""
+    """Claims of different names each second, 200 under way at once."""
 
     async def claim(numbers: range) -> None:
         for number in numbers:
@@ -89,7 +89,7 @@ async def claims(table: MembershipTable, count: int, kind: str) -> float:
 
 
 async def guarded(table: MembershipTable, count: int, kind: str) -> float:
-    """Guarded writes each second, 500 under way at once."""
+    """Guarded writes each second, 200 under way at once."""
     versions = await table.commit(Expect(names={kind: 0}), Change(names=(Name(kind, "stage", 1),)))
     assert versions is not None
     began = time.perf_counter()
