@@ -114,6 +114,8 @@ class Group(Generic[T, R]):
             results = await self._write([request for request, _ in group])
         except TableError as error:
             results = [_another(error) for _ in group]
+        except Exception as error:  # noqa: BLE001 - a mistake of ours: whoever waits is to have it, not wait for ever
+            results = [error for _ in group]
         for (_, future), result in zip(group, results, strict=True):
             if future.done():
                 continue

@@ -245,10 +245,13 @@ class EtcdTable:
         compares = [is_at(self._key("name/", name), version) for name, version in names.items()]
         compares += [is_at(at_members, version) for version in members]
         writes = await self._operations(changes, names)
+        # These at the top: etcd asks its quota only about what it finds there.
+        moved = [put(at_members, b"")] if any(change.members for change in changes) else []
+        moved += [put(self._key("version/names"), b"")] if any(change.names for change in changes) else []
         seen = [look(self._key("name/", name), keysOnly=True) for name in names]
         answer = await self._client.txn(
             compares,
-            [*together(writes, NESTED), *self._look_at_versions()],
+            [*together(writes, NESTED), *moved, *self._look_at_versions()],
             [look(at_members), *together(seen, NESTED)],
         )
         if answer.succeeded:
@@ -276,10 +279,6 @@ class EtcdTable:
                 writes.append(put(self._key("name/", row.name), json.dumps([row.node, row.incarnation, fence])))
             else:
                 writes += [delete(self._key("name/", row.name)), put(self._key("gone/", row.name), b"")]
-        if members:
-            writes.append(put(self._key("version/members"), b""))
-        if names:
-            writes.append(put(self._key("version/names"), b""))
         return writes
 
     async def _guard(self, writes: Sequence[Write]) -> list[Fenced | None]:
@@ -306,7 +305,7 @@ class EtcdTable:
                 if result is None
             ]
             as_seen = [is_at(key, _revision(there)) for key, there in seen.items()]
-            if not puts or (await self._client.txn(as_seen, together(puts, NESTED))).succeeded:
+            if not puts or (await self._client.txn(as_seen, puts)).succeeded:
                 return results
         raise TableUnavailable(
             f"names or their values change all the time in the membership table {self._client.label}: {TRIES} tries were too late"
