@@ -46,8 +46,11 @@ class Locate(Request[ActorRef[Any]]):
 
 @message("gateway.room_opened")
 class RoomOpened:
+    """`shared`: by all gateways of the cluster. Its end is never that of its topic: it may go on elsewhere."""
+
     member: str
     room: ActorRef[Any]
+    shared: bool = False
 
 
 @message("gateway.room_refused")

@@ -151,7 +151,7 @@ class Rooms(Actor):
                 log.warning("the room of %s cannot be reached: %s", request.topic, error)
             request.session.tell(RoomRefused(request.member, why or "room unavailable"))
         else:
-            request.session.tell(RoomOpened(request.member, here))
+            request.session.tell(RoomOpened(request.member, here, shared=True))
 
     async def _start(self, topic: str, found: Topic) -> _Started:
         room, reason = None, "join crashed"

@@ -77,6 +77,7 @@ class Stay:
     joined: bool = False
     early: list[Frame] = field(default_factory=list)
     retried: bool = False
+    shared: bool = False
 
 
 class Session(Actor):
@@ -108,8 +109,9 @@ class Session(Actor):
         match message:
             case Received(text):
                 self._heard(text)
-            case RoomOpened(member, room):
+            case RoomOpened(member, room, shared):
                 if stay := self._by_member.get(member):
+                    stay.shared = shared
                     self._knock(stay, room)
             case RoomRefused(member, reason) | Denied(member, reason):
                 if stay := self._by_member.get(member):
@@ -209,8 +211,9 @@ class Session(Actor):
     def _room_ended(self, stay: Stay, reason: object) -> None:
         if stay.joined:
             # Clients take phx_close as the end, and join again after phx_error. A room that finished is the end of its
-            # topic; one that crashed, or was shut down with its node, is not.
-            self._forget(stay, phoenix.CLOSE if isinstance(reason, Normal) else phoenix.ERROR)
+            # topic; one that crashed, was shut down with its node, or was handed over to another node, is not.
+            over = isinstance(reason, Normal) and not stay.shared
+            self._forget(stay, phoenix.CLOSE if over else phoenix.ERROR)
         elif isinstance(reason, Normal | NoProc) and not stay.retried:
             # It ended between being found and being asked: that room is gone, but not the topic.
             self._lose_room(stay)

@@ -134,6 +134,21 @@ async def test_when_the_room_is_gone_with_its_node_its_members_join_the_next_one
         assert len(set(papers.fences)) == 2, "each life of the room has a higher fence"
 
 
+async def test_when_the_node_of_the_room_drains_its_members_join_the_next_one(tmp_path: Path) -> None:
+    papers = Papers()
+    async with stages(tmp_path) as house:
+        for name in ("stage-1", "stage-2"):
+            await house.open(name, ChatRoom, papers)
+        ada = await house.client("stage-1")
+        await entered(ada, {"name": "Ada"})
+        assert (await ada.ask(ROOM, "say", {"text": "hello"}))[0] == "ok"
+        home = await house.home()
+        await house.nodes[home].drain(10.0)
+        assert (await ada.until(lambda frame: frame[3] in ("phx_error", "phx_close")))[3] == "phx_error"
+        assert [line["text"] for line in (await entered(ada, {"name": "Ada"}))["history"]] == ["hello"]
+        assert await house.home() != home
+
+
 async def test_a_room_that_refuses_to_start_and_one_that_nobody_hosts_say_so(tmp_path: Path) -> None:
     async with stages(tmp_path) as house:
         await house.open("stage-1", Bouncer)

@@ -216,7 +216,10 @@ def evening(town: Browser, theatre: Theatre, title: str, **bert_has: Any) -> Ite
     ):
         night = Evening(theatre, ada, bert, names)
         night.opens()
-        yield night
+        try:
+            yield night
+        finally:
+            theatre.mends()
         night.all_said()
         for run in night.games.values():
             watch(bert, run)
@@ -324,7 +327,7 @@ def test_a_stage_that_is_cut_off_from_the_cluster_and_not_from_its_people_takes_
             timeout=BACK_WITHIN
         )
         for node in theatre.nodes.keys() - {"stage-1"}:
-            expect(ada.locator(f"[data-node='{node}'][data-silent=true]")).to_contain_text("no answer")
+            expect(ada.locator(f"[data-node='{node}'][data-silent]")).to_contain_text("no answer")
         ada.screenshot(path=screenshots / "cluster-apart.png")
         alone.hear_all()
         expect(bert.locator("[data-person]")).to_have_count(2, timeout=BACK_WITHIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import stat
 import sys
 from contextlib import ExitStack
@@ -52,6 +53,15 @@ class Theatre:
         for node in self.nodes.values():  # all at the same time
             node.ends()
         self._open.__exit__(kind, error, trace)
+
+    def mends(self) -> None:
+        """Whatever was done to the machines is over."""
+        for machine in self.street.machines.values():
+            machine.plug_in()
+            machine.hear_all()
+        for node in self.nodes.values():
+            node.release()
+            node.signal(signal.SIGCONT)
 
     def machine(self, node: str) -> Machine:
         return self.street.machines[node]
