@@ -270,20 +270,26 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         for prepare in self.before_clearing:
             prepare()
         try:
-            while left := sorted(asyncio.all_tasks(self), key=_number):
-                for task in left:
-                    cancel(task)
-                self._run_to_its_end(asyncio.wait(left))
-                for task in left:
-                    if not task.cancelled() and task.exception() is not None:
-                        problem = {"message": "left over after the run", "exception": task.exception(), "task": task}
-                        self.call_exception_handler(problem)
-            self._run_to_its_end(self.shutdown_asyncgens())
+            while True:
+                if left := sorted(asyncio.all_tasks(self), key=_number):
+                    self._end(left)
+                self._run_to_its_end(self.shutdown_asyncgens())
+                if not asyncio.all_tasks(self):  # else what was due has begun meanwhile
+                    break
         except SimulationError as error:
             self.call_exception_handler({"message": "what the run left behind does not end", "exception": error})
         finally:
             self.baton.end()
             self.close()
+
+    def _end(self, tasks: list[asyncio.Task[Any]]) -> None:
+        for task in tasks:
+            cancel(task)
+        self._run_to_its_end(asyncio.wait(tasks))
+        for task in tasks:
+            if not task.cancelled() and task.exception() is not None:
+                problem = {"message": "left over after the run", "exception": task.exception(), "task": task}
+                self.call_exception_handler(problem)
 
     def _run_to_its_end(self, coroutine: Coroutine[Any, Any, object]) -> None:
         """A run that was broken off in its very last steps still has its stop before it: the loop may stop once too often."""
