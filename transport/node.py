@@ -145,6 +145,7 @@ class Node(Spawning, Naming, Overview):
         self._starting: asyncio.Timeout | None = None
         self._settled: asyncio.Event | None = None
         self._ended: asyncio.Future[str] | None = None
+        self._put_out = ""
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -179,6 +180,11 @@ class Node(Spawning, Naming, Overview):
     def draining(self) -> bool:
         """Whether this node takes nothing new, and hands over what it has."""
         return self._placement is not None and self._placement.draining
+
+    @property
+    def put_out(self) -> str:
+        """Why the cluster goes on without this node, which ends itself then; "" as long as it does not."""
+        return self._put_out
 
     @property
     def names(self) -> Names:
@@ -409,6 +415,7 @@ class Node(Spawning, Naming, Overview):
 
     def _own_death(self, reason: str) -> None:
         """The cluster goes on without this node: whatever its actors still do must not reach the others."""
+        self._put_out = reason
         self.links.cut(NoConnection(f"this node is out of the cluster: {reason}"))
         if self._names is not None:
             self._names.end(reason)

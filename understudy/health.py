@@ -81,6 +81,8 @@ class Health:
         phase, node = self.phase(), self.node
         if node is None:
             return [f"it has not joined yet: {self.trouble}" if self.trouble else "it has not joined yet"]
+        if node.put_out:
+            return [f"it is out of the cluster: {node.put_out}"]
         if phase == "starting":
             return ["its application has not started yet"]
         if phase != "running" or node.draining:

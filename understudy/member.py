@@ -68,7 +68,6 @@ class _Member:
         self._given_up: ActorRef[Any] | None = None
         self._stop: asyncio.Future[str]
         self._drain_timeout = settings.drain_timeout
-        self._out = False
         self._health = Health(self._name)
         self._last = LastDeadline(None, settings.drain_timeout + settings.shutdown_timeout)
 
@@ -105,6 +104,9 @@ class _Member:
         async with control:
             try:
                 status = await self._live(node, control)
+                if node.put_out:  # and whatever ran on it has ended for that
+                    complain(f"{node.name} is out of the cluster: {node.put_out}")
+                    status = Status.PUT_OUT
             finally:
                 self._manager.tell("STOPPING=1")
                 self._last.begin()
@@ -193,10 +195,8 @@ class _Member:
         for each in ends[1:]:
             if not each.done():
                 each.cancel()
-        if out.done() and not out.cancelled():
-            self._out = True
-            complain(f"{node.name} is out of the cluster: {out.result()}")
-            return Status.PUT_OUT
+        if node.put_out or out.done():
+            return Status.ENDED
         if self._stop.done():
             patience = self._drain_timeout + self._settings.shutdown_timeout
             logger.info("%s: leaving, within %s s", self._stop.result(), patience)
@@ -216,7 +216,7 @@ class _Member:
 
     async def _leave(self, node: Node, control: Control) -> bool:
         """Whether everything ended in its time."""
-        if control.phase in ("running", "drained", "draining") and not self._out:
+        if control.phase in ("running", "drained", "draining") and not node.put_out:
             await control.drain(max(0.0, self._drain_timeout - self._last.spent()))
             if control.left:
                 logger.warning("%s leaves, and has not handed over everything: %s", node.name, control.left)

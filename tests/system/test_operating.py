@@ -320,6 +320,18 @@ def test_fence_declares_a_node_dead_that_hangs_and_asks_first(place: Path) -> No
         assert "out of the cluster" in bad.text
 
 
+@pytest.mark.parametrize("application", [(), ("shop:shop",)], ids=["no application", "an application"])
+def test_a_node_that_is_put_out_says_so_and_ends_with_a_status_of_its_own(application: tuple[str, ...]) -> None:
+    with ExitStack() as stack:
+        nodes(stack, "good", options=SLOW)
+        bad = stack.enter_context(NodeProcess("bad", *application, "--state", "state", *SLOW))
+        bad.ready()
+        assert understudy("fence", "bad", "--via", "good", "--yes").returncode == 0
+        assert bad.exit_status(ENDS_WITHIN) == 9
+        assert "bad is out of the cluster: " in bad.text
+        assert "leaves, and has not handed over" not in bad.text
+
+
 # --- the log ---
 
 
