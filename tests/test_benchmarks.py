@@ -127,6 +127,17 @@ def test_the_benchmark_of_groups_fills_its_rows() -> None:
     assert all(figure > 0 for figure in rows.values())
 
 
+@pytest.mark.parametrize(
+    ("name", "only", "rows"), [("entities", "memory,SQLite", ("memory", "SQLite")), ("tables", "sqlite", ("sqlite",))]
+)
+def test_the_benchmarks_of_tables_and_entities_print_a_row_for_each_table(
+    name: str, only: str, rows: tuple[str, ...]
+) -> None:
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--only", only]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert {line.split()[0] for line in done.stdout.splitlines() if line.strip()} >= set(rows)
+
+
 def test_the_benchmark_of_the_cluster_prints_tables_and_writes_its_figures(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
     done = CliRunner().invoke(cluster.main, ["--quick", "--only", "SQLite", "--json", str(out)], catch_exceptions=False)
