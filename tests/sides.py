@@ -139,6 +139,7 @@ class Side:
     def die(self) -> None:
         """End as a killed process does: nothing more is said, nothing is answered."""
         for link in tuple(self.links._links.values()):
+            link.items.clear()
             link.out.end()
         self.links.cut(NoConnection("killed by the test"))
         self.network.close()

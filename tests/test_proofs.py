@@ -10,13 +10,22 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster_proof import VIRTUAL
 from tests.kernel_proof import RACES
 from tests.planted import Stale, bugs, copy_of_the_tree, find, finders, plant
 from tests.proof import FOLDER, proofs
-from tests.properties import properties
+from tests.properties import Property, properties
 
 EVERY_RUN = 300
 """Seeds that each property runs in every run of the test suite."""
+
+WHOLE_CLUSTERS = ("test_cluster_", "test_entities", "test_entity_faults", "test_rolling_restart")
+"""Where the modules begin whose properties run whole clusters for half a minute of virtual time: a seed takes 50 to 400 ms."""
+
+EVERY_RUN_OF_A_CLUSTER = 5
+"""Seeds that these run at least. Those that `make proof cluster` runs at length, `AT_LENGTH`, get a hundred all the same."""
+
+AT_LENGTH = 100
 
 
 def test_the_proof_of_the_simulation_knows_the_properties() -> None:
@@ -27,7 +36,14 @@ def test_the_proof_of_the_simulation_knows_the_properties() -> None:
 
 
 def test_every_property_runs_with_hundreds_of_seeds_each_time() -> None:
-    assert {what.test: what.seeds for what in properties() if what.seeds < EVERY_RUN} == {}
+    assert {what.test: what.seeds for what in properties() if what.seeds < _at_least(what)} == {}
+
+
+def _at_least(what: Property) -> int:
+    if what.module in VIRTUAL:
+        return AT_LENGTH
+    whole = what.module.rpartition(".")[2].startswith(WHOLE_CLUSTERS)
+    return EVERY_RUN_OF_A_CLUSTER if whole else EVERY_RUN
 
 
 def test_there_are_proofs() -> None:

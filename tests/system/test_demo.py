@@ -240,7 +240,7 @@ def test_a_port_in_use_is_said_in_one_line(demo: Demo, tmp_path: Path) -> None:
     arguments = ("node", "stage-2", STAGE, "--gateway-port", str(demo.port), "--state", tmp_path)
     with Terminal(UNDERSTUDY, *arguments) as stage:
         assert stage.exit_status(STARTS) == 5
-        assert f"127.0.0.1:{demo.port} is in use" in stage.lines[-1]
+        assert any(f"127.0.0.1:{demo.port} is in use" in line for line in stage.lines if line.startswith("Error: "))
 
 
 def test_a_demonstration_whose_port_is_in_use_says_so_and_leaves_nothing_behind(demo: Demo, tmp_path: Path) -> None:
