@@ -227,7 +227,8 @@ class Runs(Actor):
         nodes = self._candidates()
         if not nodes:
             raise Refused(
-                "no engine node is up; start one: understudy node NAME --join ADDRESS, or wait for its restart"
+                "no engine node is up; start one: understudy node NAME MODULE:ATTRIBUTE --role engine, "
+                "or wait for its restart"
             )
         run = self._new_id()
         info = RunInfo(run, wanted.program, wanted.args, "starting", node=nodes[0])

@@ -71,7 +71,7 @@ class Desk:
         row = members.get(name)
         if row is None:
             known = ", ".join(row.node for row in members.values() if row.status == "active")
-            raise Unable(ABSENT, f"there is no node {name!r} in the cluster of {self._node.name}: {known} are there")
+            raise Unable(ABSENT, f"there is no node {name!r} in the cluster of {self._node.name}; there are: {known}")
         if row.status != "active":
             raise Unable(ABSENT, f"{name} is no member any more: {row.reason or row.status}")
         return row

@@ -222,7 +222,7 @@ async def _through(node: str, via: str | None) -> tuple[int, dict[str, Any]]:
         there = sorted(
             {row["node"] for view in views.values() for row in view["members"] if row["state"] in ("here", "up")}
         )
-        raise _Failed(f"there is no node {node!r} in the cluster: {', '.join(there)} are there")
+        raise _Failed(f"there is no node {node!r} in the cluster; there are: {', '.join(there)}")
     if len({row["incarnation"] for _, _, row in found}) > 1:
         raise _Failed(f"there are nodes {node!r} in several clusters here: say with --via which of them is meant")
     _, pid, row = min(found, key=lambda each: (each[0], each[1]))
