@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.plays import die_together, many_faults, table_away
+from tests.cluster.rolling import rolling_restart
 from tests.proof import Outcome, proof
 from tests.servers import Etcd, Postgres, missing_etcd, missing_postgres
 from tests.simulated import hold
@@ -24,6 +25,9 @@ VIRTUAL = tuple(f"tests.simulation.test_cluster_{what}" for what in ("fences", "
 
 AWAY_FOR = 30.0
 """Seconds for which the engine of the table is gone."""
+
+ROUNDS = 3
+"""How often each of four nodes is restarted, one after the other, on SQLite; and each of three on PostgreSQL."""
 
 FAULTS = {"SQLite": (5, 100), "PostgreSQL": (4, 60), "etcd": (3, 40)}
 """How many nodes, and how many faults happen to them, on which table."""
@@ -56,6 +60,10 @@ def plays(seed: int) -> dict[str, Callable[[], dict[str, Any]]]:
     played: dict[str, Callable[[], dict[str, Any]]] = {
         "two of three killed at once": lambda: _played(lambda folder: die_together(folder, 3, 2)),
         "three of five killed at once": lambda: _played(lambda folder: die_together(folder, 5, 3)),
+        "rolling restart on SQLite": lambda: _played(lambda folder: rolling_restart(folder, 4, ROUNDS)),
+        "rolling restart on PostgreSQL": lambda: _served(
+            Postgres, lambda folder, engine: rolling_restart(folder, 3, ROUNDS, state=None, table=engine.fresh())
+        ),
         "faults on SQLite": lambda: _played(lambda folder: many_faults(folder, *FAULTS["SQLite"], seed)),
     }
     for name, server in (("PostgreSQL", Postgres), ("etcd", Etcd)):

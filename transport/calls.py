@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from understudy.actors import ActorRef, Reply
+from understudy.transport.answers import Answer
 from understudy.transport.operations import CANCEL, SEND
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ class Calls:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def passed_on(self) -> int:
+        """How many of them somebody on a third node waits for, to whom the answer goes by way of this one."""
+        return sum(isinstance(reply, Answer) for _, reply in self._open.values())
 
     def ask(
         self,

@@ -2,7 +2,8 @@
 
     moved      children of supervisors elsewhere: those hear that this node drains, end them here and start them elsewhere
     parted     the others have read in the table what this node has given up, and send elsewhere what they sent here
-    emptied    no message in any mailbox and none at hand, at one moment, and no link with anything on the way
+    emptied    no message in any mailbox and none at hand, at one moment, and no link with anything on the way; nothing that came
+               for a name which was given up here waits for its next owner, no answer is to come from there by way of this node
 
 Not waited for: actors whose own handlers wait for this drain, and those who wait for them.
 """
@@ -33,6 +34,9 @@ AT_LEAST = 0.5
 PARTING = 5.0
 """Seconds that the others have to look into the table."""
 
+SUCCESSION = 5.0
+"""Seconds in which somebody is to have the names that were given up here; for a name that nobody wants nothing waits longer."""
+
 NAMED = 10
 """Of those who are left so many are named, at most."""
 
@@ -52,10 +56,13 @@ async def emptied(links: Links, drainers: Callable[[], Collection[Cell[Any]]], d
     loop, system = asyncio.get_running_loop(), links.system
     deadline = max(deadline, loop.time() + AT_LEAST)
     await _part(links, min(deadline, loop.time() + PARTING))
+    succession = min(deadline, loop.time() + SUCCESSION)
     while True:
         left = [*_busy(system, drainers()), *_on_the_way(links)]
-        if not left or loop.time() >= deadline:
-            return named([*left, *_stashed(system)])
+        waiting = links.registry.waiting() if links.registry is not None else []
+        now = loop.time()
+        if now >= deadline or not (left or (waiting and now < succession)):
+            return named([*left, *waiting, *_stashed(system)])
         await asyncio.sleep(LOOK)
 
 
@@ -85,6 +92,8 @@ def _on_the_way(links: Links) -> Iterable[str]:
         link.flush()
         if count := link.out.offered - link.out.delivered:
             yield f"{link.peer} has not acknowledged the last {count} frames"
+        if calls := link.calls.passed_on():
+            yield f"{link.peer} has not answered {calls} calls that were passed on to it from here"
 
 
 def _stashed(system: ActorSystem) -> Iterable[str]:

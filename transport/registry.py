@@ -157,6 +157,11 @@ class Registry:
             self._close_room(name)
         return waiting
 
+    def waiting(self) -> list[str]:
+        """What waits here for somebody to have a name, in words."""
+        counts = {name: len(room) for name, room in self._rooms.items()}
+        return [f"for whoever has the name {name!r} {count} messages wait" for name, count in counts.items() if count]
+
     def tell(self, name: str, message: Any) -> None:
         """A tell from another thread, where it was looked at: nobody is there to be told what is wrong with it."""
         try:

@@ -101,12 +101,14 @@ class WaitingRoom:
         self._entries: deque[Waiting] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
+    def __len__(self) -> int:
+        self._clear_out()
+        return len(self._entries)
+
     def enter(self, envelope: Envelope) -> Waiting:
         """Wait, behind all that do."""
         waiting = Waiting(envelope, self._system.loop.time() + PATIENCE)
-        if len(self._entries) >= LIMIT:
-            self._clear_out()
-        if len(self._entries) >= LIMIT:
+        if len(self._entries) >= LIMIT and len(self) >= LIMIT:
             full = Overloaded(f"{LIMIT:,} messages wait for {self._ref!r} already, which nobody has at present")
             waiting.fail(self._ref, self._system, full, OVERLOADED)
             return waiting

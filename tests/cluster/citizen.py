@@ -5,9 +5,12 @@ It is a player (`tests/wire/player.py`), with more to be asked for:
     candidate   for a singleton            take     a name, whenever nobody else has it
     host        of the rooms               join     the crowd, with so many actors
     whoever     has a name, as a call to it finds out            owner   of a name, as this node reads the table
+    work        calls whoever has those names, all the time      tell    them, until it is told to stop
+    depart      drain, and leave
 
 Whoever owns a name writes under its fence, again and again. What the table accepted is appended to `accepted` in the
-folder of the play, one line each: whose it was is known afterwards, also of those that were killed.
+folder of the play, one line each: whose it was is known afterwards, also of those that were killed. What an owner was given to
+keep is in `kept`, what a caller had the answer to in `answered`, and which calls failed in `failed`.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import os
 import sys
 import time
 from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ import uvloop
 
 from tests.wire.ledger import Whoever
 from tests.wire.player import Player, main
-from understudy.actors import Actor, ActorRef, Down, NameTaken, Request, UnderstudyError, message
+from understudy.actors import Actor, ActorRef, Down, Draining, NameTaken, Request, UnderstudyError, message
 from understudy.transport import Fenced, Node, TableError
 
 WRITES_EVERY = 0.1
@@ -33,20 +37,34 @@ WRITES_EVERY = 0.1
 CROWD = "crowd"
 """The group that all are in."""
 
+ANSWERS_WITHIN = 60.0
+"""Seconds that a call may take whose answer is wanted whatever happens."""
+
+CALLS_EVERY = TELLS_EVERY = 0.02
+"""Seconds between two calls of one caller, and two tells."""
+
 
 @message("citizen.who")
 class Who(Request[list[Any]]):
     """Answered by an owner with [node, incarnation, actor, fence, when it began]."""
 
 
+@message("citizen.put")
+class Put(Request[None]):
+    """Keep this; answered when it is kept."""
+
+    who: str
+    number: int
+
+
 class Owner(Actor):
     """Writes under its fence. `title`: the name that it has."""
 
-    def __init__(self, title: str, node: Node, ledger: Ledger) -> None:
+    def __init__(self, title: str, node: Node, ledgers: Ledgers) -> None:
         super().__init__()
         self.title = title
         self._node = node
-        self._ledger = ledger
+        self._ledgers = ledgers
         self._began = 0.0
 
     def on_start(self) -> None:
@@ -70,6 +88,9 @@ class Owner(Actor):
                 return self.actor_ref
             case Who():
                 return [*self.actor_ref.address, self.fence, self._began]
+            case Put(who, number):
+                self._ledgers.note("kept", self.title, who, number)
+                return None
             case _:
                 return self.unhandled(message)
 
@@ -77,14 +98,41 @@ class Owner(Actor):
         who = " ".join(map(str, self.actor_ref.address))
         with suppress(Fenced, TableError):
             await self._node.table.guarded_write(self.title, self.fence, "seat", who.encode())
-            self._ledger.note(f"{self.title} {self.fence} {who}")
+            self._ledgers.note("accepted", self.title, self.fence, who)
 
 
 class Room(Owner):
     """An entity."""
 
-    def __init__(self, key: str, node: Node, ledger: Ledger) -> None:
-        super().__init__(f"room/{key}", node, ledger)
+    def __init__(self, key: str, node: Node, ledgers: Ledgers) -> None:
+        super().__init__(f"room/{key}", node, ledgers)
+
+
+class Customer(Actor):
+    """Calls whoever has those names, one after the other, until its node drains."""
+
+    def __init__(self, names: dict[str, ActorRef[Any]], ledgers: Ledgers) -> None:
+        super().__init__()
+        self._names = cycle(names.items())
+        self._ledgers = ledgers
+        self._number = 0
+
+    def on_start(self) -> None:
+        self.actor_ref.tell("go")
+
+    async def on_receive(self, message: object) -> None:
+        if self.system.nodes.draining:
+            return
+        title, ref = next(self._names)
+        who, self._number = f"{self.system.name}:{self.system.incarnation}", self._number + 1
+        begun = time.monotonic()
+        try:
+            await ref.call(Put(who, self._number), ANSWERS_WITHIN)
+        except UnderstudyError as error:
+            self._ledgers.note("failed", title, who, self._number, type(error).__name__)
+        else:
+            self._ledgers.note("answered", title, who, self._number, round(time.monotonic() - begun, 4))
+        self.send_after(CALLS_EVERY, "go")
 
 
 class Face(Actor):
@@ -107,24 +155,27 @@ class Mourner(Actor):
     def __init__(self, ref: ActorRef[Any], told: asyncio.Future[float]) -> None:
         super().__init__()
         self._ref = ref
-        self._told = told
+        self._counts = told
 
     def on_start(self) -> None:
         self.monitor(self._ref)
 
     def on_receive(self, message: object) -> None:
         assert isinstance(message, Down)
-        self._told.set_result(time.monotonic())
+        self._counts.set_result(time.monotonic())
 
 
-class Ledger:
-    """What the table accepted, in a file that all citizens append to."""
+class Ledgers:
+    """Files that all citizens append to."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, int] = {}
 
-    def note(self, line: str) -> None:
-        os.write(self._file, f"{line}\n".encode())
+    def note(self, ledger: str, *words: object) -> None:
+        if ledger not in self._files:
+            self._files[ledger] = os.open(self._folder / ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(self._files[ledger], f"{' '.join(map(str, words))}\n".encode())
 
 
 class Citizen(Player):
@@ -132,16 +183,18 @@ class Citizen(Player):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._ledger = Ledger(self._book.path.with_name("accepted"))
+        self._ledgers = Ledgers(self._book.path.parent)
         self._contests: list[asyncio.Task[None]] = []
         self._heard: list[object] = []
         self._ends: dict[str, asyncio.Future[float]] = {}
+        self._counts: dict[str, int] = {}
+        self._telling: asyncio.Task[None] | None = None
 
     # --- what it owns ---
 
     async def candidate(self, title: str) -> None:
         """Be a candidate for a singleton."""
-        await self._node.singleton(title, Owner, title, self._node, self._ledger)
+        await self._node.singleton(title, Owner, title, self._node, self._ledgers)
 
     async def take(self, title: str) -> None:
         """Have that name whenever nobody else has it."""
@@ -149,7 +202,7 @@ class Citizen(Player):
 
     async def host(self) -> None:
         """Run rooms."""
-        self._node.host("room", Room, self._node, self._ledger)
+        self._node.host("room", Room, self._node, self._ledgers)
 
     async def gather(self, faces: int) -> None:
         """Send so many into the crowd."""
@@ -158,7 +211,7 @@ class Citizen(Player):
 
     async def _contend(self, title: str) -> None:
         while True:
-            owner = await self._node.spawn(Owner, title, self._node, self._ledger)
+            owner = await self._node.spawn(Owner, title, self._node, self._ledgers)
             while owner.is_alive():
                 moved = self._node.names.moved(title)
                 try:
@@ -167,9 +220,45 @@ class Citizen(Player):
                     await asyncio.wait((moved,), timeout=2.0)
                 except TableError:
                     await asyncio.sleep(0.5)
+                except Draining:
+                    return
                 else:
                     owner.tell("begin")
                     await owner.ended()
+
+    # --- what it does ---
+
+    async def work(self, titles: list[str]) -> None:
+        """Call whoever has these names, one after the other, until this node drains."""
+        await self._node.spawn(Customer, {title: self._ref(title) for title in titles}, self._ledgers)
+
+    async def tell(self, titles: list[str]) -> None:
+        """Tell whoever has these names, until told to stop."""
+        self._counts = dict.fromkeys(titles, 0)
+        self._telling = asyncio.create_task(self._tell({title: self._ref(title) for title in titles}))
+
+    async def told(self) -> dict[str, int]:
+        """Stop telling; how often whom."""
+        assert self._telling is not None, "it tells nobody"
+        self._telling.cancel()
+        return self._counts
+
+    async def depart(self) -> dict[str, Any]:
+        """Drain, and leave: how long it took, and what was left behind."""
+        for contest in self._contests:
+            contest.cancel()
+        report = await self._node.leave(30.0)
+        return {"seconds": report.seconds, "left": report.left, "trouble": report.trouble}
+
+    async def _tell(self, refs: dict[str, ActorRef[Any]]) -> None:
+        for title in cycle(refs):
+            refs[title].tell(Put("told", self._counts[title]))
+            self._counts[title] += 1
+            await asyncio.sleep(TELLS_EVERY)
+
+    def _ref(self, title: str) -> ActorRef[Any]:
+        kind, _, key = title.partition("/")
+        return self._node.entity(kind, key) if key else self._node.cluster_ref(title)
 
     # --- what it sees ---
 
@@ -184,10 +273,8 @@ class Citizen(Player):
 
     async def whoever(self, title: str, timeout: float) -> list[Any] | str:
         """What the owner of a name, or an entity, answers; or the name of the error."""
-        kind, _, key = title.partition("/")
-        ref = self._node.entity(kind, key) if key else self._node.cluster_ref(title)
         try:
-            return await ref.call(Who(), timeout)
+            return await self._ref(title).call(Who(), timeout)
         except UnderstudyError as error:
             return type(error).__name__
 

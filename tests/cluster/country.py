@@ -32,6 +32,9 @@ AGREED_WITHIN = 10.0
 PROBES = 0.5
 """Seconds between two probes: a fault takes half as long as usual, so that more of them fit into a minute."""
 
+AT_MOST = 60.0
+"""Seconds that may go by until there is quiet: a node that has ended itself is started again first."""
+
 ANSWERS_WITHIN = 5.0
 """Seconds that a call may take."""
 
@@ -47,6 +50,7 @@ class Country:
         self._behind = proxies
         self._fronts: dict[str, str] = {}
         self._doors: dict[str, str] = {}
+        self._stirred = 0.0
         self._cast = Cast(folder, "tests.cluster.citizen")
         self._open = AsyncExitStack()
 
@@ -73,6 +77,7 @@ class Country:
         await citizen.ask("take", DESK)
         await citizen.ask("host")
         await citizen.ask("gather", FACES)
+        self._stirred = time.monotonic()
 
     async def _join(self, name: str) -> Player:
         node = dict(self._node)
@@ -88,6 +93,13 @@ class Country:
         self.citizens[name] = citizen
         return citizen
 
+    async def leave(self, name: str) -> dict[str, Any]:
+        """Have a node drain, leave and end; its report."""
+        citizen = self.citizens.pop(name)
+        report: dict[str, Any] = await citizen.ask("depart", within=60.0)
+        await citizen.leave()
+        return report
+
     def end(self, name: str) -> None:
         """kill -9, and nobody starts it again."""
         self.citizens.pop(name).kill()
@@ -102,12 +114,16 @@ class Country:
     # --- what is so ---
 
     async def agree(self, within: float = AGREED_WITHIN) -> float:
-        """Wait until everybody sees the same; how many seconds that took. What is still in the way after `within` is raised."""
+        """Wait until everybody sees the same; how many seconds that took. What is still in the way after `within` is raised.
+
+        It counts from now, or from the last start of somebody who had ended itself: before that there was no quiet.
+        """
         begun = time.monotonic()
         while why := await self.disagreement():
-            assert time.monotonic() < begun + within, f"after {within} s: {why}"
+            quiet = max(begun, self._stirred)
+            assert time.monotonic() < min(quiet + within, begun + AT_MOST), f"{time.monotonic() - quiet:.1f} s: {why}"
             await asyncio.sleep(0.05)
-        return time.monotonic() - begun
+        return time.monotonic() - max(begun, self._stirred)
 
     async def disagreement(self) -> str:
         """What is in the way of everybody's seeing the same; "" if nothing is."""
@@ -137,13 +153,16 @@ class Country:
 
     def written(self) -> int:
         """How many writes were accepted. Raises AssertionError if two owners wrote under one fence."""
-        path = self.folder / "accepted"
-        writers: dict[tuple[str, str], str] = {}
-        lines = path.read_text().splitlines() if path.exists() else []
-        for line in lines:
-            title, fence, who = line.split(" ", 2)
+        writers: dict[tuple[str, str], list[str]] = {}
+        lines = self.ledger("accepted")
+        for title, fence, *who in lines:
             assert writers.setdefault((title, fence), who) == who, f"two wrote {title} under {fence}: {who}, {writers}"
         return len(lines)
+
+    def ledger(self, name: str) -> list[list[str]]:
+        """The words of each line that citizens have written there, in order."""
+        path = self.folder / name
+        return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
 
 async def _all(asked: Any) -> list[Any]:

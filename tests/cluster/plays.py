@@ -24,8 +24,8 @@ AT_ONCE = 3
 STOPPED_FOR = (0.2, 4.0)
 """Seconds for which a process, or a proxy, stands still: some live through it, some are declared dead."""
 
-PATIENCE = 10.0
-"""Seconds that a call may take while three streams fill the machine."""
+PAUSE = 0.05
+"""Seconds between 200 messages of a stream: a load, and no link so full that it takes no call."""
 
 
 class Engine(Protocol):
@@ -103,20 +103,14 @@ async def table_away(folder: Path, engine: Engine, seconds: float, **node: Any) 
         before = {title: await country.citizens["a"].ask("whoever", title, ANSWERS_WITHIN) for title in TITLES}
         lives = {name: citizen.life for name, citizen in country.citizens.items()}
         streams = [
-            await country._cast.stream(country.citizens[one], country.citizens[other], 80)
+            await country._cast.stream(country.citizens[one], country.citizens[other], 80, pause=PAUSE)
             for one, other in (("a", "b"), ("b", "c"), ("c", "a"))
         ]
+        usual = await _calls(country, before, 1.0)
         engine.kill()
         begun = time.monotonic()
         joining = asyncio.create_task(_joined(country, "d"))
-        calls = 0
-        while time.monotonic() < begun + seconds:
-            for citizen in tuple(country.citizens.values()):
-                for title in TITLES:
-                    answer = await citizen.ask("whoever", title, PATIENCE)
-                    assert answer == before[title], f"{title} was {before[title]}, and {citizen.name} reaches {answer}"
-                    calls += 1
-            await asyncio.sleep(0.05)
+        meanwhile = await _calls(country, before, seconds)
         assert all(not citizen.ended.done() for citizen in country.citizens.values()), "somebody ended"
         assert not joining.done(), "somebody joined without a table"
         came = 0
@@ -134,13 +128,29 @@ async def table_away(folder: Path, engine: Engine, seconds: float, **node: Any) 
             assert now == before[title], f"{title} was lost: it was {before[title]}, and is {now}"
         return {
             "away_for": round(back - begun, 1),
-            "calls_meanwhile": calls,
+            "calls_meanwhile": len(meanwhile),
+            "median_ms_of_a_call": {"before": _milliseconds(usual), "meanwhile": _milliseconds(meanwhile)},
             "names_lost": 0,
             "died": 0,
             "messages_meanwhile": came,
             "joined_after": round(joined, 2),
             "accepted_writes": country.written(),
         }
+
+
+async def _calls(country: Country, owners: dict[str, Any], seconds: float) -> list[float]:
+    """Have every citizen call whoever has each name, who is as before, for so long; what each call took."""
+    took: list[float] = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for citizen in tuple(country.citizens.values()):
+            for title, owner in owners.items():
+                begun = time.monotonic()
+                answer = await citizen.ask("whoever", title, ANSWERS_WITHIN)
+                took.append(time.monotonic() - begun)
+                assert answer == owner, f"{title} was {owner}, and {citizen.name} reaches {answer}"
+        await asyncio.sleep(0.05)
+    return took
 
 
 async def _joined(country: Country, name: str) -> None:
@@ -153,3 +163,7 @@ async def _joined(country: Country, name: str) -> None:
 
 def _median(seconds: list[float]) -> float:
     return round(sorted(seconds)[len(seconds) // 2], 2)
+
+
+def _milliseconds(seconds: list[float]) -> float:
+    return round(1e3 * sorted(seconds)[len(seconds) // 2], 2)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.plays import die_together, many_faults, table_away
+from tests.cluster.rolling import rolling_restart
 from tests.servers import Etcd, Postgres, missing_etcd, missing_postgres
 
 AWAY_FOR = 4.0
@@ -34,6 +35,13 @@ async def test_when_most_die_together_the_others_go_on_with_all_their_names(
 ) -> None:
     figures = await die_together(tmp_path, nodes, dead)
     assert figures["died"] == dead
+
+
+async def test_a_rolling_restart_of_processes_loses_no_acknowledged_message_and_no_name(tmp_path: Path) -> None:
+    figures = await rolling_restart(tmp_path)
+    assert figures["restarts"] == 4
+    assert figures["calls_answered"] > 0
+    assert figures["messages_told"] > 0
 
 
 @ENGINES

@@ -56,6 +56,14 @@ class Book(Actor):
                 return self.unhandled(message)
 
 
+class Entry(Book):
+    """A book that is an entity."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.key = key
+
+
 async def open_book(cluster: Cluster, name: str) -> ActorRef[Book]:
     """A book on that node, under the name that there is one of."""
 
@@ -231,3 +239,42 @@ async def test_a_reference_crosses_as_the_name_it_is(simulation: Simulation) -> 
         assert (first, second) == (book, other)
         [[first, second]] = await cluster.run("b", b.cluster_ref("book").call(Read()))
         assert (first, second) == (b.cluster_ref("book"), b.cluster_ref("other"))
+
+
+@pytest.mark.seeds(20)
+@pytest.mark.parametrize("table", ["fails", "hangs"])
+async def test_calls_to_whoever_lives_wait_for_no_table(simulation: Simulation, table: str) -> None:
+    """A registered actor, a singleton and an entity; from nodes that have called it before and from one that never has."""
+    async with Cluster(simulation) as cluster:
+
+        async def begin(node: Node) -> None:
+            node.host("book", Entry)
+            await node.singleton("librarian", Book)
+
+        for name in "abc":
+            await cluster.start(name, begin)
+        await cluster.met()
+        await open_book(cluster, "a")
+        refs = {
+            name: [node.cluster_ref("book"), node.cluster_ref("librarian"), node.entity("book", "first")]
+            for name, node in ((name, cluster.node(name)) for name in "abc")
+        }
+
+        async def ask(name: str) -> list[Any]:
+            return [await ref.call(Who(), timeout=1.0) for ref in refs[name]]
+
+        owners = [await cluster.run("b", ref.call(Who())) for ref in refs["b"]]
+        await asyncio.sleep(2.0)
+        if table == "fails":
+            cluster.table.fail(1.0)
+        else:
+            cluster.table.slow(1000.0, 1000.0)
+        await asyncio.sleep(simulation.delay(0.0, 10.0, "the table is away"))
+        loop = asyncio.get_running_loop()
+        for _ in range(10):
+            for name in "bca":
+                begun = loop.time()
+                assert await cluster.run(name, ask(name)) == owners
+                assert loop.time() - begun < 0.2, "as long as the network takes"
+                await asyncio.sleep(1.0)
+        cluster.table.mend()

@@ -193,10 +193,13 @@ class Cast:
             finally:
                 await player.close()
 
-    async def stream(self, sender: Player, to: Player, size: int, count: int | None = None, actor: str = "sink") -> Stream:  # fmt: skip
-        """Let `sender` send so many messages of that size, or until it is told to stop, to an actor of `to`."""
+    async def stream(
+        self, sender: Player, to: Player, size: int, count: int | None = None, actor: str = "sink", pause: float = 0.0
+    ) -> Stream:
+        """Let `sender` send so many messages of that size, or until it is told to stop, to an actor of `to`; as fast as they
+        are taken, or with a pause of so many seconds now and then."""
         number = next(self._streams)
-        life = await sender.ask("stream", number, f"{actor}@{to.name}", count, size)
+        life = await sender.ask("stream", number, f"{actor}@{to.name}", count, size, pause)
         assert life == to.life, f"{sender.name} sends to life {life} of {to.name}, expected {to.life}"
         return Stream(number, sender, to)
 

@@ -1,6 +1,6 @@
 """A node in a process of its own that does what a test asks of it: `python -m tests.wire.player '{"name": "a", ...}'`.
 
-standard input    [1, "stream", ["b", 1000, 80]]       request, method of Player, arguments; any number at a time
+standard input    [1, "stream", ["b", 1000, 80, 0]]    request, method of Player, arguments; any number at a time
 standard output   [1, {...}, null]                     request, what it returned, or null and the error
 first line        {"address": ..., "incarnation": ...} once the node has joined
 """
@@ -155,12 +155,12 @@ class Player:
 
     # --- streams ---
 
-    async def stream(self, number: int, to: str, count: int | None, size: int) -> int:
+    async def stream(self, number: int, to: str, count: int | None, size: int, pause: float) -> int:
         """Begin to send `count` messages of `size` bytes beside their heads, or until told to stop, to the present life of
-        `to`, such as "sink@b"; returns that life."""
+        `to`, such as "sink@b", with a pause of so many seconds after each TURN; returns that life."""
         whoever: ActorRef[Any] = await self._node.ref(to).call(Whoever())
         account = self._accounts[number] = Account(whoever.address.incarnation)
-        flow = self._flow(number, whoever, account, math.inf if count is None else count, bytes(size))
+        flow = self._flow(number, whoever, account, math.inf if count is None else count, bytes(size), pause)
         self._flows[number] = asyncio.create_task(flow)
         return account.life
 
@@ -178,7 +178,9 @@ class Player:
         """The account of a stream as it is now."""
         return self._accounts[number].as_json()
 
-    async def _flow(self, stream: int, to: ActorRef[Any], account: Account, count: float, padding: bytes) -> None:
+    async def _flow(
+        self, stream: int, to: ActorRef[Any], account: Account, count: float, padding: bytes, pause: float
+    ) -> None:
         life = account.life
         while account.sent < count and not account.over and to.is_alive():
             for _ in range(TURN):
@@ -192,7 +194,7 @@ class Player:
                 account.sent += 1
                 if account.sent >= count:
                     return
-            await asyncio.sleep(0)
+            await asyncio.sleep(pause)
 
     async def _offered(self, to: ActorRef[Any], item: Numbered) -> bool:
         """Whether there was room in the end; not if its node died first: then nothing was sent."""
