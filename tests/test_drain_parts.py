@@ -66,7 +66,13 @@ async def test_clients_of_a_draining_node_are_sent_away_in_batches_and_new_ones_
 
 
 async def test_clients_are_taken_again_when_a_drain_is_called_off(tmp_path: Path) -> None:
+    """The gateway's /readyz says both."""
     async with serving(tmp_path, clients=1) as (node, url, http, [client]):
+
+        async def ready() -> tuple[int, list[str]]:
+            async with http.get(url.partition("/socket")[0] + "/readyz") as answer:
+                return answer.status, (await answer.json())["why"]
+
         await client.join("room:a")
         hanging = asyncio.Event()
 
@@ -78,12 +84,14 @@ async def test_clients_are_taken_again_when_a_drain_is_called_off(tmp_path: Path
         draining = asyncio.ensure_future(node.drain())
         assert await client.closed() == 1012
         await hanging.wait()
+        assert await ready() == (503, ["its node is draining"])
         draining.cancel()
         with pytest.raises(asyncio.CancelledError):
             await draining
         again = Client(await http.ws_connect(url))
         assert (await again.join("room:a"))[0] == "ok"
         forget()
+        assert await ready() == (200, [])
 
 
 @asynccontextmanager

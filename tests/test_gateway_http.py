@@ -33,6 +33,11 @@ async def test_healthz_names_the_node_and_the_process() -> None:
         assert body["pid"] > 0
 
 
+async def test_readyz_says_that_the_gateway_is_ready() -> None:
+    async with gateway() as served:
+        assert await served.json("/readyz") == (200, {"ready": True, "why": [], "node": "stage"})
+
+
 async def test_pages_come_with_their_type_are_asked_for_again_and_carry_security_headers(pages: list[Mount]) -> None:
     async with gateway(pages=pages) as served:
         for path in ("/", "/pages/", "/pages"):

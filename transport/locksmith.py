@@ -95,10 +95,11 @@ class Locksmith:
         logger.info("this node has a new key, %s", fingerprint(key))
         self._run(self._written(lambda: self._membership.publish(curve_key=key)))
 
-    async def _written(self, write: Callable[[], Awaitable[None]]) -> None:
+    async def _written(self, write: Callable[[], Awaitable[object]]) -> None:
         while True:
             try:
-                return await write()
+                await write()
+                return
             except TableError:
                 await asyncio.sleep(AGAIN)
 

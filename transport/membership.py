@@ -145,9 +145,12 @@ class Membership:
         self.me = replace(self.me, **changes)
         await self._rewrite(*self.me.key, **changes)
 
-    async def expel(self, node: str, incarnation: int, reason: str) -> None:
-        """Declare that life of a node dead without asking the others. Raises TableError."""
-        await self._rewrite(node, incarnation, status="dead", suspicions=(), reason=reason)
+    async def expel(self, node: str, incarnation: int, reason: str) -> bool:
+        """Declare that life of a node dead without asking the others; False if it was over already.
+
+        TableUnavailable: whether it is dead is unknown.
+        """
+        return await self._rewrite(node, incarnation, status="dead", suspicions=(), reason=reason)
 
     async def leave(self) -> None:
         """Say that this node is gone, in order. A table that cannot be reached is no obstacle. Twice is fine."""
@@ -226,16 +229,16 @@ class Membership:
     async def _say_left(self) -> None:
         await self._rewrite(*self.me.key, status="left", suspicions=(), reason="it left")
 
-    async def _rewrite(self, node: str, incarnation: int, **changes: Any) -> None:
-        """Change the row of an active member; one that is over stays as it is."""
+    async def _rewrite(self, node: str, incarnation: int, **changes: Any) -> bool:
+        """Change the row of an active member; one that is over stays as it is. Whether it was changed."""
         while True:
             await self.refresh()
             row = self._view.member(node)
             if row is None or row.incarnation != incarnation or row.status != "active":
-                return
+                return False
             row = replace(row, **changes)
             if await self._table.commit(Expect(members=self._view.versions.members), Change(members=(row,))):
-                return
+                return True
 
     async def _end(self) -> None:
         self._ended = True

@@ -17,7 +17,7 @@ from understudy.console import log_to_console
 from understudy.json_log import log_as_json
 from understudy.keys import keys_group
 from understudy.operations import drain_command, fence_command, leave_command, status_command, tree_command
-from understudy.options import config_command, configure_log, effective_settings, settings_options
+from understudy.options import WithSettings, config_command, configure_log, effective_settings
 from understudy.reload import reload
 
 STATE = click.option(
@@ -140,8 +140,7 @@ def demo_command(allow_host: tuple[str, ...], state: Path, verbose: bool, **opti
     _exit(demo(allow_host=allow_host, state=_writable(state), verbose=verbose, **options))
 
 
-@cli.command("node")
-@settings_options
+@cli.command("node", cls=WithSettings)
 @click.option("--supervised", is_flag=True, hidden=True, help="End when standard input ends.")
 @click.option("--verbose", is_flag=True, help="The same as --log-level debug.")
 def node_command(supervised: bool, verbose: bool, **flags: Any) -> None:

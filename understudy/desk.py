@@ -19,7 +19,8 @@ from typing import Any
 from understudy.actors import ActorDied, CallError, UnderstudyError
 from understudy.cluster import look_around
 from understudy.operator import OPERATOR, HowFar, ShowTree, Wind
-from understudy.transport import Member, Node, TableError
+from understudy.secrets import hidden
+from understudy.transport import Member, Node, TableUnavailable
 
 ABSENT, REFUSED, OVERDUE = "absent", "refused", "overdue"
 
@@ -64,7 +65,7 @@ class Desk:
                 case _:
                     raise Unable(REFUSED, f"this process does not know how to {request.get('ask')!r}")
         except Unable as unable:
-            yield {"error": str(unable), "code": unable.code}
+            yield {"error": hidden(str(unable)), "code": unable.code}
 
     def _member(self, name: str) -> Member:
         members = {row.node: row for row in self._node.members()}
@@ -127,12 +128,19 @@ class Desk:
             )
         if row.incarnation != incarnation:
             raise Unable(REFUSED, f"{row.node} has started again meanwhile: look at it once more")
+        if trouble := self._node.trouble:
+            raise Unable(ABSENT, f"nobody can be declared dead while the table cannot be reached: {trouble}")
         try:
-            await self._node.membership.expel(row.node, incarnation, f"fenced: {reason}")
-        except TableError as error:
-            raise Unable(ABSENT, f"nobody can be declared dead while the table cannot be reached: {error}") from None
+            done = await self._node.membership.expel(row.node, incarnation, f"fenced: {reason}")
+        except TableUnavailable as error:  # it may have gone right after it had written
+            raise Unable(
+                ABSENT,
+                f"whether {row.node} is dead is unknown, `understudy status` says it once the table is back: {error}",
+            ) from None
         except UnderstudyError as error:
             raise Unable(REFUSED, str(error)) from None
+        if not done:
+            raise Unable(REFUSED, f"{row.node} is no member any more, or has started again: look at it once more")
         return {"node": row.node, "incarnation": incarnation}
 
 

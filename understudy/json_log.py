@@ -1,9 +1,9 @@
 """The log as JSON, for whoever collects it: one object a line, on standard error.
 
     {"time": "2026-03-01T12:00:00.123+00:00", "level": "error", "node": "stage-1", "incarnation": 1772366400000,
-     "logger": "understudy.actors", "actor": "room/lobby", "message": "...", "error": {"type", "message", "trace"}, "trace": "..."}
+     "logger": "understudy.actors", "actor": "room/lobby", "message": "...", "error": {"type", "message", "trace"}}
 
-`actor`, `error` and `trace` stand there where there is one. What is given as `extra` stands beside them, under its own names.
+`actor` and `error` stand there where there is one. What is given as `extra` stands beside them, under its own names.
 """
 
 import logging
@@ -15,7 +15,7 @@ from typing import Any
 from pythonjsonlogger.core import LogData
 from pythonjsonlogger.json import JsonFormatter
 
-from understudy.actors import current_request, speaker
+from understudy.actors import speaker
 from understudy.secrets import hidden
 
 
@@ -34,11 +34,9 @@ class JsonHandler(logging.StreamHandler[Any]):
 
 
 def _said_by(record: logging.LogRecord) -> bool:
-    """Note who speaks, and for which request: here, where the record is made."""
+    """Note who speaks: here, where the record is made."""
     if "actor" not in record.__dict__ and (cell := speaker()) is not None:
         record.actor = cell.name or repr(cell)
-    if "trace" not in record.__dict__ and (request := current_request.get()) is not None and request.trace:
-        record.trace = request.trace.hex()
     return True
 
 

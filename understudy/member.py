@@ -21,8 +21,8 @@ from understudy.app import Requests, run, settle
 from understudy.application import LastDeadline, ServiceManager, announce, end, opened, verdict
 from understudy.control import Control
 from understudy.health import Health
-from understudy.secrets import hidden
-from understudy.settings import Settings
+from understudy.secrets import hidden, keep
+from understudy.settings import Mistakes, Settings
 from understudy.status import Status, complain
 from understudy.supervisors import GaveUp
 from understudy.target import Unfit, find
@@ -117,18 +117,21 @@ class _Member:
 
     async def _joined(self) -> Node | Status:
         while True:
-            node = self._node()
-            starting = asyncio.create_task(node.start())
-            await asyncio.wait((starting, self._stop), return_when=asyncio.FIRST_COMPLETED)
-            if not starting.done():
-                logger.info("%s: stopping before it has joined", self._stop.result())
-                await node.stop()
-                await asyncio.wait((starting,))
-                return Status.ENDED
             try:
+                node = self._node()
+                starting = asyncio.create_task(node.start())
+                await asyncio.wait((starting, self._stop), return_when=asyncio.FIRST_COMPLETED)
+                if not starting.done():
+                    logger.info("%s: stopping before it has joined", self._stop.result())
+                    await node.stop()
+                    await asyncio.wait((starting,))
+                    return Status.ENDED
                 starting.result()
                 return node
-            except TableUnavailable as error:
+            except (
+                TableUnavailable,
+                Mistakes,
+            ) as error:  # a secret that was there may be on its way: files are replaced
                 logger.warning("%s waits for the table: %s", self._name, error)
                 self._health.trouble = hidden(str(error))
             except (UnderstudyError, OSError, ValueError) as error:
@@ -140,7 +143,10 @@ class _Member:
 
     def _node(self) -> Node:
         settings = self._settings
-        more: dict[str, Any] = {"table": settings.table_url()} if settings.table_url() is not None else {}
+        more: dict[str, Any] = {}
+        if (url := settings.table_url()) is not None:
+            keep(url)  # a file may say something else than at the last try
+            more["table"] = url
         for name in ("tags", "capacity"):
             if value := getattr(settings, name):
                 more[name] = value

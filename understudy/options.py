@@ -1,6 +1,6 @@
 """The settings as flags of a command, and the command `understudy config` that shows where each comes from.
 
-`settings_options` gives a command one flag for each setting; `effective_settings` makes of them what counts, or ends the process
+`WithSettings` is a command with one flag for each setting; `effective_settings` makes of them what counts, or ends the process
 with a line for each mistake. pydantic is imported when it is needed: the other commands start sooner without.
 """
 
@@ -9,7 +9,8 @@ import logging
 import sys
 import textwrap
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -21,33 +22,44 @@ from understudy.console import log_to_console
 if TYPE_CHECKING:
     from understudy.settings import Effective, Settings
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 USAGE = 2
 """The exit status of a command line, or of settings, that cannot be meant."""
 
 
-def settings_options(command: F) -> F:
-    """Two arguments, NAME and MODULE:ATTRIBUTE, and a flag for each other setting."""
-    from understudy.settings import fields, flag, told
+class WithSettings(click.Command):
+    """A command with two arguments, NAME and MODULE:ATTRIBUTE, and a flag for each other setting.
 
-    for name, field in reversed(fields().items()):
-        if name in ("name", "application", "app"):
-            continue
-        several = flag(name) != "--" + name.replace("_", "-")
-        default = "" if field.default in (None, (), "") else f"  [default: {field.default}]"
-        command = click.option(
-            flag(name),
-            name,
-            multiple=several,
-            metavar="SECONDS" if "seconds" in told(field, "wanted") else "TEXT",
-            help=f"{field.description}{default}",
-        )(command)
-    command = click.option(
-        "--config", metavar="FILE", help="The file of settings.  [default: understudy.toml, if it is there]"
-    )(command)
-    command = click.argument("application", metavar="[MODULE:ATTRIBUTE]", required=False)(command)
-    return click.argument("name", metavar="[NAME]", required=False)(command)
+    They are made when somebody looks at them: those who list the commands do not.
+    """
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Those of the settings, and then its own."""
+        return [*self._settings, *super().get_params(ctx)]
+
+    @cached_property
+    def _settings(self) -> list[click.Parameter]:
+        from understudy.settings import fields, flag, told
+
+        found: list[click.Parameter] = [
+            click.Argument(["name"], metavar="[NAME]", required=False),
+            click.Argument(["application"], metavar="[MODULE:ATTRIBUTE]", required=False),
+            click.Option(
+                ["--config"], metavar="FILE", help="The file of settings.  [default: understudy.toml, if it is there]"
+            ),
+        ]
+        for name, field in fields().items():
+            if name in ("name", "application", "app"):
+                continue
+            default = "" if field.default in (None, (), "") else f"  [default: {field.default}]"
+            found.append(
+                click.Option(
+                    [flag(name), name],
+                    multiple=flag(name) != "--" + name.replace("_", "-"),
+                    metavar="SECONDS" if "seconds" in told(field, "wanted") else "TEXT",
+                    help=f"{field.description}{default}",
+                )
+            )
+        return found
 
 
 def effective_settings(flags: dict[str, Any], *, named: bool = False) -> "Effective":
@@ -59,11 +71,12 @@ def effective_settings(flags: dict[str, Any], *, named: bool = False) -> "Effect
         effective = load(flags)
         if named and effective.settings.name is None:
             raise Mistakes(["the node has no name: say it as NAME, as UNDERSTUDY_NAME, or as `name` in the file"])
+        secrets = effective.settings.secrets()
     except Mistakes as mistakes:
         for line in mistakes.lines:
             click.echo(f"Error: {line}", err=True)
         sys.exit(USAGE)
-    for secret in effective.settings.secrets():
+    for secret in secrets:
         keep(secret)
     guard()
     for doubt in effective.doubts:
@@ -88,8 +101,7 @@ def configure_log(settings: "Settings") -> Callable[[int], None]:
     return lambda incarnation: None
 
 
-@click.command("config")
-@settings_options
+@click.command("config", cls=WithSettings)
 @click.option("--check", is_flag=True, help="Print nothing but what is wrong; exit status 2 if anything is.")
 @click.option("--example", is_flag=True, help="Print a file of settings to begin with.")
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")

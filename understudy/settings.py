@@ -213,12 +213,12 @@ class Settings(BaseSettings):
         return [each for each in (self.table_url(), self.join_token()) if each]
 
     def table_url(self) -> str | None:
-        """The URL of the table, wherever it stands. OSError if its file cannot be read."""
-        return _told(self.table, self.table_file)
+        """The URL of the table, wherever it stands. Mistakes if its file cannot be read."""
+        return _told("table_file", self.table, self.table_file)
 
     def join_token(self) -> str | None:
-        """The token, wherever it stands. OSError if its file cannot be read."""
-        return _told(self.token, self.token_file)
+        """The token, wherever it stands. Mistakes if its file cannot be read."""
+        return _told("token_file", self.token, self.token_file)
 
     def state_folder(self) -> Path | None:
         """The folder of the table; None: it has another one."""
@@ -227,8 +227,18 @@ class Settings(BaseSettings):
         return self.state if self.state is not None else Path(".understudy")
 
 
-def _told(secret: SecretStr | None, file: Path | None) -> str | None:
-    return secret.get_secret_value() if secret is not None else file.read_text().strip() if file is not None else None
+def _told(name: str, secret: SecretStr | None, file: Path | None) -> str | None:
+    """A secret, or what stands in the file that the setting `name` names: read each time, since mounted secrets change."""
+    if secret is not None or file is None:
+        return secret.get_secret_value() if secret is not None else None
+    try:
+        found = file.read_text().strip()
+    except (OSError, ValueError) as error:
+        why = (isinstance(error, OSError) and error.strerror) or "no text"
+        raise Mistakes([f"{name}: the file {file} cannot be read: {why}"]) from None
+    if not found:
+        raise Mistakes([f"{name}: the file {file} is empty"])
+    return found
 
 
 @dataclass(frozen=True)
@@ -266,14 +276,11 @@ def load(flags: Mapping[str, Any] | None = None) -> Effective:
         given = {**table, **variables, **flags}
         raise Mistakes([_sentence(each, given, origins) for each in error.errors(include_url=False)]) from None
     lines: list[str] = []
-    for name in ("table_file", "token_file"):
-        file: Path | None = getattr(settings, name)
+    for name, read in (("table_file", settings.table_url), ("token_file", settings.join_token)):
         try:
-            if file is not None and not file.read_text().strip():
-                lines.append(f"{origins[name]}: {name}: the file {file} is empty")
-        except (OSError, ValueError) as error:
-            why = (isinstance(error, OSError) and error.strerror) or "no text"
-            lines.append(f"{origins[name]}: {name}: the file {file} cannot be read: {why}")
+            read()
+        except Mistakes as mistakes:
+            lines += [f"{origins[name]}: {line}" for line in mistakes.lines]
     if lines:
         raise Mistakes(lines)
     return Effective(settings, origins, path, _doubts(flags))
