@@ -19,6 +19,10 @@ from understudy.simulation import Simulation
 
 ROOT = Path(__file__).parent.parent
 
+WHOLE_CLUSTERS = ("test_cluster_", "test_entities", "test_entity_faults", "test_rolling_restart")
+"""How the modules begin whose properties run whole clusters for half a minute of virtual time: a seed takes 50 to 400 ms, a
+hundred times as long as elsewhere. They run fewer seeds, and at length in a proof of their own."""
+
 
 class Property(NamedTuple):
     """A simulated test, by the address of its function."""
@@ -35,13 +39,17 @@ class Property(NamedTuple):
         return f"{self.module.replace('.', '/')}.py::{self.name}"
 
     @property
+    def is_of_a_whole_cluster(self) -> bool:
+        return self.module.rpartition(".")[2].startswith(WHOLE_CLUSTERS)
+
+    @property
     def seeds(self) -> int:
         """How many seeds each run of the test suite gives it."""
         mark = _mark(self.function())
         return int(mark.args[0]) if mark is not None else 1
 
 
-def properties() -> list[Property]:
+def properties(*, whole_clusters: bool = True) -> list[Property]:
     """Every test of tests/simulation that is marked to run with many seeds and needs nothing but a simulation."""
     found: list[Property] = []
     for file in sorted((ROOT / "tests" / "simulation").glob("test_*.py")):
@@ -50,7 +58,7 @@ def properties() -> list[Property]:
             mark = _mark(function)
             if mark is not None and mark.args[0] > 1 and set(inspect.signature(function).parameters) <= {"simulation"}:
                 found.append(Property(module.__name__, name))
-    return found
+    return [what for what in found if whole_clusters or not what.is_of_a_whole_cluster]
 
 
 def seed_of(base: int, number: int) -> int:

@@ -19,11 +19,8 @@ from tests.properties import Property, properties
 EVERY_RUN = 300
 """Seeds that each property runs in every run of the test suite."""
 
-WHOLE_CLUSTERS = ("test_cluster_", "test_entities", "test_entity_faults", "test_rolling_restart")
-"""Where the modules begin whose properties run whole clusters for half a minute of virtual time: a seed takes 50 to 400 ms."""
-
 EVERY_RUN_OF_A_CLUSTER = 5
-"""Seeds that these run at least. Those that `make proof cluster` runs at length, `AT_LENGTH`, get a hundred all the same."""
+"""Seeds that those run at least that run whole clusters. Those that `make proof cluster` runs at length, `AT_LENGTH`, get a hundred all the same."""
 
 AT_LENGTH = 100
 
@@ -42,8 +39,7 @@ def test_every_property_runs_with_hundreds_of_seeds_each_time() -> None:
 def _at_least(what: Property) -> int:
     if what.module in VIRTUAL:
         return AT_LENGTH
-    whole = what.module.rpartition(".")[2].startswith(WHOLE_CLUSTERS)
-    return EVERY_RUN_OF_A_CLUSTER if whole else EVERY_RUN
+    return EVERY_RUN_OF_A_CLUSTER if what.is_of_a_whole_cluster else EVERY_RUN
 
 
 def test_there_are_proofs() -> None:
