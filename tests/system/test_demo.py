@@ -323,6 +323,7 @@ def test_ctrl_c_ends_everything_in_order_within_5_s(tmp_path: Path) -> None:
         assert "Traceback" not in demo.text
         stopped = [line.split()[-3] for line in demo.lines if line.endswith("has stopped")]
         assert stopped == ["engine-1", "stage"], "in reverse order of start"
+        assert "engine-1 has drained" in demo.text, "it had the time to, though a game was going on"
         left = {path.name for path in (tmp_path / "state").iterdir()}
         assert not {name for name in left if name.endswith((".sock", ".pid", "-wal", "-shm"))}, left
 

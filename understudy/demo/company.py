@@ -25,6 +25,8 @@ logger = logging.getLogger("understudy.demo")
 GRACE = 1.5
 """Seconds a node process has to end in order; two of them in a row stay below the 5 s promised after Ctrl-C."""
 
+PARTING = 0.2
+"""Seconds of it for the drain: games that go on then are lost, and its process ends in order all the same."""
 
 STAGE, ENGINE = "understudy.demo.stage:stage", "understudy.demo.stage:engine"
 """The applications of its nodes."""
@@ -104,6 +106,7 @@ async def demo(
 ) -> int:
     """Run the demonstration until it is told to stop; returns the exit status. Of several stages, each has the next port."""
     common = ["--supervised", "--log-format", "console", "--state", str(state), *(["--verbose"] if verbose else [])]
+    common += ["--drain-timeout", str(PARTING)]
     page = ["--gateway-host", host, *(word for name in allow_host for word in ("--gateway-name", name))]
     ports = {"stage": port} if stages == 1 else {f"stage-{number + 1}": port + number for number in range(stages)}
     told = {name: [STAGE, "--role", "stage", *page, "--gateway-port", str(its)] for name, its in ports.items()}
