@@ -1,6 +1,6 @@
 """Who owns which name in the cluster: what the table says, and this node's own claims to it.
 
-    claim(name)   ──┐  clerk: one commit for all that waits, one reading    ┌──▶ our row, with its fence
+    claim(name)   ──┐  clerk: commits of all that waits, then one reading   ┌──▶ our row, with its fence
     release(name) ──┴▶ ─────────────── table ───────────────────────────────┴──▶ None: somebody living has it
 
     free            nobody ever had it, it was given up, or its owner is no active member: dead, left, or started again
@@ -21,13 +21,26 @@ from typing import Any, TypeAlias
 
 from understudy.actors import Draining
 from understudy.actors.names import checked_name
+from understudy.transport.commits import version_of
 from understudy.transport.membership import Membership
-from understudy.transport.table import Change, Expect, MembershipTable, Name, Snapshot, TableError, TableUnavailable
+from understudy.transport.table import (
+    Change,
+    Commit,
+    Expect,
+    MembershipTable,
+    Name,
+    Snapshot,
+    TableError,
+    TableUnavailable,
+)
 
 log = logging.getLogger("understudy.names")
 
-BATCH = 64
-"""Names in one commit. An etcd takes 128 operations in a transaction, unless it was told otherwise."""
+WAVE = 1024
+"""Names that are written between two readings."""
+
+TOGETHER = 64
+"""Names in one commit: of those that never met anybody else's claim."""
 
 TRY_AGAIN = 1.0
 """Seconds between two tries to give up what could not be given up because the table cannot be reached."""
@@ -48,6 +61,7 @@ class Names:
         self._holders: dict[str, object] = {}  # by whom they were claimed
         self._claims: dict[str, Claim] = {}
         self._given_up: dict[str, list[asyncio.Future[None]]] = {}
+        self._met: set[str] = set()  # written together with a name for which somebody else was faster
         self._looks: list[asyncio.Future[None]] = []
         self._watched: dict[str, list[Watched]] = {}
         self._lost: list[Lost] = []
@@ -215,15 +229,13 @@ class Names:
                     self._wake.clear()
 
     async def _turn(self) -> None:
-        """One commit of what there is to write, and one reading; whoever waits is answered out of that alone."""
+        """Write what there is to write, and read once; whoever waits is answered out of that alone."""
         for name in [name for name, claim in self._claims.items() if all(each.done() for each in claim.waiting)]:
             self._claims.pop(name).over.set()  # nobody waits any more
         looks, self._looks = self._looks, []
         looking = list(self._claims.values())
         try:
-            expect, change = self._to_write()
-            if change.names:
-                await self._table.commit(expect, change)
+            await self._write()
             await self._membership.refresh()
         except TableError:
             self._looks += looks
@@ -233,24 +245,33 @@ class Names:
         _settle(looks)
         self._answer()
 
-    def _to_write(self) -> tuple[Expect, Change]:
+    async def _write(self) -> None:
+        """Names go into few commits, since each has its price. Where one of them was faster than we were all of that commit
+        try again, each in a commit of its own: a name that many want keeps no others waiting."""
+        commits = self._to_write()
+        results = await asyncio.gather(*(self._table.commit(*commit) for commit in commits), return_exceptions=True)
+        for (_, change), result in zip(commits, results):
+            if isinstance(result, BaseException):
+                raise result
+            if result is None:
+                self._met.update(row.name for row in change.names)
+
+    def _to_write(self) -> list[Commit]:
         me = self._membership.me
-        rows: list[Name] = []
-        expected: dict[str, int] = {}
-        members: int | None = None
-        for name in self._given_up:
-            if len(rows) < BATCH and self._is_mine(row := self._rows.get(name)):
-                assert row is not None, "a name of ours has a row"
-                rows.append(Name(name))
-                expected[name] = row.version
-        for name in self._claims:
-            if len(rows) < BATCH and name not in self._given_up and self.owner(name) is None:
-                row = self._rows.get(name)
-                rows.append(Name(name, me.node, me.incarnation))
-                expected[name] = row.version if row is not None else 0
-                if row is not None and row.node:
-                    members = self._membership.version
-        return Expect(members, expected), Change(names=tuple(rows))
+        given_up = [name for name in self._given_up if self._is_mine(self._rows.get(name))]
+        wanted = [name for name in self._claims if name not in self._given_up and self.owner(name) is None]
+        wave = [*(Name(name) for name in given_up), *(Name(name, *me.key) for name in wanted)][:WAVE]
+        apart = [[row] for row in wave if row.name in self._met]
+        rest = [row for row in wave if row.name not in self._met]
+        parts = apart + [rest[start : start + TOGETHER] for start in range(0, len(rest), TOGETHER)]
+        self._met.clear()
+        return [(self._expect(part), Change(names=tuple(part))) for part in parts]
+
+    def _expect(self, rows: list[Name]) -> Expect:
+        """Each name as it was read; and where one is taken from somebody, the members among whom that one is not any more."""
+        old = {row.name: self._rows.get(row.name) for row in rows}
+        taken = any(row.node and (before := old[row.name]) is not None and before.node for row in rows)
+        return Expect(self._membership.version if taken else None, {name: version_of(row) for name, row in old.items()})
 
     def _answer(self) -> None:
         """Tell those who wait what the last reading says."""

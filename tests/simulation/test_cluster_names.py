@@ -90,6 +90,37 @@ async def test_a_name_is_taken_from_the_dead_only_while_the_table_says_that_they
         assert [expect.members for expect in expected] == [None, (await rows.read()).versions.members]
 
 
+async def test_a_name_that_somebody_else_takes_first_keeps_no_other_waiting(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Cluster(simulation) as cluster:
+        a, b = await cluster.start("a"), await cluster.start("b")
+        await cluster.met()
+        wanted = [f"{kind} {number}" for number in range(8) for kind in ("contested", "quiet")]
+        tries: dict[str, int] = dict.fromkeys(wanted, 0)
+        rows = cluster.table.rows
+        commit = rows.commit
+
+        async def rival(expect: Expect, change: Change) -> Versions | None:
+            """Always a moment earlier, with one name at a time."""
+            ours = [row.name for row in change.names if row.node == "a"]
+            for name in ours:
+                tries[name] += 1
+            first = next((name for name in ours if name[0] == "c" and name not in taken), "")
+            if first:
+                taken.add(first)
+                assert await cluster.run("b", b.names.claim(first))
+            return await commit(expect, change)
+
+        taken: set[str] = set()
+        monkeypatch.setattr(rows, "commit", rival)
+        cluster.table.slow(0.1, 0.1)  # all but the first come together
+        claims = asyncio.gather(*(a.names.claim(name) for name in wanted))
+        got = dict(zip(wanted, await claims))
+        assert [name for name in wanted if got[name]] == [name for name in wanted if name[0] == "q"]
+        assert max(tries.values()) == 2
+
+
 async def test_who_is_declared_dead_loses_its_names_before_it_says_anything_more(simulation: Simulation) -> None:
     async with Cluster(simulation) as cluster:
         for name in "abc":
