@@ -42,6 +42,7 @@ PAGES = {
         "gone with its parent",
     ],
     "entities.md": ["7 apples", "stock", "0 apples"],
+    "names.md": ["it has moved: True True", "the time is b'noon'", "desk"],
     "placement.md": [
         "the painter is on engine-2",
         "the engine is on engine-1",

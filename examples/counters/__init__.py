@@ -1,0 +1,1 @@
+"""Counters by name that move when a node is killed, and lose nothing."""
