@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.leash import leashed
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -59,7 +61,7 @@ class Process:
 async def running(module: str, *arguments: str, through: tuple[str, ...] = ()) -> AsyncIterator[Process]:
     """`python -m module arguments...`, killed at the end if it still runs. `through`: a command that becomes it."""
     process = await asyncio.create_subprocess_exec(
-        *(*through, sys.executable, "-m", module, *arguments),
+        *leashed(*through, sys.executable, "-m", module, *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,

@@ -8,6 +8,8 @@
         server.pause(); server.resume()                       SIGSTOP, SIGCONT
         server.stop(); server.start()                         in order, and again on the same port
 
+    with Postgres(through=machine.through, address=machine.address) as server:      in a network namespace (system/street.py)
+
 Nothing is stopped but what was started here. When the process ends that started a server, however that happens, the
 server does too.
 """
@@ -34,6 +36,8 @@ from typing import Self
 import psycopg
 import pytest
 
+from tests.leash import leashed
+
 USER = "nobody"
 """Whose rights a server has that root starts: PostgreSQL refuses to run as root."""
 
@@ -54,9 +58,10 @@ def missing_etcd() -> str:
 
 
 class Server:
-    """What both have in common. The folder is removed by `close`."""
+    """What both have in common. The folder is removed by `close`. `through`: a command that becomes the server's."""
 
-    def __init__(self) -> None:
+    def __init__(self, through: tuple[str, ...] = ()) -> None:
+        self.through = through
         self.folder = Path(tempfile.mkdtemp(prefix="understudy-server-"))
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -132,10 +137,9 @@ class Server:
 
     def popen(self, command: list[str]) -> subprocess.Popen[bytes]:
         """Start a process with the rights of an ordinary user, which ends with this one."""
-        rights = ["--reuid", USER, "--regid", "nogroup", "--clear-groups"] if os.geteuid() == 0 else []
         with open(self.folder / "log", "ab") as log:
             return subprocess.Popen(
-                ["setpriv", *rights, "--pdeathsig", "QUIT", *command],
+                [*self.through, *leashed(*command, by="QUIT", user=USER if os.geteuid() == 0 else "")],
                 cwd=self.folder,
                 env={**os.environ, "LC_ALL": "C.UTF-8", "HOME": str(self.folder)},
                 stdin=subprocess.DEVNULL,
@@ -158,12 +162,25 @@ class Server:
 
 
 class Postgres(Server):
-    """`settings`: of postgresql.conf. The disk is not waited for, unless `durable`."""
+    """`settings`: of postgresql.conf. The disk is not waited for, unless `durable`. `user`: its superuser.
 
-    user = "understudy"
+    `address`: where it listens, for all of that network, which ask for a password.
+    """
 
-    def __init__(self, *, durable: bool = False, **settings: str) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        *,
+        durable: bool = False,
+        user: str = "understudy",
+        through: tuple[str, ...] = (),
+        address: str = "127.0.0.1",
+        port: int | None = None,
+        **settings: str,
+    ) -> None:
+        super().__init__(through)
+        self.user = user
+        self.address = address
+        self.port = self.port if port is None else port
         self._settings = {"fsync": "on" if durable else "off", "max_connections": "200"} | settings
         self._made = False
 
@@ -179,24 +196,26 @@ class Postgres(Server):
             )
             if made.wait(START_WITHIN) != 0:
                 raise RuntimeError(f"initdb failed: {self.log()[-2000:]}")
+            with (self.folder / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all samenet scram-sha-256\n")
             self._made = True
         super().start()
 
     def command(self) -> list[str]:
         settings = [f"--{name}={value}" for name, value in self._settings.items()]
-        where = ["--listen_addresses=127.0.0.1", f"--unix_socket_directories={self.folder}"]
+        where = [f"--listen_addresses={self.address}", f"--unix_socket_directories={self.folder}"]
         return [f"{_binaries()}/postgres", "-D", str(self.folder / "data"), "-p", str(self.port), *where, *settings]
 
     def answers(self) -> bool:
         try:
-            psycopg.connect(self.url(), connect_timeout=5).close()
+            self._connect().close()
         except psycopg.OperationalError:
             return False
         return True
 
-    def url(self, database: str = "postgres", *, user: str = user, password: str = PASSWORD) -> str:
-        """The URL of one of its databases."""
-        return f"postgresql://{user}:{password.replace(' ', '%20')}@127.0.0.1:{self.port}/{database}"
+    def url(self, database: str = "postgres", *, user: str = "", password: str = PASSWORD) -> str:
+        """The URL of one of its databases, for its superuser, or another."""
+        return f"postgresql://{user or self.user}:{password.replace(' ', '%20')}@{self.address}:{self.port}/{database}"
 
     def fresh(self) -> str:
         """The URL of a new database."""
@@ -206,9 +225,25 @@ class Postgres(Server):
 
     def do(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """Run a statement as its superuser; its rows."""
-        with psycopg.connect(self.url(database), autocommit=True) as connection:
+        with self._connect(database) as connection:
             done = connection.execute(statement.encode())
             return done.fetchall() if done.description else []
+
+    def at_home(self) -> dict[str, str]:
+        """The environment in which `psql` is its superuser's, on its machine."""
+        return {"PGHOST": str(self.folder), "PGPORT": str(self.port), "PGUSER": self.user, "PGPASSWORD": PASSWORD}
+
+    def _connect(self, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
+        """Through its socket in the folder, to which no network leads."""
+        return psycopg.connect(
+            host=str(self.folder),
+            port=self.port,
+            user=self.user,
+            password=PASSWORD,
+            dbname=database,
+            connect_timeout=5,
+            autocommit=True,
+        )
 
 
 class Etcd(Server):

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.leash import leashed
+
 UNDERSTUDY = Path(sys.executable).parent / "understudy"
 
 STARTS_WITHIN = 20.0
@@ -70,7 +72,7 @@ class Terminal:
 
     def __init__(self, *arguments: str | Path, cwd: Path | None = None) -> None:
         self.process = subprocess.Popen(
-            [str(argument) for argument in arguments],
+            leashed(*arguments),
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

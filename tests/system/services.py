@@ -1,12 +1,10 @@
-"""What runs on the machines of a street: a program that is started again when it ends, as systemd would, and a PostgreSQL."""
+"""What runs on the machines of a street: a program that is started again when it ends, as systemd would."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -14,12 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.system.street import Machine, run
+from tests.leash import leashed
+from tests.system.street import Machine
 
 AGAIN_AFTER = 0.5
 """Seconds between the end of a program and its next start."""
-
-NOBODY = 65534
 
 
 class Service:
@@ -37,7 +34,7 @@ class Service:
         self.log = log
         self.lives: list[int] = []
         self.statuses: list[int] = []
-        self._command = [*machine.through, *(str(word) for word in command)]
+        self._command = leashed(*machine.through, *command)
         self._home = home
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
@@ -121,82 +118,3 @@ class Service:
                 self.statuses.append(self._process.wait())
             self._over.wait(AGAIN_AFTER)
             self._held.wait()
-
-
-class PostgreSQL(Service):
-    """A server on a machine, for all of 10.77.0.*, which ask for a password. Runs as nobody; `at_home` is the way in for its owner."""
-
-    def __init__(self, machine: Machine) -> None:
-        self._folder = folder = Path(tempfile.mkdtemp(prefix="understudy-table-"))
-        self._data = folder / "data"
-        self._sockets = folder / "sockets"
-        self.at_home = {"PGHOST": str(self._sockets), "PGUSER": "postgres"}
-        self.url = f"postgresql://understudy:break-a-leg@{machine.address}/understudy"
-        options = ("listen_addresses=*", f"unix_socket_directories={self._sockets}", "fsync=off")
-        command = [*_AS_NOBODY, str(_postgresql("postgres")), "-D", str(self._data)]
-        super().__init__(
-            machine, *command, *(word for option in options for word in ("-c", option)), log=folder / "log"
-        )
-
-    def __enter__(self) -> Self:
-        self._sockets.mkdir()
-        for each in (self._folder, self._sockets):
-            os.chown(each, NOBODY, NOBODY)
-        run(
-            *_AS_NOBODY,
-            str(_postgresql("initdb")),
-            "-D",
-            str(self._data),
-            "-U",
-            "postgres",
-            "--auth=trust",
-            "--no-sync",
-        )
-        with (self._data / "pg_hba.conf").open("a") as rules:
-            rules.write("host all all 10.77.0.0/24 scram-sha-256\n")
-        super().__enter__()
-        end = time.monotonic() + 30
-        while not self._answers():
-            assert time.monotonic() < end, self.said()
-            time.sleep(0.1)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        super().__exit__(kind, error, trace)
-        shutil.rmtree(self._folder)
-
-    def create(self) -> None:
-        """The user and the database that `url` speaks of."""
-        for command in (
-            "create role understudy login password 'break-a-leg'",
-            "create database understudy owner understudy",
-        ):
-            done = self._ask(command)
-            assert done.returncode == 0, done.stderr
-
-    def _answers(self) -> bool:
-        return self._ask("select 1").returncode == 0
-
-    def _ask(self, command: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [str(_postgresql("psql")), "-c", command], env={**os.environ, **self.at_home}, capture_output=True
-        )
-
-
-_AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
-
-
-def _postgresql(program: str) -> Path:
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))
-    return found[-1] if found else Path(shutil.which(program) or program)
-
-
-def no_postgresql() -> str:
-    """Why there can be no PostgreSQL here; "" if there can."""
-    return (
-        ""
-        if _postgresql("initdb").is_absolute()
-        else "PostgreSQL is not installed (Debian: apt-get install postgresql)"
-    )

@@ -16,8 +16,8 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.servers import missing_postgres
 from tests.system.conftest import CHROMIUM, QUIET
-from tests.system.services import no_postgresql
 from tests.system.street import missing
 from tests.system.theatre import Theatre
 
@@ -61,7 +61,7 @@ Light = Literal["dark", "light"]
 def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
     why = (
         missing()
-        or no_postgresql()
+        or missing_postgres()
         or ("" if CHROMIUM else "not installed: chromium (Debian: apt-get install chromium)")
     )
     if why:

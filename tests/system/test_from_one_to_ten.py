@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.services import PostgreSQL, Service, no_postgresql
+from tests.servers import Postgres, missing_postgres
+from tests.system.services import Service
 from tests.system.street import Machine, Street, missing
 from tests.system.theatre import NODES, TABLE, UNDERSTUDY
 
@@ -64,7 +65,7 @@ class Scene:
         self._folder = folder
         self._stack = stack
         self.nodes: dict[str, Service] = {}
-        self.table: PostgreSQL | None = None
+        self.table: Postgres | None = None
 
     def machine(self, name: str) -> Machine:
         if name not in self._street.machines:
@@ -84,13 +85,14 @@ class Scene:
                 self._start(machine, line)
             return ""
         if block.machine == "table" and self.table is None:
-            self.table = self._stack.enter_context(PostgreSQL(machine))
+            table = Postgres(through=machine.through, address=machine.address, port=5432, user="postgres")
+            self.table = self._stack.enter_context(table)
         done = subprocess.run(
             [*machine.through, "sh", "-euc", block.text],
             cwd=self.home(machine.name),
             env={
                 **self._environment(machine),
-                **(self.table.at_home if block.machine == "table" and self.table else {}),
+                **(self.table.at_home() if block.machine == "table" and self.table else {}),
             },
             capture_output=True,
             text=True,
@@ -140,7 +142,7 @@ def by_title(title: str) -> list[Block]:
 
 @pytest.fixture(autouse=True)
 def _machines() -> None:
-    if why := missing() or no_postgresql():
+    if why := missing() or missing_postgres():
         pytest.skip(why)
 
 

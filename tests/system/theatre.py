@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.system.services import PostgreSQL, Service
+from tests.servers import Postgres
+from tests.system.services import Service
 from tests.system.street import Machine, Street
 from understudy.transport import KeyFolder
 
@@ -37,8 +38,7 @@ class Theatre:
             opening.enter_context(self.street)
             self.people = self.street.machine("people", PEOPLE)
             server = self.street.machine("table", TABLE)
-            self.table = opening.enter_context(PostgreSQL(server))
-            self.table.create()
+            self.table = opening.enter_context(Postgres(through=server.through, address=server.address)).fresh()
             for name in self._names:
                 self.street.machine(name, NODES[name])
             self._make_keys()
@@ -92,7 +92,7 @@ class Theatre:
         home = self.folder / name
         kind = name.partition("-")[0]
         settings = home / "settings.toml"
-        (home / "table").write_text(self.table.url)
+        (home / "table").write_text(self.table)
         settings.write_text(
             f'application = "understudy.demo.stage:{kind}"\n'
             f'roles = ["{kind}"]\n'
