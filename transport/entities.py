@@ -207,7 +207,7 @@ class Entities:
         hosts = self._hosts(ref.kind)
         if not hosts:
             raise NoRoom(
-                f"no node hosts {ref.kind!r}, so there is no {ref.name!r}; hosted are {_listed(self._kinds())}"
+                f"no node hosts {ref.kind!r}, so there is no {ref.name!r}; what is hosted: {_listed(self._kinds())}"
             )
         try:
             return self._placement.choose(among=hosts - refused.keys())

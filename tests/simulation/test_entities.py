@@ -347,7 +347,7 @@ async def test_a_kind_that_nobody_hosts_is_said_so(simulation: Simulation) -> No
         a.system.hooks.subscribe(DeadLetter, letters.append)
         ref = a.entity("romo", "lobby")
         ref.tell(Say("lost"))
-        with pytest.raises(NoRoom, match="no node hosts 'romo', so there is no 'romo/lobby'; hosted are 'room'"):
+        with pytest.raises(NoRoom, match="no node hosts 'romo', so there is no 'romo/lobby'; what is hosted: 'room'"):
             await ref.call(Who())
         await asyncio.sleep(0.1)
         assert [letter.reason for letter in letters] == ["no entity"]
