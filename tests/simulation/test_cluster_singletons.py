@@ -62,6 +62,14 @@ class Busy(Leader):
         return super().on_receive(message)
 
 
+class Slow(Leader):
+    """Takes two seconds over whatever it is."""
+
+    async def on_receive(self, message: object) -> object:
+        await asyncio.sleep(2.0)
+        return super().on_receive(message)
+
+
 class Elected:
     """A cluster, all of whose nodes are candidates."""
 
@@ -161,6 +169,37 @@ async def test_it_moves_at_once_when_its_node_drains_or_stops_and_a_drain_loses_
         third, highest = await elected.where(last)
         assert (third, highest > higher) == (last, True)
         assert simulation.time - began < 2.0
+
+
+@pytest.mark.seeds(5)
+@pytest.mark.parametrize("successor", ["there", "late"])
+async def test_a_node_leaves_when_what_came_meanwhile_has_gone_to_the_next_one_and_is_answered(
+    simulation: Simulation, successor: str
+) -> None:
+    async with Cluster(simulation) as cluster:
+        elected = Elected(cluster, role="candidate", cls=Slow)
+        await elected.begin("a", "c", roles={"a": "candidate"})
+        assert (await elected.where("c"))[0] == "a"
+        if successor == "there":
+            await elected.begin("b", roles={"b": "candidate"})
+        leader = cluster.node("c").cluster_ref("leader")
+
+        async def tell(what: str) -> None:
+            leader.tell(Note(what))
+
+        await cluster.run("c", tell("before"))
+        await asyncio.sleep(0.5)
+        leaving = asyncio.ensure_future(cluster.leave("a"))
+        await asyncio.sleep(1.0)  # its last life still handles the first one
+        await cluster.run("c", tell("meanwhile"))
+        asked = asyncio.ensure_future(elected.where("c", 30.0))
+        if successor == "late":
+            await asyncio.sleep(3.0)
+            await elected.begin("b", roles={"b": "candidate"})
+        node, fence = await asked
+        assert node == "b"
+        assert [fence, "meanwhile"] in elected.diary
+        await leaving
 
 
 async def test_a_crash_begins_another_life_with_a_fence_of_its_own_and_a_node_where_it_always_crashes_lets_others_have_it(
