@@ -7,8 +7,18 @@ import pytest
 
 from understudy.actors import ActorRef, ActorSystem, Refused
 from understudy.transport.memory import MemoryTable
-from understudy.transport.served import CommitTable, ReadTable, RemoteTable, TableServer
-from understudy.transport.table import Change, Expect, Member, Snapshot, TableUnavailable, Versions
+from understudy.transport.served import PAGE, READINGS, CommitTable, Page, ReadTable, RemoteTable, TableServer
+from understudy.transport.table import (
+    NAMES_LIMIT,
+    Change,
+    Expect,
+    Member,
+    Name,
+    Snapshot,
+    TableUnavailable,
+    Versions,
+)
+from understudy.transport.view import View
 
 ROW = Member("engine-1", 1, "tcp://127.0.0.1:4001")
 
@@ -68,3 +78,48 @@ async def test_requests_that_make_no_sense_are_refused_and_the_server_lives() ->
             with pytest.raises(Refused):
                 await server.call(request)
         assert (await RemoteTable(server).read()).versions == Versions(0, 0)
+
+
+async def with_names(count: int) -> MemoryTable:
+    """A table in which the stage has so many names."""
+    table = MemoryTable()
+    for start in range(0, count, NAMES_LIMIT):
+        names = [f"room/{number}" for number in range(start, min(start + NAMES_LIMIT, count))]
+        change = Change(names=tuple(Name(name, "stage", 1) for name in names))
+        assert await table.commit(Expect(names=dict.fromkeys(names, 0)), change)
+    return table
+
+
+async def test_a_reading_of_many_pages_is_looked_up_once_and_is_the_table_of_that_moment() -> None:
+    table = await with_names(3 * PAGE)
+    before = (await table.read()).names
+    async with serving(table) as (_, server):
+        view = View()
+        page: Page = await server.call(ReadTable())
+        view.update(page.snapshot)
+        last = before[-1]
+        await table.commit(Expect(names={last.name: last.version}), Change(names=(Name(last.name),)))
+        while page.rest:
+            page = await server.call(ReadTable(page.snapshot.versions, page.rest))
+            view.update(page.snapshot)
+        assert set(view.names.values()) == set(before)
+        view.update((await server.call(ReadTable(view.versions))).snapshot)
+        assert set(view.names.values()) == set((await table.read()).names)
+        assert len(view.names) == len(before) - 1
+
+
+async def test_a_reading_that_the_server_has_no_longer_goes_on_from_where_it_was() -> None:
+    table = await with_names(3 * PAGE)
+    async with serving(table) as (_, server):
+        view = View()
+        page: Page = await server.call(ReadTable())
+        view.update(page.snapshot)
+        first = (await table.read()).names[0]
+        await table.commit(Expect(names={first.name: first.version}), Change(names=(Name(first.name),)))
+        for _ in range(READINGS):
+            assert (await server.call(ReadTable())).rest
+        while page.rest:
+            page = await server.call(ReadTable(page.snapshot.versions, page.rest))
+            view.update(page.snapshot)
+        assert set(view.names.values()) == set((await table.read()).names)
+        assert len(view.names) == 3 * PAGE - 1

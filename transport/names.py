@@ -323,8 +323,9 @@ class Names:
             if not self._is_mine(row) or row is None or row.fence != self._held[name]:
                 log.warning("%s has lost the name %r: it is now %s", self._membership.me.node, name, row)
                 self._lose(name)
-        for name in rows.keys() - self._held.keys() - self._claims.keys() - self._given_up.keys():
-            if self._is_mine(rows[name]):
+        me = self._membership.me
+        for name in [row.name for row in delta.names if row.incarnation == me.incarnation and row.node == me.node]:
+            if name not in self._held and name not in self._claims and name not in self._given_up:
                 self._stray(name)
         for name in tuple(self._watched) if complete or delta.members else rows.keys() & self._watched.keys():
             owner = self.owner(name)

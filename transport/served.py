@@ -10,6 +10,7 @@ their calls fail with TableUnavailable, nobody is declared dead by them, and the
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from dataclasses import replace
@@ -51,20 +52,24 @@ TABLE = "table"
 PAGE = 250
 """Names in one answer, or a few more: those that one commit changed are not torn apart."""
 
+READINGS = 16
+"""Readings of several pages that are kept until they are fetched. One that is not is made again from where it was."""
+
 
 @message("membership.page")
 class Page:
-    """A part of a reading: all that changed up to its versions. `more`: ask again, since these."""
+    """A part of a reading: all that changed up to its versions. `rest`: ask again for what is left of it; 0: nothing."""
 
     snapshot: Snapshot
-    more: bool = False
+    rest: int = 0
 
 
 @message("membership.read")
 class ReadTable(Request[Page]):
-    """What changed after `since`; None: everything."""
+    """What changed after `since`; None: everything. `rest`: which reading it goes on, if the server still has it."""
 
     since: Versions | None = None
+    rest: int = 0
 
 
 @message("membership.commit")
@@ -117,11 +122,12 @@ class TableServer(Actor):
         self._table = table
         self._view = View()
         self._reading = asyncio.Lock()
+        self._readings: dict[int, tuple[Versions, deque[Name]]] = {}  # what is left of each, and where it leads
 
     def on_receive(self, message: object) -> object:
         match message:
-            case ReadTable(None | Versions() as since):
-                return self._later(self._page(since))
+            case ReadTable(None | Versions() as since, int() as rest):
+                return self._later(self._page(since, rest))
             case CommitTable(Expect() as expect, Change() as change):
                 return self._later(self._table.commit(expect, change))
             case WriteGuarded(str() as name, int() as fence, str() as key, bytes() as value):
@@ -144,15 +150,29 @@ class TableServer(Actor):
         except (TableError, ValueError) as error:
             later.fail(Refused(str(error)))
 
-    async def _page(self, since: Versions | None) -> Page:
+    async def _page(self, since: Versions | None, rest: int) -> Page:
+        """A reading is looked up once, and cut into pages: a hundred thousand names have hundreds."""
+        if (left := self._readings.pop(rest, None)) is not None:
+            versions, names = left
+            return self._cut(Snapshot(versions), names)
         await self._catch_up()
-        snapshot = self._view.since(since)
-        if len(snapshot.names) <= PAGE:
-            return Page(snapshot)
-        names = sorted(snapshot.names, key=lambda row: row.version) if snapshot.whole else snapshot.names
-        last = names[PAGE - 1].version
-        part = tuple(row for row in names if row.version <= last)
-        return Page(replace(snapshot, names=part, versions=replace(snapshot.versions, names=last)), more=True)
+        reading = self._view.since(since)
+        names = deque(sorted(reading.names, key=lambda row: row.version))
+        return self._cut(replace(reading, names=()), names)
+
+    def _cut(self, head: Snapshot, names: deque[Name]) -> Page:
+        """The next page, and what is left kept."""
+        page = [names.popleft() for _ in range(min(PAGE, len(names)))]
+        while names and names[0].version == page[-1].version:
+            page.append(names.popleft())
+        if not names:
+            return Page(replace(head, names=tuple(page)))
+        number = 1 + self.system.world.random.getrandbits(62)
+        self._readings[number] = head.versions, names
+        if len(self._readings) > READINGS:
+            del self._readings[next(iter(self._readings))]
+        versions = replace(head.versions, names=page[-1].version)
+        return Page(replace(head, names=tuple(page), versions=versions), number)
 
     async def _versions(self) -> Versions:
         await self._catch_up()
@@ -185,13 +205,13 @@ class RemoteTable:
 
     async def read(self, since: Versions | None = None) -> Snapshot:
         """See MembershipTable."""
-        reading = _Reading()
+        reading, rest = _Reading(), 0
         while True:
-            page = await self._call(ReadTable(since))
+            page = await self._call(ReadTable(since, rest))
             reading.add(page.snapshot)
-            if not page.more:
+            since, rest = page.snapshot.versions, page.rest
+            if not rest:
                 return reading.result
-            since = page.snapshot.versions
 
     async def commit(self, expect: Expect, change: Change) -> Versions | None:
         """See MembershipTable."""
