@@ -36,8 +36,10 @@ from understudy.transport.activation import (
     checked_kind,
     unique_name,
 )
-from understudy.transport.entity_host import Host, HostActor, Hosts, Kind, group_of, retire
-from understudy.transport.entity_ref import EntityRef, Tie, Watched
+from understudy.transport.entity_deeds import Tie, Watched
+from understudy.transport.entity_host import Host, Kind
+from understudy.transport.entity_ref import EntityRef
+from understudy.transport.host_actor import HostActor, Hosts, group_of, retire
 from understudy.transport.remote import RemoteRef
 from understudy.transport.routes import Route, Routes
 from understudy.transport.steward import NotStarted
