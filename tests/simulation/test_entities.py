@@ -437,12 +437,12 @@ async def test_a_monitor_starts_it_and_says_of_the_entity_that_it_ended_and_why(
                 await lobby.call(Do("crash"))
             await watcher.call("wait")
             assert (await lobby.call(Who()))[2] == []
+            assert chronicle.starts[name] == 3  # each by a monitor; another begins with the next end
             lobby.kill()
             await watcher.call("wait")
             ends = [down.reason for down in seen]
             assert [type(reason) for reason in ends] == [Normal, Failure, Killed]
             assert all(down.ref == lobby for down in seen)
-            assert chronicle.starts[name] == 3
             await watcher.call("no more")
             await asyncio.sleep(1)
             await lobby.stop()
