@@ -44,7 +44,7 @@ def start(cls: type[A], args: tuple[Any, ...], kwargs: dict[str, Any]) -> PykkaR
     """
     system = _system_at_hand()
     scheduler = system.scheduler
-    if system._ending is not None:
+    if system.is_ending:
         raise StartFailed(cls.__name__, _shutting_down(system))
     cell = cls.make_pykka_cell(scheduler, next(system._numbers))
     actor = cls.__new__(cls)
@@ -102,7 +102,7 @@ def _begin(system: ActorSystem, cell: PykkaCell[Any]) -> None:
     actor = cell.actor
     if actor is None or cell.stage != ALIVE:
         return
-    if system._ending is not None:
+    if system.is_ending:
         mortician.stillborn(cell, _shutting_down(system))
         return
     system._top[cell] = None

@@ -327,6 +327,11 @@ class ActorSystem(Introspection):
 
     # --- ending ---
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether it is being shut down, or has been: nothing is started any more."""
+        return self._ending is not None
+
     async def shutdown(self, deadline: float = 10.0) -> None:
         """End every actor, one after the other, the last one started first, each with its children; kill what is left after
         `deadline` seconds.

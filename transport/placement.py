@@ -202,12 +202,14 @@ class Placement:
 
     def drained(self) -> str:
         """Why this node takes nothing new, even from whoever means it and no other; "" if it does."""
+        if self._links.system.is_ending:
+            return f"the node {self._mine.node!r} stops, and takes nothing new"
         return f"the node {self._mine.node!r} drains, and takes nothing new" if self.draining else ""
 
     def refuses(self) -> str:
         """Why this node takes nothing more that could as well be placed elsewhere; "" if it does."""
-        if self.draining:
-            return self.drained()
+        if why := self.drained():
+            return why
         if self._mine.capacity and self._placed >= self._mine.capacity:
             return f"the node {self._mine.node!r} is full: it has {self._placed} of {self._mine.capacity}"
         return ""
@@ -216,7 +218,7 @@ class Placement:
     def load(self) -> Load:
         """How loaded this node is."""
         kinds = {kind: count for kind, count in self._held.items() if count}
-        return Load(*self._links.me, self._placed, self._mine.capacity, self.draining, kinds)
+        return Load(*self._links.me, self._placed, self._mine.capacity, bool(self.drained()), kinds)
 
     def loads(self) -> dict[str, Load]:
         """How loaded each member is, by its node: this one now, the others as they said last."""
@@ -229,7 +231,7 @@ class Placement:
     def is_draining(self, node: str) -> bool:
         """Whether that node has said, in the table or to us, that it takes nothing new."""
         if node == self._mine.node:
-            return self.draining
+            return bool(self.drained())
         row, load = self._rows.get(node), self._loads.get(node)
         return (row is not None and row.draining) or (load is not None and load.draining)
 

@@ -52,6 +52,9 @@ class Witness(Actor):
 class Realm:
     """`async with Realm(simulation) as realm`: the nodes of a cluster, each with the same main program: `inhabit`."""
 
+    roles: tuple[str, ...] = ()
+    """Of each node."""
+
     def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation
         self.cluster = Cluster(simulation)
@@ -65,7 +68,7 @@ class Realm:
     async def __aenter__(self) -> Self:
         """Start all of them, and wait until they have met."""
         await self.cluster.__aenter__()
-        await asyncio.gather(*(self.cluster.start(name, self._begin) for name in NODES))
+        await asyncio.gather(*(self.cluster.start(name, self._begin, roles=self.roles) for name in NODES))
         await self.cluster.met()
         return self
 
