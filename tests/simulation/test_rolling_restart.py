@@ -155,7 +155,7 @@ class Rolling:
             await self.cluster.met()
 
 
-@pytest.mark.seeds(20)
+@pytest.mark.seeds(12)
 @pytest.mark.parametrize("table", ["quick", "slow"])
 async def test_a_rolling_restart_loses_no_message_that_was_acknowledged_and_no_name(
     simulation: Simulation, table: str
