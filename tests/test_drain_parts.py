@@ -14,6 +14,7 @@ from tests.helpers import eventually
 from understudy.actors import Actor, ActorRef, Refused
 from understudy.engine import EndRun, Engine, RunEnded, StartRun
 from understudy.gateway import Gateway, GetUrl
+from understudy.gateway.services import Services
 from understudy.transport import DrainReport, Node
 
 PROGRAMS = "tests.run_programs"
@@ -138,3 +139,24 @@ async def test_runs_that_outlast_a_drain_are_named(tmp_path: Path) -> None:
         report = await node.drain(0.2)
         assert report.left == {"engine": ("the run run-0 goes on, and is cut when the node stops",)}
         assert "run-0" in str(report)
+
+
+async def test_a_client_whose_session_still_starts_is_sent_away_like_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starting, go_on = asyncio.Event(), asyncio.Event()
+    start = Services.start_actor
+
+    async def slowly(*args: Any) -> Any:
+        starting.set()
+        await go_on.wait()
+        return await start(*args)
+
+    async with serving(tmp_path, clients=0) as (node, url, http, _):
+        monkeypatch.setattr(Services, "start_actor", slowly)
+        client = Client(await http.ws_connect(url))
+        await starting.wait()
+        draining = asyncio.ensure_future(node.drain(30.0))
+        assert await client.closed() == 1012
+        go_on.set()
+        assert (await draining).complete

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.actors import Actor, ActorSystem, NodeDown
-from understudy.transport import Node
+from understudy.transport import Node, Payload
 from understudy.transport.activation import unique_name
 
 KEYS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
@@ -28,6 +28,8 @@ class Counter(Actor):
     def on_receive(self, message: Any) -> Any:
         if message == "count":
             return [self.key, self.count]
+        if message == "all of it":
+            return Payload(bytes(self.count))
         self.count += message
         return None
 
@@ -97,3 +99,31 @@ async def test_what_may_not_cross_is_refused_or_a_dead_letter_and_harms_no_other
         with pytest.raises(Exception, match="may not cross the wire"):
             ref.tell(object())
         assert await ref.call("count") == ["apples", 2]
+
+
+async def test_an_entity_answers_with_a_payload_from_its_first_message_on(tmp_path: Path) -> None:
+    async with Node("a", state=tmp_path) as a, Node("b", state=tmp_path) as b:
+        b.host("counter", Counter, start=300_000)
+        for node in (a, b):
+            ref = node.entity("counter", f"asked by {node.system.name}")
+            for _ in range(2):  # while it starts, and when it runs
+                payload = await ref.call("all of it", timeout=20)
+                assert await payload.bytes() == bytes(300_000)
+
+
+async def test_whoever_means_an_entity_by_its_unique_name_is_told_how(tmp_path: Path) -> None:
+    async with Node("a", state=tmp_path) as a, Node("b", state=tmp_path) as b:
+        b.host("counter", Counter)
+        await a.entity("counter", "apples").call("count", timeout=20)
+        plain = await a.spawn(Counter, "plain")
+        for node in (a, b):
+            with pytest.raises(
+                ValueError, match=r"'counter/apples' is an entity: .* node.entity\('counter', 'apples'\)"
+            ):
+                node.cluster_ref("counter/apples")
+        with pytest.raises(ValueError, match=r"node.entity\('counter', 'pears@home'\)"):
+            await a.register("counter/pears%40home", plain)
+        with pytest.raises(ValueError, match="is an entity"):
+            await a.singleton("counter/apples", Counter, "apples")
+        assert await a.register("other/apples", plain)
+        assert await b.cluster_ref("other/apples").call("count", timeout=20) == ["plain", 0]

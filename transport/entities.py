@@ -153,6 +153,10 @@ class Entities:
         """The reference for what stood for it on the wire. Raises ValueError."""
         return self.ref(kind, key)
 
+    def hosted(self, kind: str) -> bool:
+        """Whether it is a kind that is hosted on any node, as far as is known here. On any thread."""
+        return kind in self.host.kinds or bool(self._groups.members_of(group_of(kind)))
+
     def runs(self, ref: EntityRef[Any]) -> bool:
         """Whether it runs, as far as is known here."""
         return self.names.owner(ref.name) is not None or self.routes.known(ref.name) is not None

@@ -42,7 +42,8 @@ class Naming:
     def cluster_ref(self, name: str) -> ActorRef[Any]:
         """Whoever has that name in the cluster when it is used, here or elsewhere, through every move.
 
-        What is told while nobody has it waits, for 10 seconds at most; a call until its deadline.
+        What is told while nobody has it waits, for 10 seconds at most; a call until its deadline. Raises ValueError for what is no
+        name, and for an entity's: `entity` is the way to that.
         """
         return self.registry.ref(name)
 

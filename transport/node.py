@@ -304,7 +304,7 @@ class Node(Spawning, Naming, Overview):
         )
         names = self._names = Names(table, membership)
         entities = self._entities = Entities(links, names, placement, links.groups, self._roles)
-        registry = self._registry = Registry(names, links)
+        registry = self._registry = Registry(names, links, entities.hosted)
         singletons = self._singletons = Singletons(registry, self._roles)
         links.greeted = lambda peer: membership.hello(*peer)
         links.condemned = lambda peer: membership.condemned(peer.node)

@@ -13,7 +13,9 @@ table, read anew, says that it has moved, it is sent on.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from understudy.actors import (
     ActorDied,
@@ -53,15 +55,16 @@ class Bound:
 
 
 class Registry:
-    """Of one node; used on its loop only, but for `here` and `ref`."""
+    """Of one node; used on its loop only, but for `here` and `ref`. `hosted(kind)`: whether entities of that kind are hosted anywhere."""
 
-    def __init__(self, names: Names, links: Links) -> None:
+    def __init__(self, names: Names, links: Links, hosted: Callable[[str], bool]) -> None:
         self.names = names
         self.links = links
         self.system = links.system
         self._bound: dict[str, Bound] = {}
         self._rooms: dict[str, WaitingRoom] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._hosted = hosted
         self._over = False
         self.thread = self.system.scheduler.thread
         names.on_lost(self._lost)
@@ -77,7 +80,7 @@ class Registry:
         Raises NameTaken if somebody living has it, ActorDied if the actor has ended, TableError, Draining; ValueError for
         what is no name; TypeError for what is no actor of this node.
         """
-        checked_name(name, "a cluster-wide")
+        self.checked(name)
         cell = ref._meant() if isinstance(ref, ActorRef) else None  # pyright: ignore[reportUnnecessaryIsInstance]
         if not isinstance(cell, Cell) or cell.system is not self.system:
             raise TypeError(f"an actor is registered on its own node; {ref!r} is none of {self.system.name!r}")
@@ -138,7 +141,14 @@ class Registry:
 
     def ref(self, name: str) -> ClusterRef[Any]:
         """The reference to whoever has that name. ValueError for what cannot be one."""
-        return ClusterRef(self, checked_name(name, "a cluster-wide"))
+        return ClusterRef(self, self.checked(name))
+
+    def checked(self, name: str) -> str:
+        """The name, if an actor may have it in the cluster; else ValueError, as for the name of an entity: its host alone has that."""
+        kind, slash, key = checked_name(name, "a cluster-wide").partition("/")
+        if slash and self._hosted(kind):
+            raise ValueError(f"{name!r} is an entity: what means it is node.entity({kind!r}, {unquote(key)!r})")
+        return name
 
     def someone(self, name: str) -> ActorRef[Any] | None:
         """Who has the name now, if messages can go there at once."""

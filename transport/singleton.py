@@ -69,6 +69,7 @@ class Singletons:
     ) -> ClusterRef[Any]:
         """See `Node.singleton`."""
         checked_name(name, "a singleton's")
+        self._registry.checked(name)
         if not (isinstance(cls, type) and issubclass(cls, Actor)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"a singleton is of a subclass of Actor, not {cls!r}")
         if name in self._candidates:

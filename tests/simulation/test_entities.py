@@ -340,6 +340,32 @@ async def test_a_drain_hands_everything_over_and_nothing_is_lost(simulation: Sim
         _alone(chronicle)
 
 
+@pytest.mark.seeds(20)
+async def test_one_that_still_starts_when_its_node_drains_is_handed_over_and_nothing_is_lost(
+    simulation: Simulation,
+) -> None:
+    async with street(simulation, hosts=("b",)) as (cluster, chronicle):
+        chronicle.slow_start = 1.0
+        lobby = cluster.node("a").entity("room", "lobby")
+        await cluster.run("a", _tell(lobby, Say("first")))
+        asked = asyncio.create_task(cluster.run("a", lobby.call(Who(), 30.0)))
+        await asyncio.sleep(simulation.delay(0.0, 1.2, "it starts"))
+
+        async def host(node: Node) -> None:
+            node.host("room", Room, chronicle)
+
+        started = asyncio.create_task(cluster.start("c", host))
+        assert (await cluster.run("b", cluster.node("b").drain(30.0))).complete
+        await started
+        await cluster.run("a", _tell(lobby, Say("second")))
+        where, _, _ = await cluster.run("a", lobby.call(Who(), 30.0))
+        assert where == "c"
+        assert (await asked)[0] in {"b", "c"}
+        assert chronicle.told("lobby") == ["first", "second"]
+        assert sum(node.system.dead_letters.count for node in map(cluster.node, "abc")) == 0
+        _alone(chronicle)
+
+
 async def test_a_kind_that_nobody_hosts_is_said_so(simulation: Simulation) -> None:
     async with street(simulation) as (cluster, _):
         a = cluster.node("a")
