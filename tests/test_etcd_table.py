@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+import shutil
+import ssl
+import subprocess
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +22,40 @@ from understudy.transport.opening import open_table
 from understudy.transport.table import Change, Expect, Member, Name, TableUnavailable, TableUnusable, Versions
 
 ROW = Member("engine-1", 1, "tcp://127.0.0.1:4001")
+
+
+class SecureEtcd(Etcd):
+    """One that speaks TLS alone, with a certificate made for it, and with nobody who does not show the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.certificate, self.key = str(self.folder / "certificate.pem"), str(self.folder / "key.pem")
+        made = ("openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+        files = ("-out", self.certificate, "-keyout", self.key)
+        whose = ("-days", "2", "-subj", "/O=understudy", "-addext", "subjectAltName=IP:127.0.0.1")
+        subprocess.run([*made, *files, *whose], check=True, capture_output=True)
+        Path(self.key).chmod(0o644)  # the server runs as somebody else
+        self._context = ssl.create_default_context(cafile=self.certificate)
+        self._context.load_cert_chain(self.certificate, self.key)
+
+    def command(self) -> list[str]:
+        here = f"127.0.0.1:{self.port}"
+        words = [word.replace(f"http://{here}", f"https://{here}") for word in super().command()]
+        options = ("--cert-file", self.certificate, "--key-file", self.key, "--trusted-ca-file", self.certificate)
+        return [*words, *options, "--client-cert-auth"]
+
+    def answers(self) -> bool:
+        try:
+            url = f"https://127.0.0.1:{self.port}/health"
+            urllib.request.urlopen(url, timeout=5, context=self._context).close()
+        except OSError:
+            return False
+        return True
+
+
+def missing_openssl() -> str:
+    """Why no certificate can be made here; "" if one can."""
+    return "" if shutil.which("openssl") else "not installed: openssl (Debian: apt-get install openssl)"
 
 
 @pytest.fixture
@@ -79,6 +117,84 @@ async def test_hints_go_on_when_a_server_is_back(own: Etcd, monkeypatch: pytest.
         await hints.aclose()  # type: ignore[attr-defined]
 
 
+class Way:
+    """A way to the server on which the first watch falls silent as soon as it is on: nothing ends, and nothing comes."""
+
+    def __init__(self, server: Etcd) -> None:
+        self._server = server
+        self._watches = 0
+        self.watched_again = asyncio.Event()
+
+    async def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, away = await asyncio.open_connection("127.0.0.1", self._server.port)
+        watches = 0
+
+        async def ask() -> None:
+            nonlocal watches
+            while data := await reader.read(65536):
+                if b"/v3/watch" in data:
+                    self._watches += 1
+                    watches = self._watches
+                away.write(data)
+            away.close()
+
+        async def answer() -> None:
+            silent = False
+            while data := await there.read(65536):
+                if not silent:
+                    writer.write(data)
+                silent = watches == 1
+                if watches == 2:
+                    self.watched_again.set()
+            writer.close()
+
+        with suppress(ConnectionError):
+            await asyncio.gather(ask(), answer())
+
+
+async def test_a_watch_that_falls_silent_is_found_out_and_made_again(
+    etcd: Etcd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POLL", 0.1)
+    way = Way(etcd)
+    address = etcd.fresh()
+    async with await asyncio.start_server(way.meet, "127.0.0.1", 0) as listener, opened(address) as writer:
+        port = listener.sockets[0].getsockname()[1]
+        async with opened(address.replace(f":{etcd.port}/", f":{port}/")) as table:
+            hints = table.hints()
+            assert await anext(hints) == Versions()
+            for name in ("lobby", "stage"):  # the first may be found as the watch says that it is on
+                now = await claim(writer, name)
+                assert await anext(hints) == now
+            following = asyncio.ensure_future(anext(hints))
+            await way.watched_again.wait()
+            now = await claim(writer, "runs")
+            assert await following == now
+            await hints.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_reading_that_compaction_overtakes_begins_again(etcd: Etcd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAGE", 2)
+    async with opened(etcd.fresh()) as table:
+        for number in range(5):
+            await claim(table, f"room {number}")
+        txn = table._client.txn
+        compacted: list[int] = []
+
+        async def overtaken(*operations: Any) -> client.Answer:
+            answer = await txn(*operations)
+            if not compacted:  # the first page is there, the others are to come from the same revision
+                compacted.append(answer.revision)
+                await claim(writer, "late")
+                ask(etcd, "kv/compaction", revision=str(answer.revision + 1), physical=True)
+            return answer
+
+        async with opened(f"etcd://127.0.0.1:{etcd.port}/{table._prefix}") as writer:
+            monkeypatch.setattr(table._client, "txn", overtaken)
+            assert len((await table.read()).names) == 6
+            assert compacted
+
+
 async def test_a_server_that_stands_still_is_unavailable_in_time_and_the_table_goes_on_with_it(
     own: Etcd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +254,22 @@ async def test_the_table_of_another_version_is_refused(etcd: Etcd) -> None:
             await open_table(f"etcd://127.0.0.1:{etcd.port}/{table._prefix}")
         with pytest.raises(TableUnusable, match="layout 99"):
             await table.read()
+
+
+async def test_tls_with_a_certificate_of_ones_own_which_both_sides_show() -> None:
+    if why := missing_etcd() or missing_openssl():
+        pytest.skip(why)
+    with SecureEtcd() as server:
+        plain = server.fresh()
+        secure = plain.replace("etcd://", "etcds://")
+        async with opened(f"{secure}?ca={server.certificate}&cert={server.certificate}&key={server.key}") as table:
+            now = await claim(table, "lobby")
+            hints = table.hints()
+            assert await anext(hints) == now
+            await hints.aclose()  # type: ignore[attr-defined]
+        for address in (plain, secure, f"{secure}?ca={server.certificate}"):  # no TLS; no trust in it; none in us
+            with pytest.raises(TableUnavailable, match="cannot be reached for now"):
+                await open_table(address)
 
 
 async def test_an_address_that_is_none_is_refused_without_its_password() -> None:

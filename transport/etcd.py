@@ -15,11 +15,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from understudy.transport.commits import Group
 from understudy.transport.etcd_client import (
     Answer,
+    Compacted,
     EtcdClient,
     Operation,
     Row,
@@ -64,6 +65,9 @@ AGAIN = 1.0
 WRITTEN_BYTES = 900_000
 """Of values in one request: an etcd takes 1.5 MiB, and base64 makes four bytes of three."""
 
+READINGS = 3
+"""How often a reading is begun that etcd's compaction overtakes."""
+
 TRIES = 20
 """How often a guarded write is tried whose name or value changes between the look and the write."""
 
@@ -102,37 +106,10 @@ class EtcdTable:
 
     async def read(self, since: Versions | None = None) -> Snapshot:
         """See MembershipTable."""
-        after = since or Versions()
-        answer = await self._client.txn(
-            (),
-            [
-                look(self._key("layout")),
-                look(self._key("forgotten")),
-                *self._look_at_versions(),
-                look_under(self._key("member/"), minModRevision=after.members + 1),
-                *(self._changed(kind, after.names + 1) for kind in ("name/", "gone/") if since is not None),
-            ],
-        )
-        layout, forgotten, members_at, names_at, member_rows, *name_rows = answer.found
-        self._check_layout(layout)
-        now = Versions(_revision(members_at), _revision(names_at))
-        oldest = int(forgotten[0].value) if forgotten else 0
-        whole = since is None or not has_delta(since, now, oldest)
-        if whole:
-            name_rows = [await self._all_names(answer.revision)]
-            if after != Versions():
-                found = await self._client.txn((), [look_under(self._key("member/"), revision=answer.revision)])
-                member_rows = found.found[0]
-        else:
-            name_rows = [
-                await self._rest(kind, rows, answer.revision) for kind, rows in zip(("name/", "gone/"), name_rows)
-            ]
-        members = [member_read(row.value.decode()) for row in sorted(member_rows, key=lambda row: row.revision)]
-        names: dict[str, Name] = {}
-        for name in sorted((self._name(row) for rows in name_rows for row in rows), key=lambda name: name.version):
-            names.pop(name.name, None)
-            names[name.name] = name
-        return Snapshot(now, tuple(members), tuple(names.values()), whole=whole)
+        for _ in range(READINGS - 1):
+            with suppress(Compacted):
+                return await self._read(since)
+        return await self._read(since)
 
     async def commit(self, expect: Expect, change: Change) -> Versions | None:
         """See MembershipTable."""
@@ -157,12 +134,14 @@ class EtcdTable:
         while not self._closed:
             try:
                 async with aclosing(self._client.watch(self._key("version/"), POLL)) as changes:
-                    async for _ in changes:
+                    async for heard in changes:
                         members, names = (await self._client.txn((), self._look_at_versions())).found
                         now = Versions(_revision(members), _revision(names))
                         if now != seen:
                             seen = now
                             yield now
+                            if not heard:
+                                break  # the watch does not tell us: its connection is dead, and nobody knows
             except TableError:
                 await asyncio.sleep(AGAIN)
 
@@ -196,6 +175,39 @@ class EtcdTable:
             )
 
     # --- reading ---
+
+    async def _read(self, since: Versions | None) -> Snapshot:
+        after = since or Versions()
+        answer = await self._client.txn(
+            (),
+            [
+                look(self._key("layout")),
+                look(self._key("forgotten")),
+                *self._look_at_versions(),
+                look_under(self._key("member/"), minModRevision=after.members + 1),
+                *(self._changed(kind, after.names + 1) for kind in ("name/", "gone/") if since is not None),
+            ],
+        )
+        layout, forgotten, members_at, names_at, member_rows, *name_rows = answer.found
+        self._check_layout(layout)
+        now = Versions(_revision(members_at), _revision(names_at))
+        oldest = int(forgotten[0].value) if forgotten else 0
+        whole = since is None or not has_delta(since, now, oldest)
+        if whole:
+            name_rows = [await self._all_names(answer.revision)]
+            if after != Versions():
+                found = await self._client.txn((), [look_under(self._key("member/"), revision=answer.revision)])
+                member_rows = found.found[0]
+        else:
+            name_rows = [
+                await self._rest(kind, rows, answer.revision) for kind, rows in zip(("name/", "gone/"), name_rows)
+            ]
+        members = [member_read(row.value.decode()) for row in sorted(member_rows, key=lambda row: row.revision)]
+        names: dict[str, Name] = {}
+        for name in sorted((self._name(row) for rows in name_rows for row in rows), key=lambda name: name.version):
+            names.pop(name.name, None)
+            names[name.name] = name
+        return Snapshot(now, tuple(members), tuple(names.values()), whole=whole)
 
     def _changed(self, kind: str, since: int, revision: int = 0) -> Operation:
         return look_under(

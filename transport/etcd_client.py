@@ -118,8 +118,8 @@ class EtcdClient:
         _gather(answer.get("responses", ()), found)
         return Answer(bool(answer.get("succeeded")), int(answer["header"]["revision"]), found)
 
-    async def watch(self, prefix: str, patience: float) -> AsyncGenerator[None, None]:
-        """Once when it is on, then whenever a row changes whose key begins so, and after `patience` seconds without."""
+    async def watch(self, prefix: str, patience: float) -> AsyncGenerator[bool, None]:
+        """True when it is on, and whenever a row changes whose key begins so; False after `patience` seconds without."""
         request = {"createRequest": {"key": _sent(prefix), "rangeEnd": _sent(after(prefix))}}
         try:
             headers = {"Authorization": self._token} if self._token else {}
@@ -127,15 +127,22 @@ class EtcdClient:
             async with self._session().post(
                 self._servers[0] + "/v3/watch", json=request, headers=headers, timeout=limits
             ) as response:
+                yield True
                 while True:
-                    yield
                     try:
                         async with asyncio.timeout(patience):
                             line = await response.content.readline()
                     except TimeoutError:
+                        yield False
                         continue
                     if not line:
                         raise TableUnavailable(f"the membership table {self.label} went away")
+                    said = json.loads(line)
+                    if "error" in said or said.get("result", {}).get("canceled"):
+                        raise self._explained(
+                            f"it tells us no changes any more: {line.decode(errors='replace').strip()}"
+                        )
+                    yield True
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             self._servers.append(self._servers.pop(0))
             raise self._unavailable(error) from error
@@ -212,11 +219,17 @@ class EtcdClient:
             return TableUnavailable(
                 f"no room for {table}: {said}; compact and defragment etcd, then disarm its alarm (docs/tables.md)"
             )
+        if "has been compacted" in said:
+            return Compacted(f"{table} threw away, while we read it, the state that we were reading: {said}")
         if "too many operations" in said:
             return TableUnusable(
                 f"{table} allows too few operations in a transaction: {said}; start etcd with --max-txn-ops=128"
             )
         return TableUnavailable(f"{table} does not work for now: {said}")
+
+
+class Compacted(TableUnavailable):
+    """A long reading was overtaken by etcd's compaction: begin it again."""
 
 
 class _TokenExpired(TableUnavailable):
