@@ -267,6 +267,8 @@ _said: list[str] = []
 def _progress(far: Mapping[str, Any]) -> None:
     """A line whenever something has changed."""
     line = f"{far['phase']}: {_number(far['names'], 'name')} and {_number(far['placed'], 'placed actor')} here"
+    if far["phase"] == "stopping":  # and nobody there counts any more
+        line = "stopping"
     if not _said or _said[-1] != line:
         _said.append(line)
         click.echo(line)

@@ -2,8 +2,11 @@
 
 import json
 import os
+import pty
+import select
 import signal
 import socket
+import subprocess
 import tempfile
 import textwrap
 import threading
@@ -15,12 +18,13 @@ from typing import Any
 
 import pytest
 
+from tests.leash import leashed
 from tests.servers import PASSWORD, Postgres, missing_postgres
-from tests.system.demo import free_port, still_running
+from tests.system.demo import UNDERSTUDY, free_port, still_running
 from tests.system.nodes import ENDS_WITHIN, NodeProcess, get, member, seen, understudy, view
 
-SLOW = ("--probe-interval", "4", "--probe-misses", "12", "--blocked-after", "90")
-"""Probes so slow that a node stays unreachable for as long as a test needs to look at it."""
+PATIENT = ("--probe-interval", "0.5", "--probe-misses", "120", "--blocked-after", "90")
+"""A node that does not answer is soon in doubt, and stays so for as long as a test needs to look at it."""
 
 APP = """
     import time
@@ -60,6 +64,15 @@ APP = """
             await asyncio.sleep(60)
 
     slow = [Child(Slow, name="slow", shutdown=60.0)]
+
+    class Busy(Actor):
+        async def on_start(self):
+            self.send_after(0.0, "work")
+        async def on_receive(self, message):
+            import asyncio
+            await asyncio.sleep(600)
+
+    busy = [Child(Busy, name="busy", shutdown=0.1)]
 
     def broken(node):
         raise ValueError("no " + "bread")
@@ -108,6 +121,22 @@ def test_a_table_that_cannot_be_reached_is_waited_for_and_its_password_stays_sec
         node.wait_for("waits for the table")
         node.process.send_signal(signal.SIGTERM)
         assert node.exit_status(ENDS_WITHIN) == 0
+        assert SECRET not in node.text
+
+
+def test_a_file_with_the_table_that_vanishes_while_the_table_is_away_is_said_and_waited_for(place: Path) -> None:
+    url = f"postgresql://understudy:{SECRET}@127.0.0.1:{free_port()}/understudy"
+    (place / "table").write_text(url)
+    with NodeProcess("stage-1", "--table-file", "table") as node:
+        node.wait_for("waits for the table")
+        (place / "table").rename(place / "another")
+        node.wait_for("table_file: the file table cannot be read: No such file or directory")
+        seen = len(node.lines)
+        (place / "another").rename(place / "table")
+        node.wait_for("waits for the table: (?!table_file)", after=seen)
+        node.process.send_signal(signal.SIGTERM)
+        assert node.exit_status(ENDS_WITHIN) == 0
+        assert "Traceback" not in node.text
         assert SECRET not in node.text
 
 
@@ -212,8 +241,8 @@ def test_status_says_who_is_there_and_what_it_is() -> None:
 
 def test_status_says_why_a_node_is_unreachable_and_what_will_happen_and_when(place: Path) -> None:
     with ExitStack() as stack:
-        _, killed, stopped = nodes(stack, "a", "killed", "stopped", options=SLOW)
-        blocked = stack.enter_context(NodeProcess("blocked", "shop:shop", "--state", "state", *SLOW))
+        _, killed, stopped = nodes(stack, "a", "killed", "stopped", options=PATIENT)
+        blocked = stack.enter_context(NodeProcess("blocked", "shop:shop", "--state", "state", *PATIENT))
         blocked.ready()
         until(lambda: seen("a", "blocked")["state"] == "up")
         killed.process.kill()
@@ -240,6 +269,20 @@ def test_status_says_why_a_node_is_unreachable_and_what_will_happen_and_when(pla
         assert "  next: " in shown
 
 
+def test_status_says_that_a_node_is_there_whose_key_is_not_trusted(place: Path) -> None:
+    """What a folder says of a name is not overruled by the table: here it is the key that the other one had before."""
+    for keys in ("of-a", "of-b", "of-b-before"):
+        assert understudy("keys", "init", keys[3:4], "--keys", keys).returncode == 0
+    assert understudy("keys", "trust", "b", "of-b-before/own/b.pub", "--keys", "of-a").returncode == 0
+    with ExitStack() as stack:
+        for name in ("a", "b"):
+            stack.enter_context(NodeProcess(name, "--state", "state", "--keys", f"of-{name}", *PATIENT)).ready()
+        found = until(lambda: row if (row := seen("a", "b"))["cause"] else None)
+        assert (found["state"] in ("doubtful", "unreachable"), found["cause"]) == (True, "key"), found
+        assert "does not trust the key of the other" in found["why"]
+        assert "compare `understudy keys show` there and here" in understudy("status", "--via", "a").stdout
+
+
 def test_status_works_while_the_table_is_away_and_says_so() -> None:
     with ExitStack() as stack:
         (seed,) = nodes(stack, "seed")
@@ -252,6 +295,37 @@ def test_status_works_while_the_table_is_away_and_says_so() -> None:
         assert "nobody is declared dead" in (member(away, "seed")["next"] or "nobody is declared dead")
         assert "cannot be reached" in understudy("status", "--via", "guest").stdout
         os.kill(seed.process.pid, signal.SIGCONT)
+
+
+def test_status_that_is_watched_on_a_terminal_follows_the_cluster_until_ctrl_c() -> None:
+    ours, its = pty.openpty()
+    try:
+        with NodeProcess("stage-1", "--state", "state") as node:
+            node.ready()
+            streams = {"stdin": its, "stdout": its, "stderr": its}
+            environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200", "LINES": "50"}
+            with subprocess.Popen(leashed(UNDERSTUDY, "status", "--watch"), env=environment, **streams) as watch:
+                shown = read_until(ours, "1 node")
+                assert "stage-1" in read_until(ours, "here", shown)
+                node.process.send_signal(signal.SIGTERM)
+                read_until(ours, "no node of this user is running on this machine")
+                watch.send_signal(signal.SIGINT)
+                rest = read_until(ours, "\x1b[?1049l")
+                assert watch.wait(10) == 130
+                assert "Traceback" not in rest, "and the terminal is as it was"
+    finally:
+        os.close(its)
+        os.close(ours)
+
+
+def read_until(terminal: int, words: str, shown: str = "") -> str:
+    """What a program writes to a terminal, until these words have come."""
+    end = time.monotonic() + 30
+    while words not in shown:
+        assert time.monotonic() < end, f"no {words!r} in {shown[-2000:]!r}"
+        if select.select([terminal], [], [], 0.5)[0]:
+            shown += os.read(terminal, 65536).decode(errors="replace")
+    return shown
 
 
 # --- the tree of another machine, in kind ---
@@ -297,12 +371,24 @@ def test_a_single_node_leaves_by_its_own_window() -> None:
         assert not [line for line in only.log() if line["level"] in ("error", "warning")]
 
 
+def test_a_drain_that_leaves_something_behind_says_what_and_the_node_leaves_all_the_same() -> None:
+    with NodeProcess("stage-1", "shop:busy", "--state", "state", "--drain-timeout", "0.5") as node:
+        node.ready()
+        drained = understudy("drain", "stage-1", "--timeout", "0.5")
+        assert drained.returncode == 3, drained
+        assert "stage-1 has not handed over everything: " in drained.stderr
+        assert "busy" in drained.stderr
+        assert member(view("stage-1"), "stage-1")["phase"] in (None, "drained")
+        node.process.send_signal(signal.SIGTERM)
+        assert node.exit_status(ENDS_WITHIN) == 0
+
+
 # --- fence ---
 
 
 def test_fence_declares_a_node_dead_that_hangs_and_asks_first(place: Path) -> None:
     with ExitStack() as stack:
-        _, bad = nodes(stack, "good", "bad", options=SLOW)
+        _, bad = nodes(stack, "good", "bad", options=PATIENT)
         os.kill(bad.process.pid, signal.SIGSTOP)
         assert understudy("fence", "good").returncode == 1
         itself = understudy("fence", "good", "--via", "good", "--yes")
@@ -323,8 +409,8 @@ def test_fence_declares_a_node_dead_that_hangs_and_asks_first(place: Path) -> No
 @pytest.mark.parametrize("application", [(), ("shop:shop",)], ids=["no application", "an application"])
 def test_a_node_that_is_put_out_says_so_and_ends_with_a_status_of_its_own(application: tuple[str, ...]) -> None:
     with ExitStack() as stack:
-        nodes(stack, "good", options=SLOW)
-        bad = stack.enter_context(NodeProcess("bad", *application, "--state", "state", *SLOW))
+        nodes(stack, "good", options=PATIENT)
+        bad = stack.enter_context(NodeProcess("bad", *application, "--state", "state", *PATIENT))
         bad.ready()
         assert understudy("fence", "bad", "--via", "good", "--yes").returncode == 0
         assert bad.exit_status(ENDS_WITHIN) == 9
