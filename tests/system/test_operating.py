@@ -302,9 +302,9 @@ def test_status_that_is_watched_on_a_terminal_follows_the_cluster_until_ctrl_c()
     try:
         with NodeProcess("stage-1", "--state", "state") as node:
             node.ready()
-            streams = {"stdin": its, "stdout": its, "stderr": its}
             environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200", "LINES": "50"}
-            with subprocess.Popen(leashed(UNDERSTUDY, "status", "--watch"), env=environment, **streams) as watch:
+            command = leashed(UNDERSTUDY, "status", "--watch")
+            with subprocess.Popen(command, env=environment, stdin=its, stdout=its, stderr=its) as watch:
                 shown = read_until(ours, "1 node")
                 assert "stage-1" in read_until(ours, "here", shown)
                 node.process.send_signal(signal.SIGTERM)
