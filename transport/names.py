@@ -235,6 +235,7 @@ class Names:
         looks, self._looks = self._looks, []
         looking = list(self._claims.values())
         try:
+            await self._be_a_member()
             await self._write()
             await self._membership.refresh()
         except TableError:
@@ -244,6 +245,14 @@ class Names:
             claim.looked = True
         _settle(looks)
         self._answer()
+
+    async def _be_a_member(self) -> None:
+        """What a node claims before its own row stands is nobody's to all who read: it would be claimed again without end."""
+        me = self._membership.me
+        if self._claims and not self._membership.is_active(*me.key):
+            await self._membership.refresh()
+            if not self._membership.is_active(*me.key):
+                raise TableUnavailable(f"the node {me.node!r} is no member yet: it can claim no name")
 
     async def _write(self) -> None:
         """Names go into few commits, since each has its price. Where one of them was faster than we were all of that commit

@@ -201,3 +201,17 @@ async def test_who_waits_behind_a_claim_that_fails_claims_the_name_itself(simula
         row = await second
         assert row is not None
         assert a.names.fence("leader") == row.fence
+
+
+async def test_a_node_that_is_no_member_yet_is_refused_a_name_instead_of_claiming_it_without_end(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Cluster(simulation) as cluster:
+        node = await cluster.start("a")
+        with monkeypatch.context() as early:
+            early.setattr(node._membership, "is_active", lambda *life: False)  # others may ask its host that soon
+            with pytest.raises(TableUnavailable, match="no member yet"):
+                await node.names.claim("desk")
+        row = await node.names.claim("desk")
+        assert row is not None
+        assert (await cluster.table.rows.read()).versions.names == 1
