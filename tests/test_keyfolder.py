@@ -176,6 +176,26 @@ def test_a_new_key_is_the_next_one_then_the_one_in_force_then_the_only_one(folde
     assert folder.held().own["stage"] == (new,)
 
 
+def test_a_key_that_is_taken_while_the_folder_is_read_is_found_where_it_is_then(
+    folder: KeyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coming = folder.rotate("stage")
+    listed = KeyFolder._names
+    tries: list[list[str]] = []
+
+    def names(self: KeyFolder, kind: str, suffix: str) -> list[str]:
+        found = list(listed(self, kind, suffix))
+        if suffix == ".next" and not tries:
+            tries.append(found)
+            KeyFolder(folder.path).promote("stage", coming)  # what a node does meanwhile
+        return found
+
+    monkeypatch.setattr(KeyFolder, "_names", names)
+    held = folder.held()
+    assert tries == [["stage"]]
+    assert (held.next, held.own["stage"][0]) == ({}, coming)
+
+
 def test_half_a_token_is_told_from_one_that_is_refused() -> None:
     token = Token(KEY, new_pair(), 1_800_000_000)
     text = token.encode()

@@ -47,17 +47,25 @@ class KeyFolder:
     def read(self, mark: object = None) -> tuple[object, Holdings] | None:
         """See KeyStore."""
         with _explained(self.path, "read"):
-            marks = frozenset(self._marks())
-            if marks == mark:
-                return None
-            holdings = Holdings(
-                own={node: self._pairs(node) for node in self._names(OWN, ".key")},
-                trusted={node: self._keys(AUTHORIZED, node) for node in self._names(AUTHORIZED, ".pub")},
-                revoked={node: self._keys(REVOKED, node) for node in self._names(REVOKED, ".pub")},
-                next={node: self._pairs(node, ".next")[0] for node in self._names(OWN, ".next")},
-                tokens={key: self._pass(key) for key in self._names(TOKENS, ".token")},
-            )
-        return marks, holdings
+            while True:
+                marks = frozenset(self._marks())
+                if marks == mark:
+                    return None
+                try:
+                    return marks, self._holdings()
+                except FileNotFoundError:
+                    if frozenset(self._marks()) == marks:
+                        raise
+                    # Somebody removed it since it was listed: a new key is taken, a revocation taken back.
+
+    def _holdings(self) -> Holdings:
+        return Holdings(
+            own={node: self._pairs(node) for node in self._names(OWN, ".key")},
+            trusted={node: self._keys(AUTHORIZED, node) for node in self._names(AUTHORIZED, ".pub")},
+            revoked={node: self._keys(REVOKED, node) for node in self._names(REVOKED, ".pub")},
+            next={node: self._pairs(node, ".next")[0] for node in self._names(OWN, ".next")},
+            tokens={key: self._pass(key) for key in self._names(TOKENS, ".token")},
+        )
 
     def held(self) -> Holdings:
         """What it holds. Raises KeyTrouble."""
