@@ -35,8 +35,9 @@ def understudy(*arguments: str | Path, cwd: Path | None = None, stdin: str = "")
 
 
 def seen(by: str, node: str) -> dict[str, Any]:
-    """What `understudy status` says of a node, as another one sees it."""
-    return member(view(by), node)
+    """What `understudy status` says of a node, as another one sees it. One that it has not met yet has no state."""
+    rows = view(by)["members"]
+    return next((row for row in rows if row["node"] == node), {"state": "", "cause": ""})
 
 
 def view(by: str) -> dict[str, Any]:
