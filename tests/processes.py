@@ -14,6 +14,9 @@ from tests.leash import leashed
 
 ROOT = Path(__file__).parent.parent
 
+LONGEST_LINE = 16 << 20
+"""Bytes of a line that a program may print: one that has kept a warning for every message has much to say."""
+
 
 class Process:
     """A running program. Its standard error is the test's own, so that a failure there is read here."""
@@ -64,6 +67,7 @@ async def running(module: str, *arguments: str, through: tuple[str, ...] = ()) -
         *leashed(*through, sys.executable, "-m", module, *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        limit=LONGEST_LINE,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
@@ -77,7 +81,7 @@ async def running(module: str, *arguments: str, through: tuple[str, ...] = ()) -
 
 async def orders() -> AsyncIterator[str]:
     """For the programs: the lines that the test says, until it closes our standard input or is gone."""
-    reader = asyncio.StreamReader()
+    reader = asyncio.StreamReader(LONGEST_LINE)
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
     )

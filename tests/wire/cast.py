@@ -58,6 +58,8 @@ class Player:
         try:
             async with asyncio.timeout(within):
                 return await answer
+        except TimeoutError:
+            raise TimeoutError(f"{self.name} did not answer {method!r} within {within} s") from None
         finally:
             del self._open[number]
 
@@ -135,6 +137,19 @@ class Player:
             await asyncio.gather(self._listening, return_exceptions=True)
 
     async def _listen(self) -> None:
+        """Pass on what it says, until it is gone: then, or when it cannot be understood, nobody waits for it any more."""
+        why: Exception = Gone(self.name)
+        try:
+            await self._pass_on()
+        except Exception as error:
+            why = error
+            raise
+        finally:
+            for answer in self._open.values():
+                if not answer.done():
+                    answer.set_exception(why)
+
+    async def _pass_on(self) -> None:
         while line := await self._process.line(timeout=86_400.0):
             match json.loads(line):
                 case {"ended": str(why)}:
@@ -149,9 +164,6 @@ class Player:
                         answer.set_exception(AssertionError(f"{self.name}: {error}"))
                 case other:
                     raise AssertionError(f"{self.name} says {other}")
-        for answer in self._open.values():
-            if not answer.done():
-                answer.set_exception(Gone(self.name))
 
 
 class Cast:
