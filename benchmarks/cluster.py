@@ -84,7 +84,9 @@ async def _began(citizen: Any, life: int) -> float:
             return float(answer[-1])
         if time.monotonic() > given_up:
             standings = await citizen.ask("standings")
-            raise TimeoutError(f"no singleton within {RUNS_WITHIN} s: {citizen.name} is told {answer}, sees {standings}")
+            raise TimeoutError(
+                f"no singleton within {RUNS_WITHIN} s: {citizen.name} is told {answer}, sees {standings}"
+            )
         await asyncio.sleep(0.01)
 
 
