@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 A = TypeVar("A", bound="Actor")
 
-Stage: TypeAlias = Literal["names", "runs", "clients", "mailboxes"]
+Stage: TypeAlias = Literal["names", "runs", "clients", "mailboxes", "rest"]
 """In which a node drains, one after the other: what it has gives way in that order."""
 
 SPAWN_TIMEOUT = 30.0

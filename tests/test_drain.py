@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.emigrants import Emigrant, Say
-from understudy.actors import Actor, Draining, NoRoom, Request, UnderstudyError, message
+from understudy.actors import Actor, Draining, NoRoom, Request, Stop, UnderstudyError, message
 from understudy.simulation import Cluster, Simulation
 from understudy.transport import DrainReport, Node, NodeDrains, NodeLost, NodeUp
 
@@ -211,6 +211,45 @@ async def test_an_actor_may_ask_its_own_node_to_drain(cluster: Cluster) -> None:
     assert report.seconds < 1.0
 
 
+class Owner(Actor):
+    """Ends, gives its name up in a moment, or keeps it, when its node drains."""
+
+    def __init__(self, node: Node, does: str) -> None:
+        super().__init__()
+        self.node = node
+        self.does = does
+
+    async def on_receive(self, message: object) -> object:
+        if isinstance(message, NodeDrains) and message.node == self.node.name:
+            if self.does == "end":
+                return Stop()
+            if self.does == "give up":
+                await asyncio.sleep(1.0)
+                await self.node.unregister("give up")
+        return None
+
+
+@in_cluster
+async def test_a_drain_names_the_actors_that_have_a_name_and_did_not_end_or_give_it_up_when_they_heard_of_it(
+    cluster: Cluster,
+) -> None:
+    one = cluster.node("engine-1")
+
+    async def owners() -> dict[str, Any]:
+        made = {name: await one.spawn(Owner, one, name) for name in ("end", "give up", "keep")}
+        for name, ref in made.items():
+            one.subscribe(ref)
+            await one.register(name, ref)
+        return made
+
+    made = await cluster.run("engine-1", owners())
+    report = await cluster.run("engine-1", one.drain())
+    assert report.left == {"names": (f"the name 'keep' of {made['keep']!r} goes when this node stops",)}
+    assert cluster.node("stage").names.owner("keep") is not None, "until then it has it"
+    await made["keep"].stop()
+    assert (await cluster.run("engine-1", one.drain())).complete
+
+
 @in_cluster
 async def test_while_the_table_is_away_a_node_drains_all_the_same_and_says_so_later(cluster: Cluster) -> None:
     stage, one = cluster.node("stage"), cluster.node("engine-1")
@@ -255,7 +294,7 @@ async def test_steps_are_taken_stage_by_stage_and_one_that_fails_keeps_no_other_
         "engine": ("it was not done when the time was up",),
         "gateway": ("12 clients",),
     }
-    with pytest.raises(ValueError, match="the stage of a step is one of names, runs, clients, mailboxes"):
+    with pytest.raises(ValueError, match="the stage of a step is one of names, runs, clients, mailboxes, rest"):
         one.drains.add("afterwards", "mine", gone)  # type: ignore[arg-type]
 
 

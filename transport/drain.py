@@ -5,7 +5,8 @@
       ├─ names       what is unique is given up and begins elsewhere; children of supervisors elsewhere are moved there
       ├─ runs        those under way end, or the time is up
       ├─ clients     are sent away in batches, and come back elsewhere
-      └─ mailboxes   what has arrived is handled, what was sent is acknowledged
+      ├─ mailboxes   what has arrived is handled, what was sent is acknowledged
+      └─ rest        what nobody can hand over is named
       ▼
     DrainReport      what was left behind, step by step, and why
 

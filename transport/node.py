@@ -323,6 +323,7 @@ class Node(Spawning, Naming, Overview):
         drains.add("names", "singletons", singletons.drain)
         drains.add("names", "children", lambda deadline: moved(placement, deadline))
         drains.add("mailboxes", "mailboxes", lambda deadline: emptied(links, drains.drainers, deadline))
+        drains.add("rest", "names", registry.drain)
         await health.start()
         if seed is None:
             self._own.append(await self._system.spawn(TableServer, table, name=TABLE))

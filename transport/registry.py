@@ -31,6 +31,7 @@ from understudy.actors import (
 )
 from understudy.actors.names import checked_name
 from understudy.transport.cluster_ref import ClusterRef
+from understudy.transport.emptying import named
 from understudy.transport.exports import UNIQUE
 from understudy.transport.frames import Peer
 from understudy.transport.names import TRY_AGAIN, Names
@@ -136,6 +137,11 @@ class Registry:
             bound = self._bound.pop(name)
             if bound.release:
                 self.names.give_up(name)
+
+    async def drain(self, deadline: float) -> list[str]:
+        """The names that go with this node: nobody else can start the actors that were registered here."""
+        kept = [(name, bound.cell) for name, bound in self._bound.items() if bound.release]
+        return named([f"the name {name!r} of {cell!r} goes when this node stops" for name, cell in kept])
 
     # --- whoever has a name ---
 
