@@ -118,7 +118,7 @@ class Server:
             os.kill(pid, signal.SIGCONT)
 
     def close(self) -> None:
-        """End it for good."""
+        """End it for good, and all that it has anywhere."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -181,7 +181,11 @@ class Postgres(Server):
         self.user = user
         self.address = address
         self.port = self.port if port is None else port
-        self._settings = {"fsync": "on" if durable else "off", "max_connections": "200"} | settings
+        self._settings = {
+            "fsync": "on" if durable else "off",
+            "max_connections": "200",
+            "dynamic_shared_memory_type": "mmap",  # in its folder: elsewhere it would outlive a kill -9
+        } | settings
         self._made = False
 
     def start(self) -> None:
@@ -200,6 +204,12 @@ class Postgres(Server):
                 rules.write("host all all samenet scram-sha-256\n")
             self._made = True
         super().start()
+
+    def close(self) -> None:
+        if self._process is not None:
+            self.resume()
+            self._end(signal.SIGQUIT)  # at once, but after a kill -9 a segment of shared memory would stay
+        super().close()
 
     def command(self) -> list[str]:
         settings = [f"--{name}={value}" for name, value in self._settings.items()]
