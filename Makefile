@@ -45,13 +45,21 @@ parts:
 TWO := -n 2 --dist worksteal
 test: $(STAMP) parts
 	$(BIN)/python -m pytest $(TWO)
-	$(BIN)/python -m pytest $(TWO) --loop uvloop --ignore tests/system --ignore tests/simulation
+	$(BIN)/python -m pytest $(TWO) --loop uvloop
 
+# The slow ones on a core each; what each of them says comes in one piece, where make can do that.
+CHECKS := check-types check-types-again check-style check-layers
+.PHONY: $(CHECKS)
 check: $(STAMP)
+	@$(MAKE) --no-print-directory --keep-going --jobs 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) $(CHECKS)
+check-types:
+	$(BIN)/mypy
+check-types-again:
+	$(BIN)/pyright
+check-style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pyright
+check-layers:
 	$(BIN)/lint-imports
 
 bench: $(STAMP)

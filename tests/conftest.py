@@ -1,12 +1,14 @@
 """Every `async def` test runs to its end in an event loop of its own, and fails if it leaves a task behind.
 
-`--loop uvloop` runs them on uvloop instead of asyncio's own loop; `make test` does both.
+`--loop uvloop` runs them on uvloop instead of asyncio's own loop; `make test` does both, and leaves out of the second round what
+would be the same again.
 """
 
 import asyncio
 import inspect
 import os
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +18,9 @@ from tests.servers import etcd, postgres
 
 __all__ = ["etcd", "postgres"]
 
-TEST_TIMEOUT = 60.0
-"""Seconds after which an asynchronous test is a failure: nothing here may hang."""
+TEST_TIMEOUT = 180.0
+"""Seconds after which an asynchronous test is a failure: nothing here may hang. No test takes as many, also where others use the
+cores; what is promised in time has deadlines of its own."""
 
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
@@ -28,6 +31,31 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--loop", choices=list(LOOPS), default="asyncio", help="the event loop of the asynchronous tests")
+
+
+SAME_ON_EVERY_LOOP = ("cluster", "simulation", "system", "wire")
+"""Folders whose tests another loop would not change: in the first, and the last two, the loop of the test looks on while processes work
+that have chosen their own, uvloop in most of them; and in simulations time is virtual."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    another = config.getoption("--loop") != "asyncio"
+    return (
+        True if another and collection_path in (Path(__file__).parent / name for name in SAME_ON_EVERY_LOOP) else None
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On another loop than asyncio's own, only what runs on the loop that was asked for: `async def` tests in real time."""
+    if config.getoption("--loop") != "asyncio":
+        same = [item for item in items if not _runs_on_the_loop(item)]
+        config.hook.pytest_deselected(items=same)
+        items[:] = [item for item in items if _runs_on_the_loop(item)]
+
+
+def _runs_on_the_loop(item: pytest.Item) -> bool:
+    simulated = item.get_closest_marker("seeds") is not None or "simulation" in getattr(item, "fixturenames", ())
+    return not simulated and inspect.iscoroutinefunction(getattr(item, "obj", None))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -23,6 +23,15 @@ WHOLE_CLUSTERS = ("test_cluster_", "test_entities", "test_entity_faults", "test_
 """How the modules begin whose properties run whole clusters for half a minute of virtual time: a seed takes 50 to 400 ms, a
 hundred times as long as elsewhere. They run fewer seeds, and at length in a proof of their own."""
 
+SEVERAL_NODES = ("test_health", "test_keys", "test_payloads", "test_remote_supervisors", "test_versions")
+"""And those whose properties take some nodes through half a minute: 10 to 100 ms."""
+
+EVERY_RUN = 300
+OF_NODES = 100
+OF_CLUSTERS = 100
+"""Seeds that a property has in each run of the tests: such that all of them together take some minutes on two cores. The
+proofs play 10,000."""
+
 
 class Property(NamedTuple):
     """A simulated test, by the address of its function."""
@@ -41,6 +50,10 @@ class Property(NamedTuple):
     @property
     def is_of_a_whole_cluster(self) -> bool:
         return self.module.rpartition(".")[2].startswith(WHOLE_CLUSTERS)
+
+    @property
+    def is_of_several_nodes(self) -> bool:
+        return self.module.rpartition(".")[2] in SEVERAL_NODES
 
     @property
     def seeds(self) -> int:

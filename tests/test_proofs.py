@@ -14,15 +14,10 @@ from tests.cluster_proof import VIRTUAL
 from tests.kernel_proof import RACES
 from tests.planted import Stale, bugs, copy_of_the_tree, find, finders, plant
 from tests.proof import FOLDER, proofs
-from tests.properties import Property, properties
+from tests.properties import EVERY_RUN, OF_CLUSTERS, OF_NODES, Property, properties
 
-EVERY_RUN = 300
-"""Seeds that each property runs in every run of the test suite."""
-
-EVERY_RUN_OF_A_CLUSTER = 5
-"""Seeds that those run at least that run whole clusters. Those that `make proof cluster` runs at length, `AT_LENGTH`, get a hundred all the same."""
-
-AT_LENGTH = 100
+AT_LEAST = 5
+"""Seeds that those run at least that run whole clusters; those that `make proof cluster` runs at length have `OF_CLUSTERS`."""
 
 
 def test_the_proof_of_the_simulation_knows_the_properties() -> None:
@@ -38,8 +33,10 @@ def test_every_property_runs_with_hundreds_of_seeds_each_time() -> None:
 
 def _at_least(what: Property) -> int:
     if what.module in VIRTUAL:
-        return AT_LENGTH
-    return EVERY_RUN_OF_A_CLUSTER if what.is_of_a_whole_cluster else EVERY_RUN
+        return OF_CLUSTERS
+    if what.is_of_a_whole_cluster:
+        return AT_LEAST
+    return OF_NODES if what.is_of_several_nodes else EVERY_RUN
 
 
 def test_there_are_proofs() -> None:
@@ -94,7 +91,8 @@ def test_a_planted_bug_is_found_within_the_seeds_of_every_run(bug: Path) -> None
     if not finder:  # that it still applies is all that can be said of it
         with copy_of_the_tree(bug):
             return
-    assert asyncio.run(find(bug, 0, EVERY_RUN, [finder])), f"{finder} holds, though {bug.stem} is planted"
+    (seeds,) = (what.seeds for what in properties() if what.test == finder)
+    assert asyncio.run(find(bug, 0, seeds, [finder])), f"{finder} holds, though {bug.stem} is planted"
 
 
 def test_a_bug_is_planted_where_its_code_has_moved_to_if_that_is_certain() -> None:

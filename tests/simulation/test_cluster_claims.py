@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from tests.properties import OF_CLUSTERS
 from tests.simulation.realm import Realm
 from understudy.actors import Draining
 from understudy.simulation import Simulation
@@ -69,7 +70,7 @@ class March(Realm):
                 assert node.names.owner(name) == row, f"{node.name} says {node.names.owner(name)}, the table has {row}"
 
 
-@pytest.mark.seeds(300)
+@pytest.mark.seeds(OF_CLUSTERS)
 async def test_each_name_is_held_by_one_living_node_within_ten_seconds_of_quiet(simulation: Simulation) -> None:
     async with March(simulation) as realm:
         await realm.trouble()

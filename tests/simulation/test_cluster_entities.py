@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.properties import OF_CLUSTERS
 from tests.simulation.realm import Realm
 from tests.simulation.scribes import Scribe, Who
 from understudy.actors import ActorRef, UnderstudyError
@@ -88,7 +89,7 @@ class Hotel(Realm):
             )
 
 
-@pytest.mark.seeds(300)
+@pytest.mark.seeds(OF_CLUSTERS)
 async def test_a_key_is_one_room_for_everybody_within_ten_seconds_of_quiet(simulation: Simulation) -> None:
     async with Hotel(simulation) as hotel:
         await hotel.trouble()

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import pytest
 
+from tests.properties import OF_CLUSTERS
 from tests.simulation.realm import NODES, Realm
 from tests.simulation.scribes import Scribe, Who
 from understudy.actors import ActorDied, Draining, NameTaken, StartFailed
@@ -82,7 +83,7 @@ class Capital(Realm):
             )
 
 
-@pytest.mark.seeds(300)
+@pytest.mark.seeds(OF_CLUSTERS)
 async def test_a_name_has_one_accepted_writer_for_each_fence_and_an_owner_within_ten_seconds_of_quiet(
     simulation: Simulation,
 ) -> None:

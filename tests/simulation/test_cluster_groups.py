@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
+from tests.properties import OF_CLUSTERS
 from tests.simulation.realm import Realm
 from understudy.actors import Actor, ActorRef, Address, Joined, Left
 from understudy.simulation import Simulation
@@ -139,7 +140,7 @@ class House(Realm):
         assert self.heard == Counter(members)
 
 
-@pytest.mark.seeds(300)
+@pytest.mark.seeds(OF_CLUSTERS)
 async def test_everybody_sees_the_same_members_and_no_ghosts_within_ten_seconds_of_quiet(
     simulation: Simulation,
 ) -> None:

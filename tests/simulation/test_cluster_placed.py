@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.properties import OF_CLUSTERS
 from tests.simulation.realm import NODES, Realm
 from tests.simulation.test_remote_supervisors import LEDGERS, Attempt, Engine, Ledger, Who
 from understudy.actors import ActorRef, Cell, Ended, Normal, StartFailed, UnderstudyError
@@ -145,7 +146,7 @@ class Industry(Realm):
                 assert attempt.place in living, f"it was to live on: {attempt}"
 
 
-@pytest.mark.seeds(150)
+@pytest.mark.seeds(OF_CLUSTERS)
 async def test_every_place_has_one_child_within_ten_seconds_of_quiet_and_nobody_is_left_of_past_lives(
     simulation: Simulation,
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.properties import OF_NODES
 from understudy.actors import Actor, DeadlineExceeded, Down, NoConnection, NodeDown, Request, message
 from understudy.simulation import Cluster, Simulation
 from understudy.transport import LinkMetrics, Node, PeerReachable, PeerUnreachable
@@ -85,7 +86,7 @@ async def meeting(cluster: Cluster) -> tuple[Node, list[tuple[float, Down]], lis
     return attic, downs, silences(attic)
 
 
-@pytest.mark.seeds(300)
+@pytest.mark.seeds(OF_NODES)
 async def test_while_the_table_is_away_calls_end_silence_is_told_and_the_down_comes_with_the_table(
     simulation: Simulation,
 ) -> None:
@@ -114,7 +115,7 @@ async def test_while_the_table_is_away_calls_end_silence_is_told_and_the_down_co
         assert told == [silence]
 
 
-@pytest.mark.seeds(300)
+@pytest.mark.seeds(OF_NODES)
 async def test_a_newer_life_that_says_hello_fires_the_down_at_once_though_the_table_is_away(
     simulation: Simulation,
 ) -> None:
@@ -133,7 +134,7 @@ async def test_a_newer_life_that_says_hello_fires_the_down_at_once_though_the_ta
         assert [type(event) for event in told] == [PeerUnreachable]
 
 
-@pytest.mark.seeds(300)
+@pytest.mark.seeds(OF_NODES)
 async def test_a_node_whose_loop_is_held_for_less_than_ten_seconds_lives_and_answers_what_waited(
     simulation: Simulation,
 ) -> None:
@@ -158,7 +159,7 @@ async def test_a_node_whose_loop_is_held_for_less_than_ten_seconds_lives_and_ans
         assert len(told) == 2
 
 
-@pytest.mark.seeds(300)
+@pytest.mark.seeds(OF_NODES)
 async def test_a_node_whose_loop_is_held_is_dead_within_a_second_of_its_limit_and_a_stopped_one_much_sooner(
     simulation: Simulation,
 ) -> None:
@@ -172,7 +173,7 @@ async def test_a_node_whose_loop_is_held_is_dead_within_a_second_of_its_limit_an
         cluster.resume("stage")
 
 
-@pytest.mark.seeds(300)
+@pytest.mark.seeds(OF_NODES)
 async def test_links_are_measured_for_whoever_asks_and_told_to_whoever_subscribed(simulation: Simulation) -> None:
     async with Cluster(simulation) as cluster:
         attic, _, _ = await meeting(cluster)

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tests.properties import OF_NODES
 from understudy.actors import Actor, message
 from understudy.simulation import Cluster, Simulation
 from understudy.transport import Node
@@ -66,7 +67,7 @@ def settled(cluster: Cluster) -> bool:
     return True
 
 
-@pytest.mark.seeds(300)
+@pytest.mark.seeds(OF_NODES)
 async def test_keys_change_at_any_time_and_every_message_arrives_once_and_in_order(simulation: Simulation) -> None:
     async with Cluster(simulation, probe_misses=30, keys=True) as cluster:
         heard = await open_all(cluster)
@@ -104,7 +105,7 @@ async def test_keys_change_at_any_time_and_every_message_arrives_once_and_in_ord
         assert heard == {name: {other: everything for other in NAMES if other != name} for name in NAMES}
 
 
-@pytest.mark.seeds(300)
+@pytest.mark.seeds(OF_NODES)
 async def test_who_is_revoked_is_heard_no_more_and_the_others_go_on(simulation: Simulation) -> None:
     async with Cluster(simulation, keys=True) as cluster:
         heard = await open_all(cluster)

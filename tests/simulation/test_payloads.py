@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.properties import OF_NODES
 from understudy.actors import (
     Actor,
     ActorRef,
@@ -245,7 +246,7 @@ def nothing_is_left(cluster: Cluster) -> None:
             assert link.departures.held == 0
 
 
-@pytest.mark.seeds(300)
+@pytest.mark.seeds(OF_NODES)
 async def test_between_living_nodes_every_payload_arrives_whole(simulation: Simulation) -> None:
     async with Cluster(simulation, probe_misses=1000) as cluster:
         ledger = await play(simulation, cluster, ["a", "b"], faults.NETWORK, 2.0)
@@ -259,7 +260,7 @@ async def test_between_living_nodes_every_payload_arrives_whole(simulation: Simu
         nothing_is_left(cluster)
 
 
-@pytest.mark.seeds(300)
+@pytest.mark.seeds(OF_NODES)
 async def test_whatever_happens_to_nodes_nothing_is_taken_for_whole_and_nothing_stays_behind(
     simulation: Simulation,
 ) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.properties import OF_NODES
 from understudy.actors import (
     Actor,
     ActorRef,
@@ -172,7 +173,7 @@ class Company:
         assert sorted(life.place for life in self.ledger.living()) == sorted(child.id for child in self.children)
 
 
-@pytest.mark.seeds(300)
+@pytest.mark.seeds(OF_NODES)
 async def test_after_any_faults_every_place_is_filled_once_and_nothing_is_left_over(simulation: Simulation) -> None:
     async with Cluster(simulation) as cluster:
         frail = simulation.choose([0.0, 1.0], "frail")
@@ -244,7 +245,7 @@ class Spawner(Actor):
                 attempt.ended = loop.time()
 
 
-@pytest.mark.seeds(300)
+@pytest.mark.seeds(OF_NODES)
 async def test_every_spawn_ends_and_nothing_lives_that_nobody_was_given(simulation: Simulation) -> None:
     async with Cluster(simulation) as cluster:
         ledger = LEDGERS[len(LEDGERS)] = Ledger(cluster)

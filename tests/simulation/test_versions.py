@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.properties import OF_NODES
 from tests.sides import Add, Total
 from tests.sides import Counter as Adder
 from understudy.actors import ActorRef, DeadLetter, NodeDown
@@ -33,7 +34,7 @@ def spoken(here: Node, there: Node) -> int:
     return here.links.towards(there.name).out.version
 
 
-@pytest.mark.seeds(300)
+@pytest.mark.seeds(OF_NODES)
 async def test_the_newest_version_that_both_speak_is_spoken(simulation: Simulation) -> None:
     async with Cluster(simulation) as cluster:
         old = await start(cluster, "old", 1, 1)
@@ -47,7 +48,7 @@ async def test_the_newest_version_that_both_speak_is_spoken(simulation: Simulati
                 assert spoken(one, other) == version
 
 
-@pytest.mark.seeds(300)
+@pytest.mark.seeds(OF_NODES)
 async def test_nodes_without_a_common_version_refuse_each_other_once_say_so_and_let_each_other_live(
     simulation: Simulation,
 ) -> None:
