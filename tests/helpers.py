@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 
-async def eventually(predicate: Callable[[], object], timeout: float = 5.0, what: str = "") -> None:
+async def eventually(predicate: Callable[[], object], timeout: float = 30.0, what: str = "") -> None:
     """Wait until `predicate()` is true; fail after `timeout` seconds. For what sends no event of its own."""
     loop = asyncio.get_running_loop()
     end = loop.time() + timeout

@@ -73,7 +73,7 @@ async def test_a_background_task_cleans_up_even_if_its_actor_is_killed_before_it
     async with ActorSystem() as system:
         keeper = await system.spawn(Keeper, given_back)
         keeper.kill()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(30):
             await given_back.wait()
 
 

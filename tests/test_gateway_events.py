@@ -128,7 +128,7 @@ async def test_a_stream_ends_when_the_gateway_stops() -> None:
 async def _event(response: aiohttp.ClientResponse) -> dict[str, str]:
     """The next event of a stream, by field."""
     fields: dict[str, str] = {}
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(30.0):
         while (line := (await response.content.readline()).decode()) != "\n":
             name, _, value = line.rstrip("\n").partition(": ")
             fields[name] = value

@@ -182,12 +182,12 @@ async def test_a_revoked_node_is_cut_off_and_is_heard_no_more_though_its_connect
         await eventually(lambda: engine.links.towards("engine-2").lost is None)
         await engine.ref("counter@engine-2").call(Total())
         a.revoke("engine-1")
-        await eventually(lambda: stage.links.towards("engine-1").lost, timeout=2.0)
+        await eventually(lambda: stage.links.towards("engine-1").lost)
         engine.ref("counter@stage").tell(Add(1))
         with pytest.raises(NodeDown):
             await engine.ref("counter@stage").call(Total())
-        assert "declared this node dead" in await asyncio.wait_for(engine.ended(), 5.0)
-        await eventually(lambda: other.links.towards("engine-1").lost, timeout=5.0)
+        assert "declared this node dead" in await asyncio.wait_for(engine.ended(), 30.0)
+        await eventually(lambda: other.links.towards("engine-1").lost)
         [row] = [row for row in other.members() if row.node == "engine-1"]
         assert (row.status, row.reason) == ("dead", "its key was revoked on stage")
         with pytest.raises(CannotReach):
@@ -268,7 +268,7 @@ async def test_processes_change_their_keys_by_the_command_while_messages_flow(tm
             [old] = folder.held().own[node]
             async with running("understudy", "keys", "rotate", node, "--keys", str(folder.path)) as command:
                 assert await command.ended() == 0
-            await eventually(partial(_given_up, folder, node, old), timeout=10.0)
+            await eventually(partial(_given_up, folder, node, old), timeout=30.0)
         over = True
         await telling
         assert await counter.call(Total()) == sent > 0

@@ -98,7 +98,7 @@ async def test_who_waits_learns_of_the_end_at_once(end: str) -> None:
             clerk.kill()
         else:
             clerk.tell(end)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(30):
             with pytest.raises(ActorDied):
                 await waiting
 

@@ -331,7 +331,7 @@ async def test_a_tell_from_a_thread_returns_though_its_node_has_stopped() -> Non
         await a.stop()
         before = a.system.dead_letters.count
         for ref in (by_name, address):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await asyncio.to_thread(ref.tell, Add())
         await eventually(lambda: a.system.dead_letters.count == before + 2)
 

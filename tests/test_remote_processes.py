@@ -71,7 +71,7 @@ async def test_a_supervised_child_is_back_when_its_killed_process_is(tmp_path: P
             worker = (await child_of(boss)).ref
             assert await worker.call(Total()) == 0
             engine.kill()
-            await eventually(lambda: awaited, timeout=10.0)
+            await eventually(lambda: awaited)
             with pytest.raises(NodeDown):
                 await worker.call(Total())
             assert isinstance((await child_of(boss)).last_exit, NoConnection)

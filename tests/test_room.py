@@ -114,7 +114,7 @@ async def told(ref: ActorRef[Any], enough: Enough = bool) -> list[Any]:
     """What a probe was told, once that is enough."""
     future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
     ref.tell(Wanted(enough, future))
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(30.0):
         return await future
 
 

@@ -244,7 +244,7 @@ async def test_who_was_told_before_a_callee_that_is_handled_at_once_has_its_turn
             echo.tell("first, so that it is busy")
             recorder.tell(number)
             assert await echo.call("now") == "now"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await inside(recorder).first(3) == [0, 1, 2]
 
 

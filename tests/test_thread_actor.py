@@ -336,7 +336,7 @@ async def test_one_that_is_ended_while_it_starts_starts_to_the_end_and_then_its_
         else:
             with pytest.raises(StartFailed):
                 await starting
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await closed.wait()
         assert opened == []
 

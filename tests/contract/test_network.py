@@ -393,7 +393,7 @@ async def test_who_has_no_key_an_unknown_one_or_names_the_wrong_one_is_not_heard
                 assert not channel.send(b"let me in")
             await asyncio.sleep(0.01)
         channel = friend.to(door)
-        await eventually(lambda: channel.send(b"it is me"), timeout=2.0)
+        await eventually(lambda: channel.send(b"it is me"))
         await eventually(lambda: door.heard)
         assert door.frames == [b"it is me"]
         await eventually(lambda: all(attempt.refused for attempt in attempts[1:]))
@@ -432,7 +432,7 @@ async def test_who_was_refused_comes_in_within_two_seconds_of_being_trusted(bare
             assert not channel.send(b"too early")
             await asyncio.sleep(0.01)
         door.trusted |= {a.pair.public}
-        await eventually(lambda: channel.send(b"now"), timeout=2.0)
+        await eventually(lambda: channel.send(b"now"))
         await eventually(lambda: door.frames == [b"now"])
 
 

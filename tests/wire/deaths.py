@@ -27,8 +27,9 @@ CALLS = 5
 """That are open in each round."""
 
 
-async def killed_again_and_again(folder: Path, rounds: int, seed: int) -> dict[str, Any]:
-    """Kill the receiver in the middle of a stream and start it again under its name, at its address, so often."""
+async def killed_again_and_again(folder: Path, rounds: int, seed: int, within: float = SEEN_WITHIN) -> dict[str, Any]:
+    """Kill the receiver in the middle of a stream and start it again under its name, at its address, so often; each death is
+    known there within so many seconds."""
     dice = random.Random(seed)
     total, waits = Balance(), list[float]()
     calls, monitors, stale = 0, 0, 0
@@ -44,7 +45,7 @@ async def killed_again_and_again(folder: Path, rounds: int, seed: int) -> dict[s
             begun = time.monotonic()
             there.kill()
             before, there = there, await cast.enter("there", listen=door)
-            when, _ = await here.loses(before, within=SEEN_WITHIN)
+            when, _ = await here.loses(before, within=within)
             waits.append(when - begun)
             for stream in streams:
                 await stream.sent(30.0)
@@ -96,21 +97,26 @@ async def stopped(folder: Path, seconds: float) -> dict[str, Any]:
         }
 
 
-async def blocked(folder: Path) -> dict[str, Any]:
-    """A handler holds its node's loop for longer than that may live with: it is named, and the node is declared dead."""
+async def blocked(folder: Path, after: float = BLOCKED_AFTER, late: float = 2.0) -> dict[str, Any]:
+    """A handler holds its node's loop for longer than that may live with: it is named, and the node is declared dead.
+
+    `after`: seconds for which it may, as the nodes are told; `late`: how much longer it may live, on this machine.
+    """
+    released = folder / "released"
     async with Cast(folder) as cast:
-        here, there = await cast.enter("here"), await cast.enter("there")
+        here, there = await cast.enter("here", blocked_after=after), await cast.enter("there", blocked_after=after)
         await here.sees(there)
         stream = await cast.stream(here, there, PADDING)
         await stream.flows()
         begun = time.monotonic()
-        await there.ask("block", BLOCKED_AFTER + 3.0)
-        when, _ = await here.loses(there, within=30.0)
+        await there.ask("block", str(released), 2 * (after + late))
+        when, _ = await here.loses(there, within=after + late)
+        released.touch()
         why = await _died(there)
         warned = [(at, line) for at, line in await there.ask("warnings") if "Blocker" in line and "Block" in line]
         assert warned, "nobody was told which handler held the loop"
         await stream.sent(30.0)
-        assert BLOCKED_AFTER - 1.0 < when - begun < BLOCKED_AFTER + 2.0, "seen too soon, or too late"
+        assert after - 1.0 < when - begun < after + late, "seen too soon, or too late"
         return {
             "seen_after": round(when - begun, 2),
             "handler_named_after": round(warned[0][0] - begun, 2),

@@ -42,15 +42,18 @@ SLOW_CAPACITY = 100
 
 @message("wire.block")
 class Block:
-    """Hold the loop for so many seconds."""
+    """Hold the loop until that file is there, or for so many seconds."""
 
+    until: str
     seconds: float
 
 
 class Blocker(Actor):
     def on_receive(self, message: Any) -> None:
         assert isinstance(message, Block)
-        time.sleep(message.seconds)
+        end = time.monotonic() + message.seconds
+        while not Path(message.until).exists() and time.monotonic() < end:
+            time.sleep(0.02)
 
 
 class Slow(Sink):
@@ -259,9 +262,9 @@ class Player:
             return type(error).__name__
         return "ok"
 
-    async def block(self, seconds: float) -> None:
-        """Hold the loop for so long, soon."""
-        self._node.ref("blocker").tell(Block(seconds))
+    async def block(self, until: str, seconds: float) -> None:
+        """Hold the loop until that file is there, or for so long, soon."""
+        self._node.ref("blocker").tell(Block(until, seconds))
 
     # --- news ---
 
