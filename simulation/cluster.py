@@ -76,11 +76,17 @@ class Machine:
 class Cluster:
     """`async with Cluster(simulation) as cluster`. At its end all is mended and every node stopped in order.
 
-    `probe_interval`, `probe_misses`: those of its nodes; see `Node`. `keys`: they have keys, and trust one another.
+    `probe_interval`, `probe_misses`, `sweep_after`: those of its nodes; see `Node`. `keys`: they have keys, and trust one another.
     """
 
     def __init__(
-        self, simulation: Simulation, *, probe_interval: float = 1.0, probe_misses: int = 3, keys: bool = False
+        self,
+        simulation: Simulation,
+        *,
+        probe_interval: float = 1.0,
+        probe_misses: int = 3,
+        sweep_after: float = 60.0,
+        keys: bool = False,
     ) -> None:
         self.simulation = simulation
         self.network = VirtualNetwork(simulation.seed, simulation.event)
@@ -88,6 +94,7 @@ class Cluster:
         self._probe_interval = probe_interval
         self._keys: dict[str, MemoryKeys] | None = {} if keys else None
         self._probe_misses = probe_misses
+        self._sweep_after = sweep_after
         self._machines: dict[str, Machine] = {}
 
     async def __aenter__(self) -> Self:
@@ -261,6 +268,7 @@ class Cluster:
             keys=self.keys(name) if self._keys is not None else None,
             probe_interval=self._probe_interval,
             probe_misses=self._probe_misses,
+            sweep_after=self._sweep_after,
         )
         machine.life = Life(process, interface, table, node)
         await process.run(node.start())

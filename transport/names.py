@@ -151,6 +151,14 @@ class Names:
         row = self._rows.get(name)
         return row if row is not None and row.node and self._membership.is_active(row.node, row.incarnation) else None
 
+    def row(self, name: str) -> Name | None:
+        """What the table has under that name, as last read: its owner may be dead."""
+        return self._rows.get(name)
+
+    def rows(self) -> list[Name]:
+        """All that the table has, as last read."""
+        return list(self._rows.values())
+
     def count(self) -> int:
         """How many names have a living owner, as last read."""
         return sum(self.owner(name) is not None for name in self._rows)
@@ -231,7 +239,7 @@ class Names:
     async def _turn(self) -> None:
         """Write what there is to write, and read once; whoever waits is answered out of that alone."""
         for name in [name for name, claim in self._claims.items() if all(each.done() for each in claim.waiting)]:
-            self._claims.pop(name).over.set()  # nobody waits any more
+            self._drop(name)  # nobody waits any more
         looks, self._looks = self._looks, []
         looking = list(self._claims.values())
         try:
@@ -303,18 +311,23 @@ class Names:
                 self._stray(name)
 
     def _fail(self, error: TableError) -> None:
-        claims, self._claims = self._claims, {}
         looks, self._looks = self._looks, []
         waiting: list[asyncio.Future[Any]] = [*looks]
         for futures in self._given_up.values():
             waiting += futures
-        for claim in claims.values():
-            claim.over.set()
+        for name, claim in tuple(self._claims.items()):
             waiting += claim.waiting
+            self._drop(name)
         for future in waiting:
             if not future.done():
                 future.set_exception(error)
         self._given_up = {name: [] for name in self._given_up}
+
+    def _drop(self, name: str) -> None:
+        """Its claim is over without an answer. It may have taken effect, and been read, all the same: then it is given up."""
+        self._claims.pop(name).over.set()
+        if name not in self._held and self._is_mine(self._rows.get(name)):
+            self._stray(name)
 
     # --- what the table says ---
 

@@ -58,6 +58,7 @@ from understudy.transport.singleton import Singletons
 from understudy.transport.spawning import Spawning
 from understudy.transport.steward import STEWARD, Steward
 from understudy.transport.suspicion import Rules
+from understudy.transport.sweeper import Sweeper
 from understudy.transport.table import Member, MembershipTable
 from understudy.transport.trust import KeyStore, Trust
 from understudy.transport.zeromq import ZeroMqNetwork
@@ -81,6 +82,7 @@ class Node(Spawning, Naming, Overview):
     `token`: what lets this node in where it joins, if it is not trusted there yet; else the environment's UNDERSTUDY_TOKEN.
     `probe_interval`, `probe_misses`: seconds between two probes of each other node, and how many missed make a suspect.
     `blocked_after`: seconds that a node is given whose connection stands, though it does not answer: something holds its loop.
+    `sweep_after`: seconds after which the names of a node that is gone are deleted from the table, if nobody has taken them.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Node(Spawning, Naming, Overview):
         probe_interval: float = 1.0,
         probe_misses: int = 3,
         blocked_after: float = 10.0,
+        sweep_after: float = 60.0,
     ) -> None:
         if not isinstance(name, str) or not 0 < len(name) <= NAME_LIMIT or "@" in name:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ValueError(f"a node's name is a text of 1 to {NAME_LIMIT} characters without '@', not {name!r}")
@@ -131,7 +134,7 @@ class Node(Spawning, Naming, Overview):
         self._given_system = system
         self._given_network = network
         self._given_table = table
-        self._rules = Rules(interval=probe_interval, misses=probe_misses, blocked_after=blocked_after)
+        self._rules = Rules(probe_interval, probe_misses, blocked_after, sweep_after)
         self._system: ActorSystem | None = None
         self._links: Links | None = None
         self._table: MembershipTable | None = None
@@ -303,12 +306,14 @@ class Node(Spawning, Naming, Overview):
             rules=self._rules,
         )
         names = self._names = Names(table, membership)
+        sweeper = Sweeper(table, membership, names, self._system.world.random.random, self._rules.sweep_after)
         entities = self._entities = Entities(links, names, placement, links.groups, self._roles)
         registry = self._registry = Registry(names, links, entities.hosted)
         singletons = self._singletons = Singletons(registry, self._roles)
         links.greeted = lambda peer: membership.hello(*peer)
         links.condemned = lambda peer: membership.condemned(peer.node)
         stack.push_async_callback(membership.leave)
+        stack.callback(sweeper.end)
         stack.callback(names.end, "it leaves")
         stack.callback(registry.close)
         stack.push_async_callback(
@@ -336,6 +341,7 @@ class Node(Spawning, Naming, Overview):
             stack.push_async_callback(neighbours.locksmith.close)
         await membership.join()
         names.start()
+        sweeper.start()
         self._own.append(await entities.start())
         if neighbours.locksmith is not None:
             neighbours.locksmith.start()

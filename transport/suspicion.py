@@ -38,11 +38,13 @@ Key: TypeAlias = tuple[str, int]
 @dataclass(frozen=True, slots=True)
 class Rules:
     """`interval`: seconds from probe to probe; `misses`: how many in a row make a suspect; `blocked_after`: seconds without an
-    answer that make one of a node whose connection stands: its process is there, and its loop blocked."""
+    answer that make one of a node whose connection stands: its process is there, and its loop blocked; `sweep_after`: seconds after
+    which the names of a node that is gone are deleted, if nobody has taken them."""
 
     interval: float = 1.0
     misses: int = 3
     blocked_after: float = 10.0
+    sweep_after: float = 60.0
 
     @property
     def answer_within(self) -> float:

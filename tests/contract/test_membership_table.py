@@ -422,6 +422,37 @@ async def test_the_write_of_an_owner_who_no_longer_is_one_is_refused_and_says_by
         assert await one.guarded_read("lobby", "topic") == b"theirs"
 
 
+async def test_names_of_the_dead_are_given_up_by_another_and_neither_their_fences_nor_their_values_are_lost(
+    tables: Tables,
+) -> None:
+    async with tables() as (one, other):
+        names = [f"room/{number}" for number in range(NAMES_LIMIT)]
+        alive = await done(one.commit(at_members(NEW), Change(members=(ENGINE,))))
+        taken = Change(names=tuple(Name(name, *ENGINE.key) for name in names))
+        old = (await done(one.commit(Expect(names=dict.fromkeys(names, 0)), taken))).names
+        await one.guarded_write("room/7", old, "topic", b"ours")
+        dead = await done(one.commit(at_members(alive), Change(members=(replace(ENGINE, status="dead"),))))
+        view = View()
+        view.update(await other.read())
+
+        given_up = Change(names=tuple(Name(name) for name in names))
+        assert await other.commit(Expect(alive.members, dict.fromkeys(names, old)), given_up) is None
+        again = await claim(one, "room/8", "stage", version=old)
+        assert await other.commit(Expect(dead.members, dict.fromkeys(names, old)), given_up) is None
+        now = await done(other.commit(Expect(dead.members, dict.fromkeys(names, old) | {"room/8": again}), given_up))
+        view.update(await one.read(view.versions))
+        assert (view.names, (await one.read()).names) == ({}, ())
+
+        with pytest.raises(Fenced, match="nobody has it now"):
+            await one.guarded_write("room/7", old, "topic", b"a zombie's")
+        new = await claim(one, "room/7", "stage")
+        assert new > now.names > old
+        with pytest.raises(Fenced, match="'stage' has it"):
+            await one.guarded_write("room/7", old, "topic", b"a zombie's")
+        assert await one.guarded_read("room/7", "topic") == b"ours"
+        await one.guarded_write("room/7", new, "topic", b"theirs")
+
+
 async def test_an_owner_who_writes_its_row_again_keeps_its_fence_and_its_right_to_write(tables: Tables) -> None:
     async with tables() as (one, _):
         fence = await claim(one, "lobby", "stage")

@@ -18,6 +18,9 @@ from understudy.transport import Node, NodeLost, NodeUp
 
 NODES = tuple(f"node-{number}" for number in range(1, 6))
 
+SWEEP_AFTER = 0.5
+"""Seconds after which names of the gone are deleted: so soon that it meets all else that happens."""
+
 AGREED_WITHIN = 10.0
 """Seconds of quiet after which everybody sees the same: promised."""
 
@@ -57,7 +60,7 @@ class Realm:
 
     def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation
-        self.cluster = Cluster(simulation)
+        self.cluster = Cluster(simulation, sweep_after=SWEEP_AFTER)
         self.record = Record()
         self.cluster.table.rows = self.record
         self.diaries: list[Diary] = []

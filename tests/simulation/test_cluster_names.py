@@ -8,6 +8,7 @@ import pytest
 
 from understudy.actors import Draining
 from understudy.simulation import Cluster, Simulation
+from understudy.simulation.table import TableHandle
 from understudy.transport import Change, Expect, TableUnavailable, Versions
 
 
@@ -176,15 +177,15 @@ async def test_a_name_is_had_by_one_on_its_node_too(simulation: Simulation) -> N
     async with Cluster(simulation) as cluster:
         a = await cluster.start("a")
         one, other = object(), object()
-        rows = await asyncio.gather(
-            *(cluster.run("a", a.names.claim("leader", by)) for by in (one, other, one, other, None))
-        )
-        [row] = {row for row in rows if row is not None}
-        assert rows == [row, None, row, None, None]
-        assert await cluster.run("a", a.names.claim("leader", one)) == row
-        assert await cluster.run("a", a.names.claim("leader", other)) is None
+        wanted = (one, other, one, other, None)
+        rows = await asyncio.gather(*(cluster.run("a", a.names.claim("leader", by)) for by in wanted))
+        [(has, row)] = {(by, row) for by, row in zip(wanted, rows) if row is not None}  # whoever came first
+        assert rows == [row if by is has else None for by in wanted]
+        late = other if has is one else one
+        assert await cluster.run("a", a.names.claim("leader", has)) == row
+        assert await cluster.run("a", a.names.claim("leader", late)) is None
         a.names.give_up("leader")
-        next_row = await cluster.run("a", a.names.claim("leader", other))
+        next_row = await cluster.run("a", a.names.claim("leader", late))
         assert next_row is not None
         assert next_row.fence > row.fence
 
@@ -215,3 +216,25 @@ async def test_a_node_that_is_no_member_yet_is_refused_a_name_instead_of_claimin
         row = await node.names.claim("desk")
         assert row is not None
         assert (await cluster.table.rows.read()).versions.names == 1
+
+
+async def test_a_claim_that_failed_though_the_table_took_it_is_given_up_also_when_it_was_read_before_it_failed(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = TableHandle.commit
+    async with Cluster(simulation) as cluster:
+        a, b = await cluster.start("a"), await cluster.start("b")
+        await cluster.met()
+
+        async def answer_lost(self: TableHandle, expect: Expect, change: Change) -> Versions | None:
+            await commit(self, expect, change)
+            while a.names.row("leader") is None:  # noqa: ASYNC110 - virtual time makes looking cheap
+                await asyncio.sleep(0.01)
+            raise TableUnavailable("the answer was lost")
+
+        monkeypatch.setattr(TableHandle, "commit", answer_lost)
+        with pytest.raises(TableUnavailable, match="the answer was lost"):
+            await cluster.run("a", a.names.claim("leader"))
+        monkeypatch.setattr(TableHandle, "commit", commit)
+        await asyncio.sleep(2.0)
+        assert await cluster.run("b", b.names.claim("leader")) is not None
