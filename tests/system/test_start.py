@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -379,11 +380,13 @@ FULL = """
     class Filler(Actor):
         def on_start(self):
             os.set_blocking(2, False)
-            try:
-                while True:
-                    os.write(2, b"x")
-            except BlockingIOError:
-                os.set_blocking(2, True)
+            for much in (1 << 20, 1):  # at once: a warning that this takes long would find no reader, before the test is there
+                try:
+                    while True:
+                        os.write(2, b"x" * much)
+                except BlockingIOError:
+                    pass
+            os.set_blocking(2, True)
 
     full = [Child(Filler)]
 
@@ -403,6 +406,7 @@ def test_it_ends_though_nobody_reads_what_it_says_on_standard_error(shop: Path, 
     with subprocess.Popen(arguments, cwd=shop, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
+            assert select.select([process.stdout], [], [], ENDS_WITHIN)[0], "it does not say that it is ready"
             assert process.stdout.readline().startswith(b"ready app:full")
             process.terminate()
             while signals == 2 and process.poll() is None:  # two that come together are one
