@@ -22,20 +22,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import understudy
+from tests.limited import HANGS
 from tests.proof import PROCESSES, Outcome, proof
-from tests.properties import ROOT, Property, properties, run, seed_of
+from tests.properties import ROOT, Property, properties, run, said, seed_of
 
 PATCHES = ROOT / "tests" / "simulation" / "planted"
-
-HANGS = 60.0
-"""Seconds of real time after which a single seed counts as hanging. One takes some milliseconds."""
 
 
 class Find(NamedTuple):
@@ -150,17 +147,10 @@ def search(tests: Sequence[str], base: int, count: int, *, all_of_them: bool) ->
             try:
                 run(what, seed)
             except Exception as error:  # noqa: BLE001 - whatever it is, it gives the bug away
-                print(json.dumps(line | {"message": _said(error)}), flush=True)
+                print(json.dumps(line | {"message": said(error)}), flush=True)
                 if not all_of_them:
                     return
     print(json.dumps({"done": runs}), flush=True)
-
-
-def _said(error: Exception) -> str:
-    """What failed and where: outside pytest an assertion does not speak for itself."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = next((frame for frame in reversed(frames) if f"{os.sep}tests{os.sep}" in frame.filename), frames[-1])
-    return f"{Path(where.filename).name}:{where.lineno} {where.line}: {type(error).__name__}: {error}"[:400]
 
 
 async def find(

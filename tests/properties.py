@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import os
+import traceback
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,6 +93,15 @@ def run(what: Property, seed: int) -> Simulation:
     else:
         function(**arguments)
     return simulation
+
+
+def said(error: BaseException, most: int = 400) -> str:
+    """What failed and where, in `most` characters: outside pytest an assertion does not speak for itself."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    where = next((frame for frame in reversed(frames) if f"{os.sep}tests{os.sep}" in frame.filename), frames[-1])
+    return f"{Path(where.filename).name}:{where.lineno} {where.line}: {type(error).__name__}: {error}"[:most]
 
 
 def _mark(function: object) -> pytest.Mark | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import multiprocessing
@@ -13,8 +14,11 @@ from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, NamedTuple
 
+from tests import measured
+from tests.limited import HANGS, Hangs, limited
+from tests.measured import Measured
 from tests.proof import PROCESSES, Outcome, proof
-from tests.properties import ROOT, Property, properties, run, seed_of
+from tests.properties import ROOT, Property, properties, run, said, seed_of
 
 FRESH = 100
 """Processes that run the same seed, each started anew."""
@@ -24,28 +28,45 @@ CHUNK = 250
 
 
 class Chunk(NamedTuple):
-    """What became of some seeds of one property."""
+    """What became of some seeds of one property. `cpu`: seconds."""
 
     failures: list[tuple[int, str]]
     virtual: float
     real: float
+    cpu: float
     steps: int
+    measured: Measured
 
 
-def run_chunk(what: Property, seeds: list[int]) -> Chunk:
-    """Run one property with many seeds."""
+class NotHeld(AssertionError):
+    """Some seeds failed; `figures`: of all of them."""
+
+    def __init__(self, figures: dict[str, Any]) -> None:
+        super().__init__(
+            f"failing seeds: {figures['failing_seeds']}, chunks that broke off: {figures['chunks_broken_off']}"
+        )
+        self.figures = figures
+
+
+def run_chunk(what: Property, seeds: list[int], limit: float = HANGS) -> Chunk:
+    """Run one property with many seeds, none of which may take longer than `limit` seconds."""
     logging.disable(logging.CRITICAL)
+    gc.collect()
+    gc.freeze()
+    measured.take()
     failures: list[tuple[int, str]] = []
-    began, virtual, steps = time.perf_counter(), 0.0, 0
+    began, worked, virtual, steps = time.perf_counter(), time.process_time(), 0.0, 0
     for seed in seeds:
         try:
-            simulation = run(what, seed)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is what the proof is about
-            failures.append((seed, f"{type(error).__name__}: {error}"[:500]))
+            with limited(limit):
+                simulation = run(what, seed)
+        except (Exception, Hangs) as error:  # noqa: BLE001 - whatever it is, it is what the proof is about
+            failures.append((seed, said(error)))
         else:
             virtual += simulation.time
             steps += simulation.loop.steps
-    return Chunk(failures, virtual, time.perf_counter() - began, steps)
+    real, cpu = time.perf_counter() - began, time.process_time() - worked
+    return Chunk(failures, virtual, real, cpu, steps, measured.take())
 
 
 def digest(base: int) -> str:
@@ -56,25 +77,45 @@ def digest(base: int) -> str:
 
 
 def hold(modules: Collection[str], seed: int, count: int) -> dict[str, Any]:
-    """Run every property of those modules with so many seeds, on all processes; the figures. AssertionError if one fails."""
+    """Run every property of those modules with so many seeds, on all processes; the figures. Raises NotHeld if one fails."""
     everything = [what for what in properties() if what.module in modules]
     assert {what.module for what in everything} == set(modules), "a module has no properties"
     failures: dict[str, list[int]] = {}
-    virtual = 0.0
+    broken = Counter[str]()
+    virtual, cpu, found = 0.0, dict.fromkeys((what.name for what in everything), 0.0), Measured()
     with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
         jobs = {
             pool.submit(run_chunk, what, [seed_of(seed, at) for at in range(start, min(start + CHUNK, count))]): what
-            for what in everything
             for start in range(0, count, CHUNK)
+            for what in everything
         }
-        for job in as_completed(jobs):
-            chunk = job.result()
+        for done, job in enumerate(as_completed(jobs), start=1):
+            what = jobs[job]
+            try:
+                chunk = job.result()
+            except Exception as error:  # noqa: BLE001 - the results of the other chunks are not lost for it
+                broken[f"{what.name}: {type(error).__name__}: {error}"] += 1
+                continue
             virtual += chunk.virtual
-            for failing, error in chunk.failures:
-                failures.setdefault(jobs[job].name, []).append(failing)
-                print(f"  PYTHONHASHSEED=0 pytest {jobs[job].test} --seed {failing}\n  {error}", flush=True)
-    assert not failures, failures
-    return {"properties": [what.name for what in everything], "failing_seeds": 0, "virtual_seconds": round(virtual)}
+            cpu[what.name] += chunk.cpu
+            found += chunk.measured
+            for failing, message in chunk.failures:
+                failures.setdefault(what.name, []).append(failing)
+                print(f"  PYTHONHASHSEED=0 pytest {what.test} --seed {failing}\n  {message}", flush=True)
+            if not done % 10:
+                print(f"  {done} of {len(jobs)} chunks of {CHUNK} seeds", flush=True)
+    figures = {
+        "properties": list(cpu),
+        "seeds_per_property": count,
+        "failing_seeds": failures,
+        "chunks_broken_off": broken,
+        "virtual_seconds": round(virtual),
+        "milliseconds_of_cpu_per_seed": {name: round(1e3 * seconds / count, 1) for name, seconds in cpu.items()},
+        **found.figures(),
+    }
+    if failures or broken:
+        raise NotHeld(figures)
+    return figures
 
 
 @proof("simulation", seeds=10_000)

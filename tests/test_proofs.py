@@ -6,6 +6,9 @@ properties and more seeds, and looks for false alarms.
 
 import asyncio
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from tests.kernel_proof import RACES
 from tests.planted import Stale, bugs, copy_of_the_tree, find, finders, plant
 from tests.proof import FOLDER, proofs
 from tests.properties import EVERY_RUN, OF_CLUSTERS, OF_NODES, Property, properties
+from tests.simulated import run_chunk
 
 AT_LEAST = 5
 """Seeds that those run at least that run whole clusters; those that `make proof cluster` runs at length have `OF_CLUSTERS`."""
@@ -116,3 +120,17 @@ def test_a_bug_is_planted_where_its_code_has_moved_to_if_that_is_certain() -> No
 def test_where_nothing_is_planted_nothing_is_found() -> None:
     tests = sorted({test for test in finders().values() if test})
     assert asyncio.run(find(None, 0, 20, tests)) == []
+
+
+async def never_suspends() -> None:
+    """As a property: it hangs."""
+    while True:
+        with suppress(Exception):
+            pass
+
+
+def test_a_seed_that_never_suspends_is_a_failure_and_those_after_it_are_run() -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        chunk = pool.submit(run_chunk, Property("tests.test_proofs", "never_suspends"), [1, 2], 0.2).result()
+    assert [seed for seed, _ in chunk.failures] == [1, 2]
+    assert all("Hangs" in message for _, message in chunk.failures)

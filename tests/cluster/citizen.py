@@ -10,7 +10,8 @@ It is a player (`tests/wire/player.py`), with more to be asked for:
 
 Whoever owns a name writes under its fence, again and again. What the table accepted is appended to `accepted` in the
 folder of the play, one line each: whose it was is known afterwards, also of those that were killed. What an owner was given to
-keep is in `kept`, what a caller had the answer to in `answered`, and which calls failed in `failed`.
+keep is in `kept`, what a caller had the answer to in `answered`, and which calls failed in `failed`. Before each write it looks whether
+the table has a lower fence than it has written under itself: then the table took a write that came too late, which is noted in `fell`.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class Owner(Actor):
         self._node = node
         self._ledgers = ledgers
         self._began = 0.0
+        self._accepted = 0
 
     def on_start(self) -> None:
         if self.fence:  # one that is registered later is told when it may begin
@@ -96,8 +98,13 @@ class Owner(Actor):
 
     async def _write(self) -> None:
         who = " ".join(map(str, self.actor_ref.address))
+        table = self._node.table
         with suppress(Fenced, TableError):
-            await self._node.table.guarded_write(self.title, self.fence, "seat", who.encode())
+            there = await table.guarded_read(self.title, "seat")
+            if there is not None and int(there.split()[0]) < self._accepted:
+                self._ledgers.note("fell", self.title, self._accepted, who, "found", there.decode())
+            await table.guarded_write(self.title, self.fence, "seat", f"{self.fence} {who}".encode())
+            self._accepted = self.fence
             self._ledgers.note("accepted", self.title, self.fence, who)
 
 

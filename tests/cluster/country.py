@@ -152,11 +152,13 @@ class Country:
         return ""
 
     def written(self) -> int:
-        """How many writes were accepted. Raises AssertionError if two owners wrote under one fence."""
+        """How many writes were accepted. Raises AssertionError if two owners wrote under one fence, or if fences fell."""
         writers: dict[tuple[str, str], list[str]] = {}
         lines = self.ledger("accepted")
         for title, fence, *who in lines:
             assert writers.setdefault((title, fence), who) == who, f"two wrote {title} under {fence}: {who}, {writers}"
+        fell = self.ledger("fell")
+        assert not fell, f"the table took a write under a lower fence after one under a higher: {fell}"
         return len(lines)
 
     def ledger(self, name: str) -> list[list[str]]:

@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from tests import measured
 from tests.simulation.record import Record
 from understudy.actors import Actor
 from understudy.simulation import Cluster, Simulation, faults
@@ -23,6 +24,9 @@ SWEEP_AFTER = 0.5
 
 AGREED_WITHIN = 10.0
 """Seconds of quiet after which everybody sees the same: promised."""
+
+LOOKS_EVERY = 0.25
+"""Seconds between two looks at whether they see it already."""
 
 KINDS = faults.NETWORK + 2 * faults.NODES + 2 * faults.CLUSTER + 2 * faults.TABLE
 """What goes wrong, each as likely as it stands there often."""
@@ -57,6 +61,9 @@ class Realm:
 
     roles: tuple[str, ...] = ()
     """Of each node."""
+
+    agrees_on: str = ""
+    """What is measured: `agreed`."""
 
     def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation
@@ -109,12 +116,28 @@ class Realm:
 
     async def quiet(self) -> None:
         """Ten seconds in which nothing goes wrong: after them all nodes live, and have met."""
-        await asyncio.sleep(AGREED_WITHIN)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(AGREED_WITHIN))
+            group.create_task(self._look())
         self._keeper.cancel()
         assert sorted(self.cluster.running()) == list(NODES)
         await self.cluster.met(0)
         self.check_order()
         self._check()
+
+    def agreed(self) -> bool:
+        """Whether everybody sees the same; looked at again and again while it is quiet."""
+        return True
+
+    async def _look(self) -> None:
+        """Measure how long it takes until they agree. That they do in the end is the property's own to say."""
+        begun = asyncio.get_running_loop().time()
+        while (waited := asyncio.get_running_loop().time() - begun) < AGREED_WITHIN:
+            if len(self.cluster.running()) == len(NODES) and self.agreed():
+                break
+            await asyncio.sleep(LOOKS_EVERY)
+        if self.agrees_on:
+            measured.most(f"seconds_of_quiet_until_{self.agrees_on}", waited)
 
     def survivors(self) -> list[Node]:
         """The lives that are there now."""

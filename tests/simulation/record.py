@@ -10,6 +10,7 @@ import itertools
 from collections import defaultdict
 from typing import NamedTuple
 
+from tests import measured
 from understudy.transport import Change, Expect, MemoryTable, Name, Versions
 
 
@@ -29,6 +30,8 @@ class Record(MemoryTable):
         super().__init__()
         self.history: dict[str, list[Name]] = defaultdict(list)
         self.writes: list[Write] = []
+        self.mistakes: list[str] = []
+        """What owners did that none may do."""
         self._seen = Versions()
 
     async def commit(self, expect: Expect, change: Change) -> Versions | None:
@@ -47,7 +50,8 @@ class Record(MemoryTable):
         self.writes.append(Write(name, fence, value.decode(), row))
 
     def check(self) -> None:
-        """One accepted writer for each fence, by the table's own rows; fences that only grow."""
+        """One accepted writer for each fence, by the table's own rows; fences that only grow; no owner that went on without its name."""
+        assert not self.mistakes, self.mistakes
         writers: dict[tuple[str, int], str] = {}
         newest: dict[str, int] = {}
         for title, fence, writer, row in self.writes:
@@ -57,6 +61,8 @@ class Record(MemoryTable):
             assert writers.setdefault((title, fence), writer) == writer, f"two writers of {title} under {fence}"
             assert fence >= newest.get(title, 0), f"{title} was written under {fence} after {newest[title]}"
             newest[title] = fence
+        measured.total("accepted_writes", len(self.writes))
+        measured.total("fences_written_under", len(writers))
         for title, rows in self.history.items():
             for before, after in itertools.pairwise(rows):
                 same = (before.node, before.incarnation) == (after.node, after.incarnation)

@@ -10,8 +10,8 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
+from tests.simulation.realm import Realm
 from understudy.actors import Actor, Request, message
-from understudy.simulation import Cluster
 from understudy.transport import Fenced, Node, TableError
 
 WRITES_EVERY = 0.4
@@ -33,11 +33,12 @@ class Crash(Exception):
 class Scribe(Actor):
     """An owner that writes: when it begins, again and again, and once more when it may be over."""
 
-    def __init__(self, title: str, node: Node, cluster: Cluster) -> None:
+    def __init__(self, title: str, node: Node, realm: Realm) -> None:
         super().__init__()
         self.title = title
         self._node = node
-        self._cluster = cluster
+        self._cluster = realm.cluster
+        self._record = realm.record
         self._echo: asyncio.Task[None] | None = None
 
     def on_start(self) -> None:
@@ -53,9 +54,18 @@ class Scribe(Actor):
         self.actor_ref.tell("write")
         self.send_every(WRITES_EVERY, "write")
 
+    def _check(self) -> None:
+        """Whoever has lost its name is killed before it says another word."""
+        known = self._node.names.fence(self.title)
+        if self.fence and known != self.fence:
+            self._record.mistakes.append(
+                f"{self.who} goes on as {self.title} under {self.fence}; its node has it under {known}"
+            )
+
     async def on_receive(self, message: object) -> object:
         match message:
             case "write":
+                self._check()
                 await self._write(self.fence)
                 return None
             case "begin":

@@ -33,7 +33,7 @@ class Room(Scribe):
     """Writes under its fence as long as it is there."""
 
     def __init__(self, key: str, hotel: Hotel, node: Node) -> None:
-        super().__init__(f"room/{key}", node, hotel.cluster)
+        super().__init__(f"room/{key}", node, hotel)
         self._key = key
         self._hotel = hotel
 
@@ -57,13 +57,12 @@ class Hotel(Realm):
         self.does(self.guest(node))
 
     async def guest(self, node: Node) -> None:
-        """Ask for one room after the other."""
+        """Ask for one room after the other; now and then end it, and ask at once for its next life."""
         while not self.calm:
             await asyncio.sleep(self.simulation.delay(0.2, 2.5, "asks"))
             key = self.simulation.choose(KEYS, "for")
             if self.simulation.chance(0.1, "crash"):
                 node.entity("room", key).tell("crash")
-                continue
             with suppress(UnderstudyError):
                 who, fence = await node.entity("room", key).call(Who(), 3.0)
                 assert fence > 0

@@ -31,18 +31,20 @@ REACHED_WITHIN = 1.0
 class Capital(Realm):
     """A realm where every node wants every name."""
 
+    agrees_on = "all_see_a_living_owner"
+
     async def inhabit(self, node: Node) -> None:
         for title in LIGHTS:
-            await node.singleton(title, Scribe, title, node, self.cluster)
+            await node.singleton(title, Scribe, title, node, self)
         for title in DESKS:
             self.does(self.contend(node, title))
 
     async def contend(self, node: Node, title: str) -> None:
         """Have the name whenever nobody else has it."""
         with suppress(StartFailed):  # the node ends
-            scribe = await node.spawn(Scribe, title, node, self.cluster)
+            scribe = await node.spawn(Scribe, title, node, self)
             while True:
-                heir = await node.spawn(Scribe, title, node, self.cluster)  # is there when the other one ends
+                heir = await node.spawn(Scribe, title, node, self)  # is there when the other one ends
                 while scribe.is_alive():
                     moved = node.names.moved(title)
                     try:
@@ -62,6 +64,16 @@ class Capital(Realm):
             await asyncio.sleep(self.simulation.delay(0, 4, "unrest"))
             node = self.cluster.node(self.simulation.choose(self.cluster.running() or NODES, "messenger"))
             node.cluster_ref(self.simulation.choose(LIGHTS + DESKS, "whose end")).tell("crash")
+
+    def agreed(self) -> bool:
+        """See Realm."""
+        living = self.survivors()
+        lives = {(node.name, node.incarnation) for node in living}
+        rows = [self.record.history[title][-1] for title in LIGHTS + DESKS if self.record.history[title]]
+        return len(rows) == len(LIGHTS + DESKS) and all(
+            (row.node, row.incarnation) in lives and all(node.names.owner(row.name) == row for node in living)
+            for row in rows
+        )
 
     async def check_owners(self) -> None:
         """Everybody says the same of every name, as the table does, and reaches whoever lives there."""

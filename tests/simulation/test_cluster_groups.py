@@ -90,6 +90,8 @@ class Porter(Actor):
 class House(Realm):
     """Guests on every node, and a porter on each who counts along."""
 
+    agrees_on = "all_see_the_same_groups"
+
     def __init__(self, simulation: Simulation) -> None:
         super().__init__(simulation)
         self.calm = False
@@ -113,6 +115,14 @@ class House(Realm):
             }
             for group in GROUPS
         }
+
+    def agreed(self) -> bool:
+        """See Realm."""
+        try:
+            self.check()
+        except (AssertionError, KeyError):  # or a porter is not there yet
+            return False
+        return True
 
     def check(self) -> None:
         """Everybody sees the same, and nobody who is not there."""
