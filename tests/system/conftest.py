@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
+from tests.patience import PATIENCE
 from tests.system.demo import Demo
+
+expect.set_options(timeout=5_000 * PATIENCE)
 
 CHROMIUM = shutil.which("chromium")
 

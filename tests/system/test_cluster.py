@@ -16,19 +16,20 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.patience import PATIENCE
 from tests.servers import missing_postgres
 from tests.system.conftest import CHROMIUM, QUIET
 from tests.system.street import missing
 from tests.system.theatre import Theatre
 
-STARTS_WITHIN = 60_000
-LOST_WITHIN = 15_000
+STARTS_WITHIN = 60_000 * PATIENCE
+LOST_WITHIN = 15_000 * PATIENCE
 """Until a node that is gone is declared dead, and what was on it is elsewhere: ten seconds, and some for a machine that others use."""
 
-BACK_WITHIN = 30_000
+BACK_WITHIN = 30_000 * PATIENCE
 """Until a node that was started again is a member, and a page is back on it."""
 
-GHOSTS_GONE_WITHIN = 12_000
+GHOSTS_GONE_WITHIN = 12_000 * PATIENCE
 """Milliseconds, all of them."""
 
 WRITES = """

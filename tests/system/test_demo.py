@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.system.demo import UNDERSTUDY, Demo, Terminal, children_of, command_of, free_port, is_running, still_running
 from understudy import Node
 from understudy.demo.company import ENGINE, STAGE
 from understudy.supervisors import ChildInfo, WhichChildren
 
-GONE_WITHIN = 5.0
-BACK_WITHIN = 10.0
-ORPHANS_GONE_WITHIN = 3.0
+GONE_WITHIN = 5.0 * PATIENCE
+BACK_WITHIN = 10.0 * PATIENCE
+ORPHANS_GONE_WITHIN = 3.0 * PATIENCE
 """Two seconds for an orderly end, and one for a busy machine to see it."""
 
 

@@ -13,14 +13,15 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.patience import PATIENCE
 from tests.system.demo import Demo, Terminal, free_port, is_running
 from understudy import Node
 from understudy.gateway.messages import Locate
 from understudy.supervisors import WhichChildren
 
-GONE_WITHIN = 5_000
-BACK_WITHIN = 10_000
-SILENT_WITHIN = 9_000
+GONE_WITHIN = 5_000 * PATIENCE
+BACK_WITHIN = 10_000 * PATIENCE
+SILENT_WITHIN = 9_000 * PATIENCE
 """Milliseconds."""
 
 Light = Literal["dark", "light"]

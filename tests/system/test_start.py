@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.system.demo import UNDERSTUDY, Terminal, children_of, command_of, is_running, still_running
 
-GONE_WITHIN = 3.0
+GONE_WITHIN = 3.0 * PATIENCE
 """Two seconds, as promised, and one for a busy machine to see it."""
 
-ENDS_WITHIN = 15.0
+ENDS_WITHIN = 15.0 * PATIENCE
 
 SHOP = """
     import os
