@@ -25,7 +25,7 @@ from understudy.transport.table import Change, Commit, Expect, MembershipTable, 
 log = logging.getLogger("understudy.names")
 
 SLICE = 1000
-"""Names that are looked at before the loop has its turn: a quarter of a millisecond."""
+"""Names that are looked at before the loop has its turn: a millisecond at most."""
 
 PAUSE = 1.0
 """Seconds between two waves of commits: a hundred thousand names are gone in two minutes, and nobody notices."""
