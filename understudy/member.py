@@ -161,6 +161,7 @@ class _Member:
             probe_interval=settings.probe_interval,
             probe_misses=settings.probe_misses,
             blocked_after=settings.blocked_after,
+            sweep_after=settings.sweep_after,
             **more,
         )
 

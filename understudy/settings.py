@@ -150,6 +150,8 @@ class Settings(BaseSettings):
     """How many missed in a row make a suspect."""
     blocked_after: float = _setting(10.0, "a number of seconds above 0", "10.0", gt=0, allow_inf_nan=False)
     """Seconds that a node is given whose connection stands, though it does not answer."""
+    sweep_after: float = _setting(60.0, "a number of seconds above 0", "60.0", gt=0, allow_inf_nan=False)
+    """Seconds after which the names of a node that is gone are deleted from the table, if nobody has taken them."""
 
     gateway_host: str = _setting("127.0.0.1", "a host name or an address", '"127.0.0.1"', min_length=1)
     """Where a gateway of the application listens."""
