@@ -59,7 +59,7 @@ class Nodes(Protocol):
         ...
 
     def is_up(self, node: str) -> bool:
-        """Whether a life of that node is known which is not over."""
+        """Whether a life of that node is known which is not over, and does not stop."""
         ...
 
     async def up(self, node: str) -> None:
@@ -114,6 +114,10 @@ class Nodes(Protocol):
 
     def is_draining(self, node: str) -> bool:
         """Whether that node has said that it takes nothing new."""
+        ...
+
+    def is_stopping(self, node: str) -> bool:
+        """Whether that node has said that this life of it ends now, and what it has with it."""
         ...
 
     async def drains(self, node: str) -> None:
@@ -221,6 +225,10 @@ class Alone:
         raise self._no_node(_of(role))
 
     def is_draining(self, node: str) -> NoReturn:
+        """There is none."""
+        raise self._no_node(node)
+
+    def is_stopping(self, node: str) -> NoReturn:
         """There is none."""
         raise self._no_node(node)
 

@@ -7,7 +7,7 @@
     end   ── exit, kill   ──▶ and a watch: if the node does not answer, nobody waits for ever
 
 The loss of its node is a child's end too. It is started again as soon as that node is back, or another has room for it (`tree.py`:
-that counts once).
+that counts once; a node that stops says so before, and that counts for nothing).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import logging
 import math
 from typing import Any, NamedTuple
 
-from understudy.actors import ActorRef, Cell, Exit, ExitReason, Failure, Killed, NoConnection, StartFailed
+from understudy.actors import ActorRef, Cell, Exit, ExitReason, Failure, Killed, NoConnection, Shutdown, StartFailed
 from understudy.actors.nodes import Nodes
 from understudy.supervisors.spec import Child
-from understudy.supervisors.steps import Start
+from understudy.supervisors.steps import Lost, Start
 
 logger = logging.getLogger("understudy.supervisors")
 
@@ -77,10 +77,16 @@ async def there(child: Child, nodes: Nodes) -> None:
         await nodes.up(str(child.node))
 
 
-def is_gone(exit_: Exit) -> bool:
-    """Whether a child has ended since its node was lost."""
-    sender = exit_.sender
-    return isinstance(exit_.reason, NoConnection) and sender is not None and not sender.is_alive()
+def loss(exit_: Exit, nodes: Nodes) -> Lost | None:
+    """What the end of a child is if it ended with its node, which was lost, or stops; None if it was an end of its own."""
+    sender, reason = exit_.sender, exit_.reason
+    if sender is None:
+        return None
+    if isinstance(reason, NoConnection) and not sender.is_alive():
+        return Lost(sender, reason)
+    if isinstance(reason, Shutdown) and not isinstance(sender, Cell) and nodes.is_stopping(sender.address.node):
+        return Lost(sender, NoConnection(f"the node {sender.address.node!r} stops"), orderly=True)
+    return None
 
 
 class Vacate(NamedTuple):

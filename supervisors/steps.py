@@ -2,7 +2,7 @@
 
 happens:  Begin, Finish                     the supervisor itself starts, or ends
           Exit                              a child has ended by itself (the kernel's message)
-          Lost                              its node was lost, and the child with it
+          Lost                              its node was lost, or stops, and the child with it
           Due                               the time of another attempt has come
           Move                              its node drains, and another one has room for it
           StartChild and its like           an operator asks (requests.py)
@@ -42,10 +42,11 @@ class Finish(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """The node of this child is gone for good, in that life of it."""
+    """The node of this child is gone for good, in that life of it. `orderly`: it stops, and that is no failure."""
 
     handle: Any
     reason: ExitReason
+    orderly: bool = False
 
 
 class Due(NamedTuple):

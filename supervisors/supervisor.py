@@ -41,7 +41,7 @@ from understudy.actors import (
     UnderstudyError,
 )
 from understudy.supervisors.backoff import Backoff
-from understudy.supervisors.elsewhere import LOOK_AGAIN, Vacate, is_gone, is_there, start_there, there
+from understudy.supervisors.elsewhere import LOOK_AGAIN, Vacate, is_there, loss, start_there, there
 from understudy.supervisors.ending import end
 from understudy.supervisors.events import Awaited, GaveUp, HeldDown, LeftDown
 from understudy.supervisors.pace import Pace
@@ -61,7 +61,6 @@ from understudy.supervisors.steps import (
     Ignored,
     LastAction,
     LeaveDown,
-    Lost,
     Move,
     NotStarted,
     Outcome,
@@ -197,8 +196,7 @@ class Supervisor(Actor):
         if isinstance(event, Exit):
             if not self._is_end(event):
                 return None
-            if is_gone(event):
-                event = Lost(event.sender, event.reason)
+            event = loss(event, self.system.nodes) or event
         step = self._happens(event) if not isinstance(event, Vacate) else self._vacate(event.node)
         return self._see_through(step) if isinstance(step, _Slow) else step
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal, TypeAlias
 
-from understudy.actors import Exit, ExitReason, NoConnection, NoRoom, Shutdown
+from understudy.actors import Draining, Exit, ExitReason, NoConnection, NoRoom, Shutdown
 from understudy.supervisors.intensity import Intensity, gave_up, too_many
 from understudy.supervisors.place import Place
 from understudy.supervisors.policy import Policy
@@ -110,6 +110,8 @@ class Tree:
         place = self.running.pop(event.handle, None)
         if place is None:
             return None
+        if event.orderly:
+            self._lost.add(place.node)  # as if it was counted
         return self._ended(place, event.reason, now, lost=True)
 
     def _ended(self, place: Place, reason: ExitReason, now: float, lost: bool = False) -> Action | None:
@@ -243,7 +245,9 @@ class Tree:
         place.last_exit = reason
         if self._purpose == "restart":
             place.restarts += 1
-            if isinstance(error, NoRoom):  # it waits until there is some, and that is no failure of its own
+            if isinstance(
+                error, NoRoom | Draining
+            ):  # it waits for another node, or life of it, and has not failed itself
                 return self._wait(place)
             if isinstance(reason, NoConnection) and place.child.elsewhere:
                 return self._again_there(place, now)

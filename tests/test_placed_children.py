@@ -8,8 +8,20 @@ from typing import Any
 
 import pytest
 
-from tests.emigrants import Emigrant, Say
-from understudy.actors import Actor, ActorRef, ExitReason, Normal, Refused, Request, Restarted, StartFailed, message
+from tests.emigrants import Emigrant, Obstinate, Say
+from understudy.actors import (
+    Actor,
+    ActorRef,
+    Draining,
+    ExitReason,
+    Normal,
+    NoRoom,
+    Refused,
+    Request,
+    Restarted,
+    StartFailed,
+    message,
+)
 from understudy.simulation import Cluster, Simulation
 from understudy.supervisors import (
     Awaited,
@@ -289,10 +301,32 @@ async def test_a_drain_that_is_called_off_moves_nobody_more(cluster: Cluster) ->
 
 
 @in_cluster("stage", "engine-1", "engine-2")
-async def test_a_node_that_is_simply_stopped_is_no_place_for_its_children_any_more(cluster: Cluster) -> None:
+async def test_a_node_that_is_simply_stopped_is_no_place_for_its_children_any_more_and_that_is_no_failure(
+    cluster: Cluster,
+) -> None:
     stage = cluster.node("stage")
-    boss = await stage.spawn(Supervisor, [placed("a"), placed("b")], intensity=1, period=3_600.0)
+    boss = await stage.spawn(Supervisor, [placed(name) for name in "abcd"], intensity=0)
     before = await rows(boss)
-    await cluster.stop(before["a"].node)
-    after = await until_placed(boss, lambda now: now["a"].node == before["b"].node, 3.0)
-    assert after["b"].ref == before["b"].ref
+    await cluster.stop("engine-1")
+    after = await until_placed(boss, lambda now: {row.node for row in now.values()} == {"engine-2"}, 3.0)
+    assert {id_ for id_ in "abcd" if after[id_].ref == before[id_].ref} == {
+        id_ for id_ in "abcd" if before[id_].node == "engine-2"
+    }
+
+
+@in_cluster("stage", "engine-1")
+async def test_nobody_is_placed_on_a_node_that_stops_and_no_room_says_so(cluster: Cluster) -> None:
+    stage, engine = cluster.node("stage"), cluster.node("engine-1")
+    await engine.spawn(Obstinate)  # so that it takes a while
+    stopping = asyncio.ensure_future(cluster.run("engine-1", engine.stop()))
+    await asyncio.sleep(1.0)
+    for _ in range(2):
+        with pytest.raises(NoRoom, match="engine-1 stops; stage has the role stage"):
+            await stage.spawn_on(Emigrant, role="engine")
+    with pytest.raises(Draining, match="the node 'engine-1' stops"):
+        await stage.spawn_on("engine-1", Emigrant)
+    waiting = asyncio.ensure_future(stage.up("engine-1"))
+    await stopping
+    assert not waiting.done()
+    await cluster.restart("engine-1")
+    await waiting

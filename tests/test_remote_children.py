@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -246,6 +247,57 @@ async def test_a_degraded_supervisor_holds_the_children_of_a_node_down_that_is_l
     await cluster.restart("engine")
     await cluster.met()
     assert await (await boss.call(RestartChild("a"))).call(Say("where")) == "engine"
+
+
+@in_cluster("stage", "engine", "other")
+async def test_a_node_that_stops_in_order_counts_for_nothing_and_its_children_are_tried_again_when_it_is_back(
+    cluster: Cluster,
+) -> None:
+    stage = cluster.node("stage")
+    told, restarted = Events(stage, Awaited), Events(stage, Restarted)
+    children = [*(engine(f"e{n}") for n in range(5)), engine("o", "other", restart="transient")]
+    boss = await stage.spawn(Supervisor, children, intensity=0)
+    tries = Counter[str]()
+    spawn_on = stage.system.nodes.spawn_on
+
+    def counted(node: str, *args: Any, **more: Any) -> Any:
+        tries[node] += 1
+        return spawn_on(node, *args, **more)
+
+    stage.system.nodes.spawn_on = counted  # type: ignore[method-assign]
+    await cluster.run("engine", cluster.node("engine").leave())
+    await cluster.stop("other")
+    await asyncio.sleep(600.0)
+    away = await rows(boss)
+    assert {row.state for row in away.values()} == {"restarting"}
+    assert {str(row.last_exit) for row in away.values()} == {
+        str(NoConnection(f"the node {node!r} stops")) for node in ("engine", "other")
+    }
+    assert sorted((one.id, one.node) for one in told.seen) == [*((f"e{n}", "engine") for n in range(5)), ("o", "other")]
+    assert not tries
+    for node in ("engine", "other"):
+        await cluster.restart(node)
+    back = await until_running(boss, *away)
+    assert {row.restarts for row in back.values()} == {1}
+    assert len(restarted.seen) == 6
+    assert tries == {"engine": 5, "other": 1}
+
+
+@in_cluster("stage", "engine")
+async def test_a_node_that_stops_refuses_a_restart_and_is_awaited_by_whoever_had_not_heard_of_it(
+    cluster: Cluster,
+) -> None:
+    stage, node = cluster.node("stage"), cluster.node("engine")
+    await node.spawn(Obstinate)  # so that it takes a while
+    boss = await stage.spawn(Supervisor, [engine("a")], intensity=1, period=3600.0)
+    node.placement.announce = lambda: None  # type: ignore[method-assign]
+    await cluster.run("engine", node.stop())
+    await asyncio.sleep(60.0)
+    away = await rows(boss)
+    assert (away["a"].state, away["a"].restarts) == ("restarting", 1)
+    assert "the node 'engine' stops, and takes nothing new" in str(away["a"].last_exit)
+    await cluster.restart("engine")
+    await until_running(boss, "a")
 
 
 @in_cluster("stage", "engine")

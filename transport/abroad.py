@@ -96,7 +96,9 @@ class Abroad:
 
     def is_up(self, node: str) -> bool:
         """See `Nodes`."""
-        return node == self._system.name or self._links.towards(node).lost is None
+        if node == self._system.name:
+            return True
+        return self._links.towards(node).lost is None and not self._placement.is_stopping(node)
 
     async def up(self, node: str) -> None:
         """See `Nodes`."""
@@ -125,6 +127,10 @@ class Abroad:
     def is_draining(self, node: str) -> bool:
         """See `Nodes`."""
         return self._placement.is_draining(node)
+
+    def is_stopping(self, node: str) -> bool:
+        """See `Nodes`."""
+        return self._placement.is_stopping(node)
 
     async def drains(self, node: str) -> None:
         """See `Nodes`."""
@@ -226,6 +232,10 @@ class Abroad:
         except TimeoutError:
             late = Failure("TimeoutError", f"no answer came within {timeout} s; should it start after all, it is ended")
             raise StartFailed(f"{cls.__name__} on {node}", late) from None
+        except ActorDied:
+            if self._placement.is_stopping(node):  # and has ended its steward already
+                raise Draining(f"the node {node!r} stops, and takes nothing new") from None
+            raise
         finally:
             link.calls.forget(request)
             if not kept:

@@ -1,6 +1,6 @@
 """How loaded each node is, as it says itself, over the links: nothing of it is in the table.
 
-Placement ── every second, if it has changed; at once, when it drains ──▶ Load ──link──▶ Herald ──▶ Placement
+Placement ── every second, if it has changed; at once, when it drains or stops ──▶ Load ──link──▶ Herald ──▶ Placement
     a drain   ── its names are given up ──▶ Look ──link──▶ Herald reads the table, and from then on sends nothing to who is gone there
 """
 
@@ -31,7 +31,7 @@ _TICK = object()
 class Load:
     """`placed`: how many actors, entities and runs were placed on that node, by `kinds`; `capacity`: how many it takes, 0: no limit.
 
-    `draining`: it takes nothing new.
+    `draining`: it takes nothing new; `stopping`: all that it has ends now, and the node with it.
     """
 
     node: str
@@ -40,6 +40,7 @@ class Load:
     capacity: int = 0
     draining: bool = False
     kinds: dict[str, int] = field(default_factory=dict[str, int])
+    stopping: bool = False
 
 
 @message("understudy.placement.Look")
@@ -64,7 +65,7 @@ class Herald(Actor):
 
     def on_receive(self, message: Any) -> Any:
         match message:
-            case Load(str(), int(), int(), int(), bool(), dict()):
+            case Load(str(), int(), int(), int(), bool(), dict(), bool()):
                 self._placement.heard(message)
             case Look(str(), int()):
                 later = Later()

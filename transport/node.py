@@ -324,6 +324,7 @@ class Node(Spawning, Naming, Overview):
         stack.push_async_callback(singletons.close)
         stack.callback(entities.end, "this node has stopped")
         stack.callback(drains.stop)
+        stack.callback(placement.stop)
         drains.add("names", "entities", entities.drain)
         drains.add("names", "singletons", singletons.drain)
         drains.add("names", "children", lambda deadline: moved(placement, deadline))

@@ -63,6 +63,7 @@ class Placement:
     ) -> None:
         self.draining = False
         """Whether this node takes nothing new. `announce` says so to the others."""
+        self._stopping = False
         self._links = links
         self._random = links.system.world.random
         self._mine = Member(links.me.node, 0, "", roles=roles, tags=tags, capacity=capacity)
@@ -107,7 +108,7 @@ class Placement:
 
     def no_room(self, wanted: Wanted, refused: Mapping[str, str] = NOBODY) -> NoRoom:
         """Why there is nobody who has what is wanted. `refused`: what those said who were asked."""
-        lacks = {row.node: refused.get(row.node) or self._lacks(row, wanted) for row in self._members()}
+        lacks = {row.node: self._lacks(row, wanted) or refused.get(row.node, "") for row in self._members()}
         said = "; ".join(f"{node} {why}" for node, why in sorted(lacks.items()))
         return NoRoom(f"no node has room for one more with {wanted}: {said}", lacks)
 
@@ -150,7 +151,7 @@ class Placement:
         if wanted.among is not None and node not in wanted.among:
             return "is none of these"
         if self.is_draining(node):
-            return "drains"
+            return "stops" if self.is_stopping(node) else "drains"
         if row.capacity and (placed := self._said(node)) >= row.capacity:
             return f"is full ({placed} of {row.capacity})"
         if node != self._mine.node:
@@ -202,7 +203,7 @@ class Placement:
 
     def drained(self) -> str:
         """Why this node takes nothing new, even from whoever means it and no other; "" if it does."""
-        if self._links.system.is_ending:
+        if self.is_stopping(self._mine.node):
             return f"the node {self._mine.node!r} stops, and takes nothing new"
         return f"the node {self._mine.node!r} drains, and takes nothing new" if self.draining else ""
 
@@ -218,7 +219,14 @@ class Placement:
     def load(self) -> Load:
         """How loaded this node is."""
         kinds = {kind: count for kind, count in self._held.items() if count}
-        return Load(*self._links.me, self._placed, self._mine.capacity, bool(self.drained()), kinds)
+        return Load(
+            *self._links.me,
+            self._placed,
+            self._mine.capacity,
+            bool(self.drained()),
+            kinds,
+            self.is_stopping(self._mine.node),
+        )
 
     def loads(self) -> dict[str, Load]:
         """How loaded each member is, by its node: this one now, the others as they said last."""
@@ -234,6 +242,18 @@ class Placement:
             return bool(self.drained())
         row, load = self._rows.get(node), self._loads.get(node)
         return (row is not None and row.draining) or (load is not None and load.draining)
+
+    def is_stopping(self, node: str) -> bool:
+        """Whether that node has said to us that this life of it ends now."""
+        if node == self._mine.node:
+            return self._stopping or self._links.system.is_ending
+        load = self._loads.get(node)
+        return load is not None and load.stopping and load.incarnation == self._links.towards(node).peer.incarnation
+
+    def stop(self) -> None:
+        """This node stops: tell the others before its actors end, so that nobody takes that for a failure of theirs."""
+        self._stopping = True
+        self.announce()
 
     async def drains(self, node: str) -> None:
         """Wait until that node drains, or is gone."""

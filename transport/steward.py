@@ -214,8 +214,9 @@ class Steward(Actor):
         if what.owner == what.sponsor:  # what another node's own parts have here (following.py) is no load of anybody's
             return await self._made(what)
         placement = self._placement
-        # Whoever is named here, and restarted, is nothing new.
-        why = placement.refuses() if what.placed else placement.drained() if not what.restarts else ""
+        # Whoever is named here, and restarted, is nothing new to a node that drains; one that stops takes nobody.
+        new = not what.restarts or placement.is_stopping(self.system.name)
+        why = placement.refuses() if what.placed else placement.drained() if new else ""
         if why:
             raise Draining(why)
         hold = placement.hold("actor")
