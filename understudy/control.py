@@ -11,9 +11,10 @@ no port. Where the folder cannot be made, the process runs without.
 import asyncio
 import json
 import logging
+import math
 import os
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Self, cast
@@ -185,26 +186,34 @@ async def processes() -> tuple[list[Process], list[int]]:
 
 
 async def everybody(
-    request: Mapping[str, Any], *, patience: float = ANSWERS_WITHIN
+    request: Mapping[str, Any],
+    *,
+    patience: float = ANSWERS_WITHIN,
+    spoken_for: Callable[[dict[str, Any]], Collection[int]] = lambda answer: (),
 ) -> tuple[dict[int, dict[str, Any]], list[int]]:
-    """What each process of this user answers, by its number, and the numbers of those that do not.
+    """What each process of this user answers, by its number, and the numbers of those that have not. All are asked at the same time.
 
-    `patience`: seconds that all others have once one has answered.
+    `patience`: seconds that all others have once one has answered. `spoken_for(answer)`: those that nobody waits for any more then.
     """
+    clock = asyncio.get_running_loop().time
     pids = windows()
     asking = {asyncio.create_task(_answer_of(pid, request)): pid for pid in pids}
-    pending = set(asking)
-    while pending and not any(task.done() and task.result() is not None for task in asking):
-        _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-    if pending:
-        _, pending = await asyncio.wait(pending, timeout=patience)
+    found: dict[int, dict[str, Any]] = {}
+    pending, enough, due = set(asking), set[int](), math.inf
+    try:
+        while any(asking[task] not in enough for task in pending) and clock() < due:
+            left = due - clock() if found else None
+            done, pending = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if (answer := task.result()) is not None:
+                    due = min(due, clock() + patience)
+                    found[asking[task]] = answer
+                    enough.update(spoken_for(answer))
+    finally:
         for task in pending:
             task.cancel()
-        if pending:
-            await asyncio.wait(pending)
-    found = {
-        pid: answer for task, pid in asking.items() if not task.cancelled() and (answer := task.result()) is not None
-    }
+        await asyncio.gather(*pending, return_exceptions=True)
+    found = {pid: found[pid] for pid in pids if pid in found}
     return found, [pid for pid in pids if pid not in found and _window(folder(), pid).exists()]
 
 

@@ -29,7 +29,8 @@ WATCH_EVERY = 1.0
 """Seconds between two looks of `status --watch`."""
 
 OTHERS = 1.5
-"""Seconds that the other nodes of this machine have to answer once one has: any of them can speak for the cluster."""
+"""Seconds that the other nodes of this machine have to answer once one has: any of them can speak for the cluster. One that does not
+answer that one either is not waited for."""
 
 ENDS_WITHIN = 30.0
 """Seconds that a process has to end after it has spoken last."""
@@ -130,15 +131,31 @@ def _run(main: Any) -> NoReturn:
 
 async def _clusters(via: str | None) -> dict[int, dict[str, Any]]:
     """What the nodes of this machine see, by their processes; only `via`, if it is given. At least one."""
-    answers, silent = await everybody({"ask": "status"}, patience=OTHERS)
-    views = {pid: answer["result"] for pid, answer in answers.items() if "result" in answer}
-    if via is not None:
-        views = {pid: view for pid, view in views.items() if view["seen_by"] == via}
+
+    def is_meant(answer: Mapping[str, Any]) -> bool:
+        return "result" in answer and via in (None, answer["result"]["seen_by"])
+
+    def spoken_for(answer: Mapping[str, Any]) -> list[int]:
+        return _neighbours(answer["result"], via is not None) if is_meant(answer) else []
+
+    answers, silent = await everybody({"ask": "status"}, patience=OTHERS, spoken_for=spoken_for)
+    views = {pid: answer["result"] for pid, answer in answers.items() if is_meant(answer)}
     if views:
         return views
     held = f"; process {silent[0]} does not answer: something holds its event loop" if silent else ""
     called = f" called {via!r}" if via is not None else ""
     raise _Failed(f"no node{called} of this user is running on this machine{held}")
+
+
+def _neighbours(view: Mapping[str, Any], everyone: bool) -> list[int]:
+    """The processes of the same machine that are members too: those that do not answer that node, or everyone."""
+    rows = view["members"]
+    hosts = {_host(row) for row in rows if row["state"] == "here"}
+    return [row["pid"] for row in rows if _host(row) in hosts and (everyone or row["state"] not in ("up", "here"))]
+
+
+def _host(row: Mapping[str, Any]) -> str:
+    return str(row["address"]).rpartition(":")[0]
 
 
 def _distinct(views: Mapping[int, dict[str, Any]]) -> list[dict[str, Any]]:
