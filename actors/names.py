@@ -6,17 +6,15 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Any
 
-from understudy.actors.address import Address
-from understudy.actors.answer import Answer
+from understudy.actors.by_name import ByName
 from understudy.actors.dead_letters import NO_SUCH_NAME, DeadLetter
-from understudy.actors.errors import ActorDied
 from understudy.actors.proxy import made_proxy
-from understudy.actors.reasons import ExitReason, NoProc, Shutdown
-from understudy.actors.ref import DEFAULT_TIMEOUT, A, ActorRef, Watcher, described
+from understudy.actors.ref import DEFAULT_TIMEOUT, A, ActorRef, described
 
 if TYPE_CHECKING:
     from understudy.actors.actor import Actor
     from understudy.actors.info import Info
+    from understudy.actors.scheduler import Scheduler
     from understudy.actors.signals import Order
     from understudy.actors.system import ActorSystem
 
@@ -34,14 +32,21 @@ def checked_name(name: str, whose: str = "an actor's") -> str:
     return name
 
 
-class NamedRef(ActorRef[A]):
+class NamedRef(ByName[A]):
     """Resolved at each use. While nobody has the name a tell is a dead letter and a call fails with ActorDied(NoProc)."""
 
-    __slots__ = ("_name", "system")
+    __slots__ = ("system",)
 
     def __init__(self, system: ActorSystem, name: str) -> None:
+        super().__init__(name)
         self.system = system
-        self._name = name
+
+    @property
+    def scheduler(self) -> Scheduler:
+        return self.system.scheduler
+
+    def _someone(self) -> ActorRef[A] | None:
+        return self.system.whereis(self._name)
 
     def tell(self, message: Any) -> None:
         ref = self.system.whereis(self._name)
@@ -59,40 +64,6 @@ class NamedRef(ActorRef[A]):
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         return self._now().ask(message, block=block, timeout=timeout)
 
-    def stop(self) -> Answer[bool]:
-        ref = self.system.whereis(self._name)
-        if ref is not None:
-            return ref.stop()
-        nobody: Answer[bool] = Answer(self.system.scheduler)
-        nobody.set(False)
-        return nobody
-
-    def exit(self, reason: ExitReason = Shutdown()) -> None:  # noqa: B008 - reasons are immutable values
-        ref = self.system.whereis(self._name)
-        if ref is not None:
-            ref.exit(reason)
-
-    def kill(self) -> None:
-        ref = self.system.whereis(self._name)
-        if ref is not None:
-            ref.kill()
-
-    def is_alive(self) -> bool:
-        ref = self.system.whereis(self._name)
-        return ref is not None and ref.is_alive()
-
-    async def ended(self, timeout: float | None = None) -> ExitReason:
-        ref = self.system.whereis(self._name)
-        return await ref.ended(timeout) if ref is not None else NoProc()
-
-    @property
-    def address(self) -> Address:
-        return self._now().address
-
-    @property
-    def name(self) -> str:
-        return self._name
-
     async def info(self, timeout: float = DEFAULT_TIMEOUT) -> Info:
         return await (await self._soon()).info(timeout)
 
@@ -104,40 +75,6 @@ class NamedRef(ActorRef[A]):
 
     def __hash__(self) -> int:
         return hash(self._name)
-
-    def _monitor(self, token: int, watcher: Watcher) -> None:
-        ref = self.system.whereis(self._name)
-        if ref is not None:
-            ref._monitor(token, watcher)
-        else:
-            self.system.scheduler.signal(watcher.down, (token, self, NoProc()))
-
-    def _demonitor(self, token: int, watcher: Watcher) -> None:
-        ref = self.system.whereis(self._name)
-        if ref is not None:
-            ref._demonitor(token, watcher)
-
-    def _link(self, sender: ActorRef[Any]) -> None:
-        ref = self.system.whereis(self._name)
-        if ref is not None:
-            ref._link(sender)
-        else:
-            sender._linked_exit(self, NoProc())
-
-    def _unlink(self, sender: ActorRef[Any]) -> None:
-        ref = self.system.whereis(self._name)
-        if ref is not None:
-            ref._unlink(sender)
-
-    def _exit(self, sender: ActorRef[Any] | None, reason: ExitReason) -> None:
-        ref = self.system.whereis(self._name)
-        if ref is not None:
-            ref._exit(sender, reason)
-
-    def _linked_exit(self, sender: ActorRef[Any], reason: ExitReason) -> None:
-        ref = self.system.whereis(self._name)
-        if ref is not None:
-            ref._linked_exit(sender, reason)
 
     def proxy(self, kind: Any = None) -> Any:
         return made_proxy(self, kind)
@@ -153,19 +90,7 @@ class NamedRef(ActorRef[A]):
         else:
             self.tell(order)
 
-    def _refuse_blocking(self, what: str, remedy: str) -> None:
-        self.system.scheduler.refuse_blocking(what, remedy)
-
-    def _meant(self) -> ActorRef[Any]:
-        return self.system.whereis(self._name) or self
-
     async def _soon(self) -> ActorRef[A]:
         if self.system.whereis(self._name) is None:
             await asyncio.sleep(0)  # whoever tries until it is back must not keep it from coming back
         return self._now()
-
-    def _now(self) -> ActorRef[A]:
-        ref = self.system.whereis(self._name)
-        if ref is None:
-            raise ActorDied(NoProc(), repr(self))
-        return ref

@@ -9,7 +9,9 @@ import pytest
 from tests.players import Does, Echo, Hanging, Recorder, inside
 from tests.sides import Counter, Who, sides
 from understudy.actors import ActorDied, ActorRef, ActorSystem, Down, ExitReason, Killed, NamedRef, NameTaken, NoProc
+from understudy.actors.by_name import ByName
 from understudy.supervisors import Child, Supervisor, WhichChildren
+from understudy.transport.cluster_ref import ClusterRef
 
 
 async def test_a_name_is_taken_while_its_actor_lives_and_free_when_its_end_is_known() -> None:
@@ -132,7 +134,8 @@ async def test_every_reference_prints_what_it_knows_in_one_shape() -> None:
 def test_whatever_can_be_done_with_a_reference_can_be_done_by_name() -> None:
     promised = {name for name in vars(ActorRef) if not name.startswith("__")} - {"_nobody"}
     promised -= {"_inspect", "_trace", "_foreign"}  # what operators ask of actors that are not of this process
-    assert promised <= set(vars(NamedRef))
+    assert promised <= {*vars(NamedRef), *vars(ByName)}
+    assert promised <= {*vars(ClusterRef), *vars(ByName)}
 
 
 async def test_a_name_taken_over_by_a_successor_leads_to_it_at_once_and_its_groups_with_it() -> None:

@@ -14,19 +14,14 @@ from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
 from understudy.actors import (
-    ActorDied,
     ActorRef,
-    Address,
     Envelope,
-    ExitReason,
     Info,
-    NoProc,
-    Shutdown,
     Trace,
     UnderstudyError,
-    Watcher,
 )
 from understudy.actors.answer import Answer
+from understudy.actors.by_name import ByName
 from understudy.actors.deadlines import allowance, cell_here, request_here, speaker, time_left
 from understudy.actors.errors import DeadlineExceeded
 from understudy.actors.pending import Pending
@@ -42,19 +37,22 @@ if TYPE_CHECKING:
     from understudy.transport.waiting_room import Waiting
 
 
-class ClusterRef(ActorRef[A]):
+class ClusterRef(ByName[A]):
     """Messages to it must be such that they may cross the wire: where they will go is not known."""
 
-    __slots__ = ("_name", "_registry")
+    __slots__ = ("_registry",)
 
     def __init__(self, registry: Registry, name: str) -> None:
+        super().__init__(name)
         self._registry = registry
-        self._name = name
 
     @property
     def scheduler(self) -> Scheduler:
         """This node's, where the answers to its calls arrive."""
         return self._registry.system.scheduler
+
+    def _someone(self) -> ActorRef[A] | None:
+        return self._registry.someone(self._name)
 
     # --- talking ---
 
@@ -143,43 +141,7 @@ class ClusterRef(ActorRef[A]):
         """Raise NotRegistered, here and now, for what may not cross the wire."""
         check_crossing(self._registry.links, self._name, message)
 
-    # --- ending ---
-
-    def stop(self) -> Answer[bool]:
-        to = self._registry.someone(self._name)
-        if to is not None:
-            return to.stop()
-        nobody: Answer[bool] = Answer(self.scheduler)
-        nobody.set(False)
-        return nobody
-
-    def exit(self, reason: ExitReason = Shutdown()) -> None:  # noqa: B008 - reasons are immutable values
-        to = self._registry.someone(self._name)
-        if to is not None:
-            to.exit(reason)
-
-    def kill(self) -> None:
-        to = self._registry.someone(self._name)
-        if to is not None:
-            to.kill()
-
-    def is_alive(self) -> bool:
-        to = self._registry.someone(self._name)
-        return to is not None and to.is_alive()
-
-    async def ended(self, timeout: float | None = None) -> ExitReason:
-        to = self._registry.someone(self._name)
-        return await to.ended(timeout) if to is not None else NoProc()
-
     # --- who it is ---
-
-    @property
-    def address(self) -> Address:
-        return self._now().address
-
-    @property
-    def name(self) -> str:
-        return self._name
 
     async def info(self, timeout: float = DEFAULT_TIMEOUT) -> Info:
         return await self._now().info(timeout)
@@ -214,54 +176,6 @@ class ClusterRef(ActorRef[A]):
 
     def _order(self, order: Order) -> None:
         self._now()._order(order)
-
-    def _refuse_blocking(self, what: str, remedy: str) -> None:
-        self.scheduler.refuse_blocking(what, remedy)
-
-    # --- signals ---
-
-    def _monitor(self, token: int, watcher: Watcher) -> None:
-        to = self._registry.someone(self._name)
-        if to is not None:
-            to._monitor(token, watcher)
-        else:
-            self.scheduler.signal(watcher.down, (token, self, NoProc()))
-
-    def _demonitor(self, token: int, watcher: Watcher) -> None:
-        to = self._registry.someone(self._name)
-        if to is not None:
-            to._demonitor(token, watcher)
-
-    def _link(self, sender: ActorRef[Any]) -> None:
-        to = self._registry.someone(self._name)
-        if to is not None:
-            to._link(sender)
-        else:
-            sender._linked_exit(self, NoProc())
-
-    def _unlink(self, sender: ActorRef[Any]) -> None:
-        to = self._registry.someone(self._name)
-        if to is not None:
-            to._unlink(sender)
-
-    def _exit(self, sender: ActorRef[Any] | None, reason: ExitReason) -> None:
-        to = self._registry.someone(self._name)
-        if to is not None:
-            to._exit(sender, reason)
-
-    def _linked_exit(self, sender: ActorRef[Any], reason: ExitReason) -> None:
-        to = self._registry.someone(self._name)
-        if to is not None:
-            to._linked_exit(sender, reason)
-
-    def _meant(self) -> ActorRef[Any]:
-        return self._registry.someone(self._name) or self
-
-    def _now(self) -> ActorRef[A]:
-        to = self._registry.someone(self._name)
-        if to is None:
-            raise ActorDied(NoProc(), repr(self))
-        return to
 
 
 class _Request:
