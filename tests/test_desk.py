@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from tests.in_cluster import in_cluster
 from understudy.desk import ABSENT, REFUSED, Desk
-from understudy.simulation import Cluster, Simulation
+from understudy.simulation import Cluster
 from understudy.transport import Change, Expect, Node, TableUnavailable, Versions
-
-
-def in_cluster(test: Callable[[Cluster], Awaitable[None]]) -> Callable[[], None]:
-    """Run the test in a simulated cluster: one that is good, and one that is bad."""
-
-    def run() -> None:
-        simulation = Simulation(7)
-
-        async def main() -> None:
-            async with Cluster(simulation) as cluster:
-                for name in ("good", "bad"):
-                    await cluster.start(name)
-                await cluster.met()
-                await test(cluster)
-
-        simulation.run(main)
-
-    run.__name__ = test.__name__
-    run.__doc__ = test.__doc__
-    return run
 
 
 async def fence(cluster: Cluster) -> dict[str, Any]:
@@ -50,14 +30,14 @@ async def status_of_bad(node: Node) -> str:
     return next(row.status for row in node.members() if row.node == "bad")
 
 
-@in_cluster
+@in_cluster("good", "bad")
 async def test_a_fence_that_the_table_took_is_done_and_a_second_one_is_refused(cluster: Cluster) -> None:
     assert (await fence(cluster))["result"]["node"] == "bad"
     assert await status_of_bad(cluster.node("good")) == "dead"
     assert (await fence(cluster))["code"] == ABSENT
 
 
-@in_cluster
+@in_cluster("good", "bad")
 async def test_a_fence_whose_node_has_gone_by_itself_meanwhile_is_not_said_to_be_done(cluster: Cluster) -> None:
     good = cluster.node("good")
     commit = good.table.commit
@@ -74,7 +54,7 @@ async def test_a_fence_whose_node_has_gone_by_itself_meanwhile_is_not_said_to_be
     assert await status_of_bad(good) == "left"
 
 
-@in_cluster
+@in_cluster("good", "bad")
 async def test_a_fence_that_the_table_may_have_taken_before_it_went_away_is_said_to_be_unknown(
     cluster: Cluster,
 ) -> None:
@@ -95,7 +75,7 @@ async def test_a_fence_that_the_table_may_have_taken_before_it_went_away_is_said
     assert await status_of_bad(good) == "dead"
 
 
-@in_cluster
+@in_cluster("good", "bad")
 async def test_nobody_is_fenced_by_a_node_that_does_not_reach_the_table(cluster: Cluster) -> None:
     good = cluster.node("good")
     cluster.table.fail(1.0, "good")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from tests import in_cluster as nodes
 from tests.emigrants import Emigrant, Say
+from tests.in_cluster import until
 from understudy.actors import Actor, Draining, NoRoom, Request, Stop, UnderstudyError, message
-from understudy.simulation import Cluster, Simulation
+from understudy.simulation import Cluster
 from understudy.transport import DrainReport, Node, NodeDrains, NodeLost, NodeUp
 
 
@@ -58,31 +59,7 @@ class Listener(Actor):
         self.heard.append(message)
 
 
-def in_cluster(test: Callable[[Cluster], Awaitable[None]]) -> Callable[[], None]:
-    """Run the test in a simulated cluster: a stage, and two engines."""
-
-    def run() -> None:
-        simulation = Simulation(7)
-
-        async def main() -> None:
-            async with Cluster(simulation) as cluster:
-                await cluster.start("stage", roles=("stage",))
-                await cluster.start("engine-1", roles=("engine",))
-                await cluster.start("engine-2", roles=("engine",))
-                await cluster.met()
-                await test(cluster)
-
-        simulation.run(main)
-
-    run.__name__ = test.__name__
-    run.__doc__ = test.__doc__
-    return run
-
-
-async def until(predicate: Callable[[], object], within: float = 30.0) -> None:
-    async with asyncio.timeout(within):
-        while not predicate():  # noqa: ASYNC110 - looking is cheap in virtual time
-            await asyncio.sleep(0.01)
+in_cluster = nodes.in_cluster("stage", "engine-1", "engine-2")
 
 
 @in_cluster

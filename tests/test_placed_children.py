@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.emigrants import Emigrant, Obstinate, Say
+from tests.in_cluster import DECLARED, Events, in_cluster, rows
 from understudy.actors import (
     Actor,
     ActorRef,
@@ -22,7 +23,7 @@ from understudy.actors import (
     StartFailed,
     message,
 )
-from understudy.simulation import Cluster, Simulation
+from understudy.simulation import Cluster
 from understudy.supervisors import (
     Awaited,
     Child,
@@ -30,12 +31,7 @@ from understudy.supervisors import (
     StartAnother,
     StartChild,
     Supervisor,
-    WhichChildren,
 )
-from understudy.transport import Node
-
-DECLARED = 8.0
-"""Seconds in which a death is declared."""
 
 
 @message("test.placed.add")
@@ -76,41 +72,10 @@ class Counting(Actor):
         DIARY.append((self.system.name, self.numbers, reason))
 
 
-def in_cluster(*names: str, **more: Any) -> Callable[[Callable[..., Awaitable[None]]], Callable[[], None]]:
-    """Run the test in a simulated cluster of these nodes, the role of each before its hyphen."""
-
-    def decorate(test: Callable[..., Awaitable[None]]) -> Callable[[], None]:
-        def run() -> None:
-            simulation = Simulation(7)
-
-            async def main() -> None:
-                DIARY.clear()
-                async with Cluster(simulation) as cluster:
-                    for name in names:
-                        await cluster.start(name, roles=(name.partition("-")[0],), **more)
-                    await cluster.met()
-                    await test(cluster)
-
-            simulation.run(main)
-
-        run.__name__ = test.__name__
-        run.__doc__ = test.__doc__
-        return run
-
-    return decorate
-
-
-class Events:
-    """What a node's supervisors tell of."""
-
-    def __init__(self, node: Node, *kinds: type) -> None:
-        self.seen: list[Any] = []
-        for kind in kinds:
-            node.system.hooks.subscribe(kind, self.seen.append)
-
-
-async def rows(boss: ActorRef[Any]) -> dict[str, Any]:
-    return {row.id: row for row in await boss.call(WhichChildren())}
+@pytest.fixture(autouse=True)
+def empty_diary() -> None:
+    """Each test begins with a clean page."""
+    DIARY.clear()
 
 
 async def until_placed(boss: ActorRef[Any], where: Callable[[dict[str, Any]], object], within: float = 30.0) -> Any:

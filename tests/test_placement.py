@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
 
 import pytest
 
 from tests.emigrants import Emigrant, Say
+from tests.in_cluster import in_cluster_of
 from understudy.actors import NoRoom
-from understudy.simulation import Cluster, Simulation
+from understudy.simulation import Cluster
 
 
-def in_cluster(test: Callable[[Cluster], Awaitable[None]]) -> Callable[[], None]:
-    """Run the test in a simulated cluster: a stage, two engines with room for three each, and one of them with a gpu."""
-
-    def run() -> None:
-        simulation = Simulation(7)
-
-        async def main() -> None:
-            async with Cluster(simulation) as cluster:
-                await cluster.start("stage", roles=("stage",))
-                await cluster.start("engine-1", roles=("engine",), capacity=3)
-                await cluster.start("engine-2", roles=("engine",), tags=("gpu", "big"), capacity=3)
-                await cluster.met()
-                await test(cluster)
-
-        simulation.run(main)
-
-    run.__name__ = test.__name__
-    run.__doc__ = test.__doc__
-    return run
+@in_cluster_of
+async def in_cluster(cluster: Cluster) -> None:
+    """A stage, two engines with room for three each, and one of them with a gpu."""
+    await cluster.start("stage", roles=("stage",))
+    await cluster.start("engine-1", roles=("engine",), capacity=3)
+    await cluster.start("engine-2", roles=("engine",), tags=("gpu", "big"), capacity=3)
 
 
 @in_cluster

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from tests.emigrants import Declining, Emigrant, Mother, Obstinate, Say, Trapping
+from tests.in_cluster import DECLARED, Events, in_cluster, rows, until
 from understudy.actors import (
     ActorDied,
     ActorRef,
@@ -23,7 +23,7 @@ from understudy.actors import (
     Shutdown,
     StartFailed,
 )
-from understudy.simulation import Cluster, Simulation
+from understudy.simulation import Cluster
 from understudy.supervisors import (
     Awaited,
     Backoff,
@@ -38,49 +38,9 @@ from understudy.supervisors import (
     StartChild,
     Supervisor,
     TerminateChild,
-    WhichChildren,
 )
 from understudy.transport import Node
 from understudy.tree import look
-
-DECLARED = 8.0
-"""Seconds in which a death is declared."""
-
-
-def in_cluster(*names: str) -> Callable[[Callable[..., Awaitable[None]]], Callable[[], None]]:
-    """Run the test in a simulated cluster of these nodes."""
-
-    def decorate(test: Callable[..., Awaitable[None]]) -> Callable[[], None]:
-        def run() -> None:
-            simulation = Simulation(7)
-
-            async def main() -> None:
-                async with Cluster(simulation) as cluster:
-                    for name in names:
-                        await cluster.start(name)
-                    await cluster.met()
-                    await test(cluster)
-
-            simulation.run(main)
-
-        run.__name__ = test.__name__
-        run.__doc__ = test.__doc__
-        return run
-
-    return decorate
-
-
-class Events:
-    """What a node's supervisors tell of."""
-
-    def __init__(self, node: Node, *kinds: type) -> None:
-        self.seen: list[Any] = []
-        for kind in kinds:
-            node.system.hooks.subscribe(kind, self.seen.append)
-
-
-async def rows(boss: ActorRef[Any]) -> dict[str, Any]:
-    return {row.id: row for row in await boss.call(WhichChildren())}
 
 
 async def until_running(boss: ActorRef[Any], *ids: str, within: float = 30.0) -> dict[str, Any]:
@@ -90,12 +50,6 @@ async def until_running(boss: ActorRef[Any], *ids: str, within: float = 30.0) ->
             if all(now[each].ref is not None for each in ids):
                 return now
             await asyncio.sleep(0.05)
-
-
-async def until(predicate: Callable[[], object], within: float = 30.0) -> None:
-    async with asyncio.timeout(within):
-        while not predicate():  # noqa: ASYNC110 - looking is cheap in virtual time
-            await asyncio.sleep(0.01)
 
 
 def there(node: Node, cls: type) -> list[Cell[Any]]:
