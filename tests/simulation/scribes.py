@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from tests.simulation.realm import Realm
-from understudy.actors import Actor, Request, message
+from understudy.actors import Actor, ActorRef, Request, message
 from understudy.transport import Fenced, Node, TableError
 
 WRITES_EVERY = 0.4
@@ -62,6 +63,13 @@ class Scribe(Actor):
                 f"{self.who} goes on as {self.title} under {self.fence}; its node has it under {known}"
             )
 
+    def _lost(self, ref: ActorRef[Any], mine: int, name: str, fence: int) -> None:
+        """Called after the registry was: it has killed whoever was registered."""
+        if (name, fence) == (self.title, mine) and ref.is_alive():
+            self._record.mistakes.append(
+                f"{self.who} lives on, though its node has lost {name}, which it had under {fence}"
+            )
+
     async def on_receive(self, message: object) -> object:
         match message:
             case "write":
@@ -69,6 +77,7 @@ class Scribe(Actor):
                 await self._write(self.fence)
                 return None
             case "begin":
+                self._node.names.on_lost(partial(self._lost, self.actor_ref, self.fence))
                 self._begin()
                 return None
             case "crash":
