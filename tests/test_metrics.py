@@ -28,6 +28,7 @@ async def test_both_ends_of_a_link_count_its_frames_not_its_messages(tmp_path: P
         assert (after.node, after.queued_bytes, after.unacknowledged, after.open_calls) == ("b", 0, 0, 0)
         assert 0 < after.frames_out - before.frames_out < 1_000
         assert there.frames_in == after.frames_out
-        while (took := a.metrics()[0].round_trip) is None:  # what had to be sent again, on a busy machine, was not timed
+        # What had to be sent again, on a busy machine, was not timed.
+        while (took := a.metrics()[0].round_trip) is None:
             await counter.call(Total())
         assert 0 <= took < 30
