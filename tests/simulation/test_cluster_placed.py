@@ -15,7 +15,7 @@ import pytest
 
 from tests.properties import OF_CLUSTERS
 from tests.simulation.realm import NODES, Realm
-from tests.simulation.test_remote_supervisors import LEDGERS, Attempt, Engine, Ledger, Who
+from tests.simulation.test_remote_supervisors import LEDGERS, NUMBERS, Attempt, Engine, Ledger, Who
 from understudy.actors import ActorRef, Cell, Ended, Normal, StartFailed, UnderstudyError
 from understudy.simulation import Simulation
 from understudy.supervisors import Child, GaveUp, Supervisor, WhichChildren
@@ -64,7 +64,7 @@ class Industry(Realm):
     def __init__(self, simulation: Simulation) -> None:
         super().__init__(simulation)
         self.calm = False
-        self.number = len(LEDGERS)
+        self.number = next(NUMBERS)
         self.ledger = LEDGERS[self.number] = Books(self.cluster)
         self.bosses: dict[Life, ActorRef[Any]] = {}
         self.attempts: list[Attempt] = []

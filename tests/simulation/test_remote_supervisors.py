@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 
@@ -85,8 +87,10 @@ class Ledger:
         return [life for life in self.lives if not life.ended and life.node in now]
 
 
-LEDGERS: dict[int, Ledger] = {}
-"""By number, which crosses the wire."""
+LEDGERS: WeakValueDictionary[int, Ledger] = WeakValueDictionary()
+NUMBERS = count()
+"""By number, which crosses the wire; for as long as the run has them: a system that is kept keeps its tasks, and every later run
+would look through those."""
 
 
 class Engine(Actor):
@@ -128,7 +132,7 @@ class Company:
     def __init__(self, simulation: Simulation, cluster: Cluster, frail: float, strategy: str) -> None:
         self.simulation = simulation
         self.cluster = cluster
-        self.number = len(LEDGERS)
+        self.number = next(NUMBERS)
         self.ledger = LEDGERS[self.number] = Ledger(cluster)
         self.engines = ["engine-1", "engine-2"]
         self.strategy = strategy
@@ -248,8 +252,9 @@ class Spawner(Actor):
 @pytest.mark.seeds(OF_NODES)
 async def test_every_spawn_ends_and_nothing_lives_that_nobody_was_given(simulation: Simulation) -> None:
     async with Cluster(simulation) as cluster:
-        ledger = LEDGERS[len(LEDGERS)] = Ledger(cluster)
-        number, attempts, owners = len(LEDGERS) - 1, list[Attempt](), list[ActorRef[Any]]()
+        number = next(NUMBERS)
+        ledger = LEDGERS[number] = Ledger(cluster)
+        attempts, owners = list[Attempt](), list[ActorRef[Any]]()
 
         async def stage(node: Node) -> None:
             owners.append(await node.spawn(Spawner, node, number, attempts, simulation))
