@@ -35,6 +35,7 @@ from understudy.transport import (
     Member,
     MemoryTable,
     Node,
+    NodeDrains,
     NodeLost,
     NodeUp,
     Snapshot,
@@ -101,6 +102,7 @@ async def test_a_killed_process_fails_calls_fires_monitors_and_its_name_is_found
             with pytest.raises(NodeDown):
                 await address.call(Total())
             assert await engine.ended() == 0
+        assert isinstance(await seen.get(), NodeDrains)  # it stopped in order
         assert isinstance(await seen.get(), NodeLost)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+import tempfile
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,11 +19,15 @@ NEVER = 3_600.0
 
 
 @pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def patient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Whoever is waited for in vain is waited for for ever."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr(control, "ANSWERS_WITHIN", NEVER)
     monkeypatch.setattr(operations, "OTHERS", NEVER)
+    with tempfile.TemporaryDirectory(
+        prefix="understudy-"
+    ) as folder:  # a test's own may be too long a path for a socket
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield
 
 
 def member(node: str, pid: int, state: str, address: str = HERE) -> dict[str, Any]:

@@ -30,7 +30,8 @@ class NodeLost:
 
 @message("node.drains")
 class NodeDrains:
-    """That node takes nothing new from now on, and hands over what it has. It may stop then, or think better of it."""
+    """That node takes nothing new from now on, and hands over what it has. It may stop then, or think better of it. One that stops at
+    once says so, too, if it can."""
 
     node: str
     incarnation: int

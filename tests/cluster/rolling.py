@@ -41,9 +41,10 @@ async def rolling_restart(folder: Path, nodes: int = 4, rounds: int = 1, **node:
             await citizen.ask("work", [*HANDED_OVER, DESK])
         await client.ask("tell", HANDED_OVER)
         left: list[float] = []
-        for name in names * rounds:
+        for name in names * rounds:  # what is left behind: the name of a plain actor, which nobody can hand over
             report = await country.leave(name)
-            assert (report["left"], report["trouble"]) == ({}, ""), f"{name} left something behind: {report}"
+            behind = [line for lines in report["left"].values() for line in lines if f"the name {DESK!r}" not in line]
+            assert (behind, report["trouble"]) == ([], ""), f"{name} left something behind: {report}"
             left.append(report["seconds"])
             await country.enter(name)
             await country.agree(AGREED_WITHIN)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 
@@ -47,8 +49,9 @@ class Store:
     reports: list[DrainReport] = field(default_factory=list[DrainReport])
 
 
-STORES: dict[int, Store] = {}
-"""By number, which crosses the wire."""
+STORES: WeakValueDictionary[int, Store] = WeakValueDictionary()
+NUMBERS = count()
+"""By number, which crosses the wire; for as long as the run has them."""
 
 
 class Keeper(Actor):
@@ -123,7 +126,7 @@ class Rolling:
     def __init__(self, simulation: Simulation, cluster: Cluster) -> None:
         self.random = simulation.random
         self.cluster = cluster
-        self.number = len(STORES)
+        self.number = next(NUMBERS)
         self.store = STORES[self.number] = Store(simulation)
         self.told: dict[str, int] = {}
         self.answered: dict[tuple[str, str], set[int]] = {}
