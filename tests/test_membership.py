@@ -70,6 +70,7 @@ class Process:
     events: list[str] = field(default_factory=list)
     running: bool = True
     healthy: bool = True
+    checking: Callable[[], Coroutine[Any, Any, None]] | None = None
     standing: set[str] = field(default_factory=set[str])
     silences: list[str] = field(default_factory=list[str])
     broken_probe: Exception | None = None
@@ -91,6 +92,8 @@ class Process:
         )
 
     async def is_healthy(self) -> bool:
+        if self.checking is not None:
+            await self.checking()
         return self.healthy
 
     def saw(self, event: str) -> None:
@@ -391,6 +394,28 @@ async def test_a_node_that_is_not_healthy_itself_does_not_accuse_all_the_others(
     a.healthy = True
     await asyncio.sleep(2)
     assert a.news() == ["dead b/1: did not answer a"]
+    await cluster.stop()
+
+
+@in_virtual_time
+async def test_a_node_that_starts_again_while_others_look_whether_they_may_accuse_it_is_a_member() -> None:
+    cluster = Cluster()
+    a, b = await cluster.start("a", "b")
+    await b.kill()
+    looks = 0
+
+    async def meanwhile() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:  # before the vote, on the table as it was just read
+            await cluster.process("b", incarnation=2).join()
+            await a.membership.refresh()
+
+    a.checking = meanwhile
+    await asyncio.sleep(20)
+    assert looks >= 2
+    assert (cluster.table.row("b").incarnation, cluster.table.row("b").status) == (2, "active")
+    assert a.news() == ["dead b/1: it ended, and a new process took its place", "up b/2"]
     await cluster.stop()
 
 

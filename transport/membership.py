@@ -294,25 +294,27 @@ class Membership:
     async def _vote(self) -> None:
         """Write what there is to write, against a fresh reading of the table. A lost race means that it moved: again."""
         try:
-            while await self._judged() and not self._ended:
+            while (await self._judged())[1] and not self._ended:
                 await self.refresh()
-                rows = await self._judged()
+                version, rows = await self._judged()
                 if not rows or self._ended:
                     return
-                await self._table.commit(Expect(members=self._view.versions.members), Change(members=rows))
+                await self._table.commit(Expect(members=version), Change(members=rows))
                 await self.refresh()
         except TableError as error:
             self._table_failed(error)
 
-    async def _judged(self) -> tuple[Member, ...]:
-        now = asyncio.get_running_loop().time()
+    async def _judged(self) -> tuple[int, tuple[Member, ...]]:
+        """The rows to write, and the members' version that they were judged by: the table may be read while we look whether this
+        node is healthy, and a row written over what came then would undo it, the next life of a node for one."""
+        now, version = asyncio.get_running_loop().time(), self.version
         judgement = judge(self._watch, self._view.members.values(), self.me.key, now, self._rules)
         self._watch = judgement.watch
         self.held = judgement.held
         if judgement.check and judgement.rows and self._healthy is not None and not await self._healthy():
             self.held = "it suspects more than half of the others, but it is not healthy itself"
-            return ()
-        return judgement.rows
+            return version, ()
+        return version, judgement.rows
 
     # --- following the table ---
 
