@@ -109,8 +109,12 @@ class Singletons:
 
     def _lost(self, name: str, fence: int) -> None:
         candidate = self._candidates.get(name)
-        if candidate is not None and candidate.starting is not None:
+        if candidate is None:
+            return
+        if candidate.starting is not None:
             candidate.starting.cancel()
+        if candidate.cell is not None:
+            candidate.cell.kill()  # one that is handed over is bound no more: the registry does not know it
 
 
 class Parent(Actor):
@@ -215,13 +219,11 @@ class Candidate:
             cell.kill()
             return
         self.cell = cell
-        try:
-            self._registry.bind(self.name, cell, row.fence, release=False)
-            log.info("the singleton %r runs on %s, under the fence %d", self.name, self._system.name, row.fence)
-            reason = await cell.ended()
-            log.info("the singleton %r on %s ended: %s", self.name, self._system.name, reason)
-        finally:
-            self.cell = None
+        self._registry.bind(self.name, cell, row.fence, release=False)
+        log.info("the singleton %r runs on %s, under the fence %d", self.name, self._system.name, row.fence)
+        reason = await cell.ended()  # cancelled when the node stops: it may outlive this task, but not its name
+        self.cell = None
+        log.info("the singleton %r on %s ended: %s", self.name, self._system.name, reason)
 
     async def _start(self, fence: int) -> Cell[Any]:
         cls, args, kwargs = self._make

@@ -50,6 +50,7 @@ class Scribe(Actor):
 
     def _begin(self) -> None:
         assert self.fence > 0, f"{self.title} began without a fence"
+        self._node.names.on_lost(partial(self._lost, self.actor_ref, self.fence))
         wait = self._cluster.simulation.delay(*ECHO, "echo")
         self._echo = asyncio.create_task(self._again(wait, self.fence))
         self.actor_ref.tell("write")
@@ -64,7 +65,7 @@ class Scribe(Actor):
             )
 
     def _lost(self, ref: ActorRef[Any], mine: int, name: str, fence: int) -> None:
-        """Called after the registry was: it has killed whoever was registered."""
+        """Called after whoever has let it in: they have killed it."""
         if (name, fence) == (self.title, mine) and ref.is_alive():
             self._record.mistakes.append(
                 f"{self.who} lives on, though its node has lost {name}, which it had under {fence}"
@@ -77,7 +78,6 @@ class Scribe(Actor):
                 await self._write(self.fence)
                 return None
             case "begin":
-                self._node.names.on_lost(partial(self._lost, self.actor_ref, self.fence))
                 self._begin()
                 return None
             case "crash":

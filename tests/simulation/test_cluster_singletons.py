@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import Actor, ActorRef, NodeDown, Request, message
+from understudy.actors import Actor, ActorRef, NodeDown, Request, UnderstudyError, message
 from understudy.simulation import Cluster, Simulation
 from understudy.transport import Node
 
@@ -67,6 +67,16 @@ class Slow(Leader):
 
     async def on_receive(self, message: object) -> object:
         await asyncio.sleep(2.0)
+        return super().on_receive(message)
+
+
+class Endless(Leader):
+    """Is never done with a note."""
+
+    async def on_receive(self, message: object) -> object:
+        if isinstance(message, Note):
+            self.diary.append(["at work", self.actor_ref])
+            await asyncio.sleep(3600)
         return super().on_receive(message)
 
 
@@ -277,6 +287,25 @@ async def test_one_that_its_node_loses_while_it_starts_never_lives(simulation: S
         node, fence = await Elected(cluster).where(asker, 60.0)
         assert node != owner.node
         assert diary == [[node, fence]]
+
+
+async def test_one_whose_node_loses_it_while_it_is_handed_over_is_dead_at_once(simulation: Simulation) -> None:
+    async with Cluster(simulation) as cluster:
+        elected = Elected(cluster, cls=Endless)
+        await elected.begin("a", "b", "c")
+        name, _ = await elected.where("a")
+        node = cluster.node(name)
+        node.system.scheduler.signal(node.cluster_ref("leader").tell, (Note("begin"),))
+        draining = asyncio.ensure_future(cluster.run(name, node.drain(60.0)))
+        await asyncio.sleep(2.0)
+        [leader] = [what for said, what in elected.diary if said == "at work"]
+        assert leader.is_alive()
+        lost = asyncio.get_running_loop().create_future()
+        node.names.on_lost(lambda *_: lost.set_result(leader.is_alive()))
+        cluster.network.isolate(name)
+        assert await lost is False
+        await asyncio.wait([draining])
+        assert isinstance(draining.exception(), UnderstudyError)
 
 
 async def test_table_away_nothing_moves_and_one_that_crashes_begins_again_with_it(simulation: Simulation) -> None:
