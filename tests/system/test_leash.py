@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -73,5 +75,14 @@ def test_what_a_test_has_started_ends_when_its_process_is_killed(way: str) -> No
             started = [int(word) for word in tests.stdout.readline().split()]
             assert started
             assert all(map(is_running, started))
+            while any(map(on_its_way, started)):
+                time.sleep(0.01)
             tests.kill()
         assert still_running(started, 30.0) == []
+
+
+def on_its_way(pid: int) -> bool:
+    """Whether that process is `setpriv` still: it puts on the leash, and then becomes what it was told to."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip() == "setpriv"
+    return False

@@ -339,7 +339,7 @@ def test_any_node_is_reached_through_any_other(monkeypatch: pytest.MonkeyPatch) 
             far = stack.enter_context(NodeProcess("far", "shop:shop", "--join", near.ready()))
             far.ready()
             monkeypatch.setenv("XDG_RUNTIME_DIR", here)
-            until(lambda: seen("near", "far")["application"] == "shop:shop")
+            until(lambda: seen("near", "far").get("application") == "shop:shop")
             tree = understudy("tree", "far", "--json")
             assert tree.returncode == 0, tree.stderr
             (process,) = json.loads(tree.stdout)
