@@ -1,26 +1,34 @@
 """To the outside: HTTP, WebSocket (Phoenix Channels), server-sent events; sessions, topics, rooms, presence."""
 
+from understudy.gateway.auth import Anonymous, Auth, Unauthorized
 from understudy.gateway.connection import Connection, Serializer
+from understudy.gateway.credentials import Credentials
 from understudy.gateway.events import stream
 from understudy.gateway.gateway import Gateway, GetUrl
 from understudy.gateway.http import HttpError, Mount, json_answer
 from understudy.gateway.messages import Member
 from understudy.gateway.presence import Presence
+from understudy.gateway.principal import Principal
 from understudy.gateway.room import Room
 from understudy.gateway.rooms import Shared, Topic
 
 __all__ = [
+    "Anonymous",
+    "Auth",
     "Connection",
+    "Credentials",
     "Gateway",
     "GetUrl",
     "HttpError",
     "Member",
     "Mount",
     "Presence",
+    "Principal",
     "Room",
     "Serializer",
     "Shared",
     "Topic",
+    "Unauthorized",
     "json_answer",
     "stream",
 ]

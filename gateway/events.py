@@ -26,10 +26,11 @@ from understudy.actors import Actor, ActorRef, Down, ExitReason
 from understudy.gateway import phoenix
 from understudy.gateway.connection import SocketConnection, Tick
 from understudy.gateway.fanout import Watch
-from understudy.gateway.http import HttpError
+from understudy.gateway.http import HttpError, refused
 from understudy.gateway.messages import Admitted, Attach, Denied, Join, Member, OpenRoom, RoomOpened, RoomRefused
 from understudy.gateway.services import SERVICES, Services
 from understudy.gateway.session import HangUp
+from understudy.gateway.visitor import Visitor
 
 KEEP_ALIVE = 15.0
 """Seconds between comments, so that neither proxies nor clients take a quiet stream for a dead one."""
@@ -101,6 +102,7 @@ class Listener(Actor):
         topic: str,
         payload: dict[str, Any],
         outcome: asyncio.Future[Admitted | str],
+        visitor: Visitor,
     ) -> None:
         super().__init__()
         self.connection = connection
@@ -108,10 +110,13 @@ class Listener(Actor):
         self.topic = topic
         self.payload = payload
         self.outcome = outcome
+        self.visitor = visitor
 
     def on_start(self) -> None:
         fanout = self.services.fanout
-        self.member = Member(self.system.world.token(), self.actor_ref, fanout, self.services.node)
+        self.member = Member(
+            self.system.world.token(), self.actor_ref, fanout, self.services.node, self.visitor.principal
+        )
         fanout.tell(Watch(self.actor_ref, self.connection))
         fanout.tell(Attach(self.member, self.topic, None, None, self.connection, alone=True))
         self.services.rooms.tell(OpenRoom(self.topic, self.member.id, self.actor_ref))
@@ -162,6 +167,9 @@ async def stream(request: web.Request, topic: str, payload: dict[str, Any] | Non
     if not 0 < len(topic) <= phoenix.TOPIC_LIMIT:
         raise HttpError(404, "unmatched_topic", f"a topic has 1 to {phoenix.TOPIC_LIMIT} characters")
     services.check_capacity()
+    visitor = await services.enter(request)
+    if not await visitor.may(topic, "read"):
+        raise refused("forbidden", f"you may not listen to {topic}")
     transport = request.transport
     if transport is None:
         raise HttpError(499, "client_gone", "the client closed the connection")
@@ -170,7 +178,7 @@ async def stream(request: web.Request, topic: str, payload: dict[str, Any] | Non
     listener: ActorRef[Any] | None = None
     try:
         outcome: asyncio.Future[Admitted | str] = services.loop.create_future()
-        listener = await services.start_actor(Listener, connection, services, topic, payload or {}, outcome)
+        listener = await services.start_actor(Listener, connection, services, topic, payload or {}, outcome, visitor)
         match await outcome:
             case str(reason):
                 connection.ended()

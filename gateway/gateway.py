@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from understudy.actors import Actor, ExitReason, Request, message
+from understudy.gateway.auth import Auths, Door, May
 from understudy.gateway.fanout import Fanout
 from understudy.gateway.http import HEADER_DEADLINE, Hosts, Mount, Origins
 from understudy.gateway.rooms import Rooms, Topics
@@ -39,7 +40,8 @@ class Gateway(Actor):
 
     `node` is the name of the node that clients are told they are served by. `pages` are folders of static files,
     `routes` further aiohttp routes, `origins` foreign pages that may connect ("https://chat.example.org"), `hosts`
-    further names that the gateway is asked under ("chat.example.org", behind a proxy).
+    further names that the gateway is asked under ("chat.example.org", behind a proxy). `auth` says who a client is, `may`
+    what it may do (auth.py); without them everybody is a stranger, and may do everything.
     Does not start (StartFailed) when the port cannot be bound, with a sentence that says why.
     """
 
@@ -54,6 +56,8 @@ class Gateway(Actor):
         routes: Sequence[web.AbstractRouteDef] = (),
         origins: Iterable[str] = (),
         hosts: Iterable[str] = (),
+        auth: Auths | None = None,
+        may: May | None = None,
         connection_limit: int = CONNECTION_LIMIT,
         idle_timeout: float = IDLE_TIMEOUT,
         header_deadline: float = HEADER_DEADLINE,
@@ -69,6 +73,7 @@ class Gateway(Actor):
         self.routes = routes
         self.origins = Origins(origins)
         self.hosts = Hosts(host, hosts, self.origins)
+        self.door = Door(auth, may)
         self.connection_limit = connection_limit
         self.idle_timeout = idle_timeout
         self.header_deadline = header_deadline
@@ -87,6 +92,8 @@ class Gateway(Actor):
             origins=self.origins,
             connection_limit=self.connection_limit,
             idle_timeout=self.idle_timeout,
+            door=self.door,
+            world=self.system.world,
             node_draining=lambda: self.system.nodes.draining,
         )
         self.server = Server(services, routes=self.routes, pages=self.pages, header_deadline=self.header_deadline)

@@ -1,7 +1,7 @@
 """What holds for every HTTP request: who may ask from where, for how long, and how errors and pages look.
 
 An error is JSON with a code for programs and a sentence for people:
-    {"error": {"code": "not_found", "message": "GET /nothing: Not Found"}}
+    {"error": {"code": "not_found", "message": "GET /nothing: Not Found", "retry": false}}
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from aiohttp.typedefs import Middleware
 from yarl import URL
 
 from understudy.actors import CallError
+from understudy.gateway.refusals import REFUSALS
 
 log = logging.getLogger("understudy.gateway")
 
@@ -66,13 +67,17 @@ TEXT_TYPES = {
 }
 """What the standard library knows of these differs between versions and machines; browsers go by it, told not to sniff."""
 
+PASSING = frozenset({408, 425, 429, 502, 503, 504})
+"""HTTP's statuses that say: try again."""
+
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class HttpError(Exception):
-    """Raised by a handler: the client gets `status` and `{"error": {"code": code, "message": message}}`.
+    """Raised by a handler: the client gets `status` and `{"error": {"code": code, "message": message, "retry": retry}}`.
 
-    `retry_after`: seconds after which it may try again, another server first.
+    `retry_after`: seconds after which it may try again, another server first. `retry` is what the table says of the code;
+    of one that is not in it: true for what HTTP takes for passing (408, 425, 429, 502, 503, 504).
     """
 
     def __init__(self, status: int, code: str, message: str, *, retry_after: int | None = None) -> None:
@@ -81,6 +86,13 @@ class HttpError(Exception):
         self.code = code
         self.message = message
         self.retry_after = retry_after
+        self.retry = REFUSALS[code].retry if code in REFUSALS else status in PASSING
+
+
+def refused(code: str, message: str | None = None, *, retry_after: int | None = None) -> HttpError:
+    """A refusal of the table, for whoever asked over HTTP."""
+    refusal = REFUSALS[code]
+    return HttpError(refusal.status, code, message or refusal.sentence, retry_after=retry_after)
 
 
 class Origins:
@@ -267,7 +279,9 @@ def json_answer(data: Any, *, status: int = 200, headers: Mapping[str, str] | No
 
 def error_response(error: HttpError) -> web.Response:
     """An HttpError as the client gets it."""
-    response = json_answer({"error": {"code": error.code, "message": error.message}}, status=error.status)
+    response = json_answer(
+        {"error": {"code": error.code, "message": error.message, "retry": error.retry}}, status=error.status
+    )
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     return response

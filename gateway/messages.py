@@ -14,6 +14,7 @@ from typing import Any
 
 from understudy.actors import ActorRef, Request, message
 from understudy.gateway.connection import Connection
+from understudy.gateway.principal import NOBODY, Principal
 
 
 @message("gateway.member")
@@ -25,6 +26,8 @@ class Member:
     fanout: ActorRef[Any]
     node: str
     """The name of the node that serves this client."""
+    principal: Principal = NOBODY
+    """Who the client is."""
 
 
 # --- session <-> rooms ---

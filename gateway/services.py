@@ -9,8 +9,12 @@ from typing import Any
 from aiohttp import web
 
 from understudy.actors import Actor, ActorRef
+from understudy.actors.world import World
+from understudy.gateway.auth import Door, Unauthorized
 from understudy.gateway.connection import SocketConnection, Tick
-from understudy.gateway.http import Hosts, HttpError, Origins
+from understudy.gateway.credentials import read_credentials
+from understudy.gateway.http import Hosts, HttpError, Origins, refused
+from understudy.gateway.visitor import Visitor
 from understudy.supervisors import Child, StartChild
 
 
@@ -27,6 +31,8 @@ class Services:
     origins: Origins
     connection_limit: int
     idle_timeout: float
+    door: Door = field(default_factory=Door)
+    world: World = field(default_factory=World)
     node_draining: Callable[[], bool] = lambda: False
     pid: int = field(default_factory=os.getpid)
     connections: set[SocketConnection] = field(default_factory=set)
@@ -62,6 +68,15 @@ class Services:
             )
         if self.draining or len(self.connections) >= self.connection_limit:
             raise HttpError(503, "too_many_connections", "the gateway takes no more connections now; try again later")
+
+    async def enter(self, request: web.Request) -> Visitor:
+        """Who asks, once it is known. Raises HttpError."""
+        credentials = read_credentials(request.headers, request.query, request.remote or "")
+        try:
+            principal = await self.door.authenticate(credentials, self.world)
+        except Unauthorized as error:
+            raise refused(error.code, error.sentence) from None
+        return Visitor(self.door, principal, credentials, self.world)
 
     async def start_actor(self, cls: type[Actor], *args: Any) -> ActorRef[Any]:
         """Start the actor of a connection. Raises CallError."""

@@ -10,6 +10,7 @@ It never waits: a join that takes long is an entry in its table, so heartbeats a
 hears comes through the fan-out, in order: from the rooms, and from the session what no room can answer.
 """
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,9 @@ from understudy.gateway.messages import (
     RoomRefused,
 )
 from understudy.gateway.phoenix import Frame
+from understudy.gateway.visitor import ANYBODY, Visitor
+
+log = logging.getLogger("understudy.gateway")
 
 IDLE_TIMEOUT = 60.0
 """Seconds without a word after which a client is let go; Phoenix clients send a heartbeat every 30."""
@@ -80,11 +84,25 @@ class Stay:
     shared: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Permitted:
+    """What `may` said of a stay."""
+
+    stay: Stay
+    join: bool
+
+
 class Session(Actor):
     """Owns `connection` until either ends. Started under a supervisor, never restarted: a client reconnects instead."""
 
     def __init__(
-        self, connection: Connection, rooms: ActorRef[Any], fanout: ActorRef[Any], node: str, idle: float = IDLE_TIMEOUT
+        self,
+        connection: Connection,
+        rooms: ActorRef[Any],
+        fanout: ActorRef[Any],
+        node: str,
+        idle: float = IDLE_TIMEOUT,
+        visitor: Visitor = ANYBODY,
     ) -> None:
         super().__init__()
         self.connection = connection
@@ -92,6 +110,7 @@ class Session(Actor):
         self.fanout = fanout
         self.node = node
         self.idle = idle
+        self.visitor = visitor
         self.stays: dict[str, Stay] = {}
         self._by_member: dict[str, Stay] = {}
         self._by_monitor: dict[int, Stay] = {}
@@ -124,6 +143,8 @@ class Session(Actor):
                         self._push(stay, frame)
             case Down(token, _, reason) if stay := self._by_monitor.get(token):
                 self._room_ended(stay, reason)
+            case _Permitted(stay, join):
+                self._permitted(stay, join)
             case _LookAtTheClock():
                 self._let_go_if_idle()
             case HangUp():
@@ -177,11 +198,29 @@ class Session(Actor):
             self._answer(frame, {"reason": "too many channels joined"})
         else:
             self._count += 1
-            member = Member(f"{self._id}.{self._count}", self.actor_ref, self.fanout, self.node)
+            member = Member(f"{self._id}.{self._count}", self.actor_ref, self.fanout, self.node, self.visitor.principal)
             stay = Stay(frame.topic, frame.join_ref, frame.ref, payload, member)
             self.stays[frame.topic] = self._by_member[member.id] = stay
             self.fanout.tell(Attach(member, frame.topic, frame.join_ref, frame.ref, self.connection))
-            self.rooms.tell(OpenRoom(frame.topic, member.id, self.actor_ref))
+            if self.visitor.door.asks:
+                self.run(self._ask_permission(stay))
+            else:
+                self.rooms.tell(OpenRoom(frame.topic, member.id, self.actor_ref))
+
+    async def _ask_permission(self, stay: Stay) -> _Permitted:
+        try:
+            return _Permitted(stay, await self.visitor.may(stay.topic, "join"))
+        except Exception:
+            log.exception("may(%s, %r, 'join') crashed; its client was told 'forbidden'", self.visitor, stay.topic)
+            return _Permitted(stay, False)
+
+    def _permitted(self, stay: Stay, join: bool) -> None:
+        if self._by_member.get(stay.member.id) is not stay:
+            return  # it left, or joined anew
+        if join:
+            self.rooms.tell(OpenRoom(stay.topic, stay.member.id, self.actor_ref))
+        else:
+            self._refused(stay, "forbidden")
 
     def _leave(self, stay: Stay | None, frame: Frame) -> None:
         if stay is None:

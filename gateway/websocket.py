@@ -22,6 +22,7 @@ from understudy.gateway.connection import (
 from understudy.gateway.http import HttpError
 from understudy.gateway.services import SERVICES, Services
 from understudy.gateway.session import HangUp, Received, Session
+from understudy.gateway.visitor import Visitor
 
 MESSAGE_LIMIT = 64 * 1024
 """Bytes of a client's message; a longer one closes the connection with 1009."""
@@ -86,6 +87,7 @@ async def websocket(request: web.Request) -> web.StreamResponse:
             f"this gateway speaks Phoenix Channels with ?vsn={phoenix.VERSION}, not {version[:40]}",
         )
     services.check_capacity()
+    visitor = await services.enter(request)
 
     socket = web.WebSocketResponse(
         protocols=("phoenix",), compress=False, max_msg_size=MESSAGE_LIMIT, timeout=CLOSE_TIMEOUT
@@ -97,7 +99,7 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     connection = WebSocketConnection(transport, socket, services.tick)
     services.opened(connection)
     try:
-        await _converse(services, socket, connection)
+        await _converse(services, socket, connection, visitor)
     finally:
         try:
             await connection.parted()
@@ -106,11 +108,13 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-async def _converse(services: Services, socket: web.WebSocketResponse, connection: WebSocketConnection) -> None:
+async def _converse(
+    services: Services, socket: web.WebSocketResponse, connection: WebSocketConnection, visitor: Visitor
+) -> None:
     session: Any = None
     try:
         session = await services.start_actor(
-            Session, connection, services.rooms, services.fanout, services.node, services.idle_timeout
+            Session, connection, services.rooms, services.fanout, services.node, services.idle_timeout, visitor
         )
         while True:
             message = await socket.receive()

@@ -133,7 +133,10 @@ async def test_json_ends_with_a_newline_that_keeps_a_terminals_prompt_off_the_br
 async def test_an_applications_own_routes_are_served_and_every_error_is_json_with_a_code() -> None:
     async with gateway(routes=ROUTES) as served:
         assert await served.json("/ok", "POST", json={"a": 1}) == (200, {"a": 1})
-        assert await served.json("/refuse") == (409, {"error": {"code": "taken", "message": "somebody has it"}})
+        assert await served.json("/refuse") == (
+            409,
+            {"error": {"code": "taken", "message": "somebody has it", "retry": False}},
+        )
         for path, method, status, code in (
             ("/fail", "GET", 500, "internal_error"),
             ("/unavailable", "GET", 503, "unavailable"),
