@@ -1,4 +1,4 @@
-"""Phoenix Channels V2 as text frames: a pure codec between text and `Frame`s.
+"""Phoenix Channels: its words, its limits, and V2 as text, a pure codec between text and `Frame`s.
 
     [join_ref, ref, topic, event, payload]
 
@@ -14,10 +14,11 @@
       |<------------------------------------------------|
       | [null, "3", "phoenix", "heartbeat", {}]         |     every 30 s
       |------------------------------------------------>|
-      |                    phx_close or phx_error       |     the stay ended: for good, or "join again"
+      |       ["1", "1", "room:a", "phx_close", {}]     |     or phx_error: the stay ended, for good or "join again"
 
 What comes in is checked strictly and bounded; what is wrong with it is said in the words "expected ... got ...".
 Payloads go out as JSON text that was made once, where the payload was made (`to_json`), however many clients it reaches.
+The older V1, an object instead of the array, is in phoenix_v1.py; payloads that are bytes, in phoenix_binary.py.
 """
 
 import json
@@ -48,63 +49,73 @@ DEPTH_LIMIT = 32
 Json: TypeAlias = Any
 """What JSON can say: None, bool, int, float, str, list, dict with str keys."""
 
+Ref: TypeAlias = str | int | None
+"""What a client calls a message of its own. Phoenix's client counts in strings, others in numbers; each gets its own back."""
+
 EMPTY = b"{}"
 """The payload that says nothing."""
 
 
 class Frame(NamedTuple):
-    """One message of the protocol, either way."""
+    """One message of the protocol, either way. A `payload` of a binary frame is bytes."""
 
-    join_ref: str | None
-    ref: str | None
+    join_ref: Ref
+    ref: Ref
     topic: str
     event: str
     payload: Json
 
 
 class Malformed(ValueError):
-    """Text that is no frame. `str()` says what was expected and what came; `ref` and `topic` are set if they could be read."""
+    """What is no frame. `str()` says what was expected and what came; `ref` and `topic` are set if they could be read."""
 
-    def __init__(self, expected: str, got: str, *, ref: str | None = None, topic: str = SOCKET_TOPIC) -> None:
+    def __init__(self, expected: str, got: str, *, ref: Ref = None, topic: str = SOCKET_TOPIC) -> None:
         super().__init__(f"expected {expected}, got {got}")
         self.ref = ref
         self.topic = topic
 
 
 def decode(text: str) -> Frame:
-    """Read one frame. Raises Malformed."""
+    """Read one frame of V2. Raises Malformed."""
+    parts = parse(text)
+    if not isinstance(parts, list) or len(parts) != 5:
+        got = f"an array of {len(parts)}" if isinstance(parts, list) else kind(parts)
+        raise Malformed("an array of 5 elements [join_ref, ref, topic, event, payload]", got)
+    return checked(Frame(*parts), text)
+
+
+def parse(text: str) -> Json:
+    """What a JSON text says. Raises Malformed."""
     try:
-        parts = _DECODER.decode(text)
+        return _DECODER.decode(text)
     except RecursionError:
         raise Malformed(f"at most {DEPTH_LIMIT} levels of nesting", "more") from None
     except ValueError as error:
         raise Malformed("JSON", f"{text[:40]!r}: {error}") from None
-    if not isinstance(parts, list) or len(parts) != 5:
-        got = f"an array of {len(parts)}" if isinstance(parts, list) else _kind(parts)
-        raise Malformed("an array of 5 elements [join_ref, ref, topic, event, payload]", got)
-    join_ref, ref, topic, event, payload = parts
 
-    known_ref = ref if isinstance(ref, str) and len(ref) <= REF_LIMIT else None
-    known_topic = topic if isinstance(topic, str) and len(topic) <= TOPIC_LIMIT else SOCKET_TOPIC
+
+def checked(frame: Frame, text: str) -> Frame:
+    """A frame whose fields may be anything, as `text` had them, if they are what they should be. Raises Malformed."""
+    join_ref, ref, topic, event, payload = frame
+    known_ref = ref if _is_ref(ref) and _is_unicode(ref) else None
+    known_topic = topic if _is_text(topic, TOPIC_LIMIT) and _is_unicode(topic) else SOCKET_TOPIC
 
     def check(good: bool, expected: str, value: Json) -> None:
         if not good:
-            raise Malformed(expected, _kind(value), ref=known_ref, topic=known_topic)
+            raise Malformed(expected, kind(value), ref=known_ref, topic=known_topic)
 
-    check(_is_ref(join_ref), f"join_ref to be null or a string of at most {REF_LIMIT} characters", join_ref)
-    check(_is_ref(ref), f"ref to be null or a string of at most {REF_LIMIT} characters", ref)
+    reference = f"to be null, a number or a string of at most {REF_LIMIT} characters"
+    check(_is_ref(join_ref), f"join_ref {reference}", join_ref)
+    check(_is_ref(ref), f"ref {reference}", ref)
     check(_is_text(topic, TOPIC_LIMIT), f"topic to be a string of 1 to {TOPIC_LIMIT} characters", topic)
     check(_is_text(event, EVENT_LIMIT), f"event to be a string of 1 to {EVENT_LIMIT} characters", event)
     # Few frames open this many brackets at all, so few are walked.
     if text.count("[") + text.count("{") > DEPTH_LIMIT and _depth(payload) > DEPTH_LIMIT:
         raise Malformed(f"at most {DEPTH_LIMIT} levels of nesting", "more", ref=known_ref, topic=known_topic)
     # Half of a surrogate pair can only be smuggled in escaped. No encoder would write it again.
-    if "\\u" in text:
-        try:
-            to_json(parts)
-        except UnicodeEncodeError:
-            raise Malformed("Unicode text", "half of a surrogate pair", ref=known_ref) from None
-    return Frame(join_ref, ref, topic, event, payload)
+    if "\\u" in text and not _is_unicode(frame):
+        raise Malformed("Unicode text", "half of a surrogate pair", ref=known_ref, topic=known_topic)
+    return frame
 
 
 def to_json(value: Json) -> bytes:
@@ -112,15 +123,20 @@ def to_json(value: Json) -> bytes:
     return _ENCODER.encode(value).encode()
 
 
-def encode(join_ref: str | None, ref: str | None, topic: str, event: str, payload: bytes) -> bytes:
-    """The text of a frame whose `payload` is JSON text already."""
+def encode(join_ref: Ref, ref: Ref, topic: str, event: str, payload: bytes) -> bytes:
+    """The text of a V2 frame whose `payload` is JSON text already."""
     head = _ENCODER.encode((join_ref, ref, topic, event))
     return b"%b,%b]" % (head[:-1].encode(), payload)
 
 
-def encode_reply(join_ref: str | None, ref: str | None, topic: str, status: str, response: bytes) -> bytes:
-    """The text of the reply to the message `ref`; `status` is "ok" or "error", `response` JSON text."""
-    return encode(join_ref, ref, topic, REPLY, b'{"status":"%b","response":%b}' % (status.encode(), response))
+def encode_reply(join_ref: Ref, ref: Ref, topic: str, status: str, response: bytes) -> bytes:
+    """The text of the V2 reply to the message `ref`; `status` is "ok" or "error", `response` JSON text."""
+    return encode(join_ref, ref, topic, REPLY, reply_payload(status, response))
+
+
+def reply_payload(status: str, response: bytes) -> bytes:
+    """The payload of a reply."""
+    return b'{"status":"%b","response":%b}' % (status.encode(), response)
 
 
 def _refuse_constant(name: str) -> Json:
@@ -132,14 +148,24 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 
 
 def _is_ref(value: Json) -> bool:
-    return value is None or (isinstance(value, str) and len(value) <= REF_LIMIT)
+    if isinstance(value, str):
+        return len(value) <= REF_LIMIT
+    return value is None or (type(value) is int and abs(value) < 1 << 53)
 
 
 def _is_text(value: Json, limit: int) -> bool:
     return isinstance(value, str) and 0 < len(value) <= limit
 
 
-def _kind(value: Json) -> str:
+def _is_unicode(value: Json) -> bool:
+    try:
+        to_json(value)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def kind(value: Json) -> str:
     """A value as an error message names it: its JSON type, and its size where that may be what is wrong."""
     match value:
         case None:
