@@ -11,12 +11,13 @@ has away with 1012, in batches.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
-from understudy.actors import Actor, ExitReason, Request, message
+from understudy.actors import Actor, ExitReason, Refused, Request, message
 from understudy.gateway.auth import Auths, Door, May
 from understudy.gateway.fanout import Fanout
 from understudy.gateway.http import HEADER_DEADLINE, Hosts, Mount, Origins
@@ -32,11 +33,17 @@ CONNECTION_LIMIT = 10_000
 
 @message("gateway.get_url")
 class GetUrl(Request[str]):
-    """Where the gateway listens, like "http://127.0.0.1:4000"."""
+    """Where the gateway listens, like "http://127.0.0.1:4000". Refused if it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetEntry(Request[Callable[[], asyncio.Protocol]]):
+    """How connections get in that come by another way than the gateway's port: what makes our end of one (`asgi.py`)."""
 
 
 class Gateway(Actor):
-    """Serves `topics` to browsers and programs on `host`:`port` (0: any free port; ask with GetUrl).
+    """Serves `topics` to browsers and programs on `host`:`port` (0: any free port; ask with GetUrl; None: it listens
+    nowhere, and what connects comes by GetEntry).
 
     `node` is the name of the node that clients are told they are served by. `pages` are folders of static files,
     `routes` further aiohttp routes, `origins` foreign pages that may connect ("https://chat.example.org"), `hosts`
@@ -50,7 +57,7 @@ class Gateway(Actor):
         node: str,
         *,
         host: str = "127.0.0.1",
-        port: int = 4000,
+        port: int | None = 4000,
         topics: Topics | None = None,
         pages: Sequence[Mount] = (),
         routes: Sequence[web.AbstractRouteDef] = (),
@@ -72,7 +79,7 @@ class Gateway(Actor):
         self.pages = pages
         self.routes = routes
         self.origins = Origins(origins)
-        self.hosts = Hosts(host, hosts, self.origins)
+        self.hosts = Hosts(host if port is not None else "", hosts, self.origins)
         self.door = Door(auth, may)
         self.connection_limit = connection_limit
         self.idle_timeout = idle_timeout
@@ -116,7 +123,11 @@ class Gateway(Actor):
     def on_receive(self, message: object) -> Any:
         match message:
             case GetUrl():
+                if not self.server.url:
+                    raise Refused("this gateway listens nowhere itself")
                 return self.server.url
+            case GetEntry():
+                return self.server.entry
             case _:
                 return self.unhandled(message)
 

@@ -85,14 +85,23 @@ class Server:
             logger=server_log,
         )
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen. Raises OSError with a sentence that says what to do."""
+    async def start(self, host: str, port: int | None) -> None:
+        """Listen, unless `port` is None. Raises OSError with a sentence that says what to do."""
         # Connections inherit the context their listener was made in; they must not act as the gateway actor.
         loop = asyncio.get_running_loop()
         await loop.create_task(self._listen(host, port), context=Context())
 
-    async def _listen(self, host: str, port: int) -> None:
+    def entry(self) -> asyncio.Protocol:
+        """Our end of a connection that comes by another way than the port."""
+        server = self._runner.server
+        if server is None:
+            raise RuntimeError("the server is not started")
+        return server()
+
+    async def _listen(self, host: str, port: int | None) -> None:
         await self._runner.setup()
+        if port is None:
+            return
         site = web.TCPSite(self._runner, host, port)
         try:
             await site.start()
