@@ -32,7 +32,6 @@ def decode(data: bytes) -> Frame:
             raise Malformed("names in UTF-8", f"{data[at : at + min(size, 40)]!r}") from None
         at += size
     join_ref, ref, topic, event = names
-    answer = {"ref": ref[:REF_LIMIT] or None, "topic": topic[:TOPIC_LIMIT] or SOCKET_TOPIC}
     for name, what, least, limit in (
         (join_ref, "join_ref", 0, REF_LIMIT),
         (ref, "ref", 0, REF_LIMIT),
@@ -40,33 +39,35 @@ def decode(data: bytes) -> Frame:
         (event, "event", 1, EVENT_LIMIT),
     ):
         if not least <= len(name) <= limit:
-            raise Malformed(f"{what} of {least} to {limit} characters", str(len(name)), **answer)
+            answered, about = ref[:REF_LIMIT] or None, topic[:TOPIC_LIMIT] or SOCKET_TOPIC
+            raise Malformed(f"{what} of {least} to {limit} characters", str(len(name)), ref=answered, topic=about)
     return Frame(join_ref or None, ref or None, topic, event, data[end:])
 
 
+def fits(*names: Ref) -> bool:
+    """Whether these names can stand in a head."""
+    return all(len(_name(name)) <= SIZE_LIMIT for name in names)
+
+
 def encode_push(join_ref: Ref, topic: str, event: str, data: bytes) -> bytes:
-    """An event for one client. Raises ValueError for a name that is too long for the format."""
-    return _head(PUSH, _name(join_ref), topic, event) + data
+    """An event for one client. Like the others it takes names that fit."""
+    return _head(PUSH, join_ref, topic, event) + data
 
 
 def encode_reply(join_ref: Ref, ref: Ref, topic: str, status: str, data: bytes) -> bytes:
     """The answer to the client's message `ref`; `status` is "ok" or "error"."""
-    return _head(REPLY, _name(join_ref), _name(ref), topic, status) + data
+    return _head(REPLY, join_ref, ref, topic, status) + data
 
 
 def encode_broadcast(topic: str, event: str, data: bytes) -> bytes:
-    """An event for everybody. Raises ValueError for a name that is too long for the format."""
+    """An event for everybody."""
     return _head(BROADCAST, topic, event) + data
 
 
-def _name(ref: Ref) -> str:
-    return "" if ref is None else str(ref)
+def _name(ref: Ref) -> bytes:
+    return b"" if ref is None else str(ref).encode()
 
 
-def _head(kind: int, *names: str) -> bytes:
-    encoded = [name.encode() for name in names]
-    if any(len(name) > SIZE_LIMIT for name in encoded):
-        raise ValueError(
-            f"a name in a binary frame has at most {SIZE_LIMIT} bytes: {max(names, key=len)[:40]!r}... has more"
-        )
+def _head(kind: int, *names: Ref) -> bytes:
+    encoded = [_name(name) for name in names]
     return bytes((kind, *map(len, encoded))) + b"".join(encoded)

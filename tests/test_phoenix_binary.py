@@ -34,10 +34,9 @@ def test_what_the_server_says_has_the_head_that_its_kind_asks_for() -> None:
     assert phoenix_binary.encode_broadcast("room:a", "hi", b"\xff") == b"\x02\x06\x02room:ahi\xff"
 
 
-def test_a_name_too_long_for_its_size_is_not_written() -> None:
-    assert phoenix_binary.encode_broadcast("ü" * 127, "hi", b"")
-    with pytest.raises(ValueError, match="at most 255 bytes: 'üüü"):
-        phoenix_binary.encode_broadcast("ü" * 128, "hi", b"")
+def test_names_fit_as_long_as_a_byte_can_say_their_size() -> None:
+    assert phoenix_binary.fits(None, 7, "ü" * 127, "hi")
+    assert not phoenix_binary.fits(None, "ü" * 128)
 
 
 @given(st.binary(max_size=80) | st.binary(max_size=80).map(lambda data: b"\x00" + data))
