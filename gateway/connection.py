@@ -2,6 +2,7 @@
 
     room ──> fan-out ──> connection.send(frame) ──> [this tick's frames] ──one write──> socket
                                                      at most 256 KiB wait, or the client is reset
+                         send(frame, latest) ──> while the client is behind, one frame per `latest` is held here, the last
 
 Whoever sends to a hundred clients must not wait for one of them: a client that stops reading costs the others nothing
 and costs us a bounded number of bytes. Frames of one loop tick leave in one write, which is the only thing that makes
@@ -11,7 +12,10 @@ sockets faster (gateway research: 260 thousand sends a second a core, but 1.7 mi
 import asyncio
 import socket
 import struct
+from collections.abc import Hashable
 from typing import Protocol
+
+from understudy.gateway.log import Cursor
 
 GOING_AWAY = 1001
 UNSUPPORTED = 1003
@@ -29,6 +33,12 @@ SEND_BUFFER = 64 * 1024
 CLOSE_TIMEOUT = 2.0
 """Seconds a client has to answer our close before it is reset."""
 
+CATCH_UP = 0.02
+"""Seconds between two looks at a client that is behind and for which something is held."""
+
+STALLED = 10.0
+"""Seconds without a byte taken, after which such a client is reset: it does not read."""
+
 WRITES_PER_TICK = 1000
 """Connections written to before the loop gets its turn: a few milliseconds."""
 
@@ -39,19 +49,23 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 class Serializer(Protocol):
     """Turns what a topic says into the bytes of one kind of client. Pure, and one for all connections of its kind.
 
-    `payload` and `response` are JSON text.
+    `payload` and `response` are JSON text, or anything if `binary`.
     """
 
-    def reply(self, join_ref: str | None, ref: str | None, topic: str, status: str, response: bytes) -> bytes:
+    def reply(
+        self, join_ref: str | None, ref: str | None, topic: str, status: str, response: bytes, binary: bool = False
+    ) -> bytes:
         """The answer to the client's message `ref`."""
         ...
 
-    def push(self, join_ref: str | None, topic: str, event: str, payload: bytes) -> bytes:
+    def push(self, join_ref: str | None, topic: str, event: str, payload: bytes, binary: bool = False) -> bytes:
         """An event for one member."""
         ...
 
-    def broadcast(self, topic: str, event: str, payload: bytes, cursor: str) -> bytes:
-        """An event for all members, the same bytes for each; `cursor` is its place in the topic's history."""
+    def broadcast(
+        self, topic: str, event: str, payload: bytes, cursor: Cursor | None = None, binary: bool = False
+    ) -> bytes:
+        """An event for all members, the same bytes for each; `cursor` is its place in the log if it is a reliable one."""
         ...
 
 
@@ -73,8 +87,12 @@ class Connection(Protocol):
         """Bytes that wait for the client, the kernel's own buffer not counted."""
         ...
 
-    def send(self, frame: bytes) -> None:
-        """Send one frame, after all frames sent before; dropped if closed. Resets a client that has too much waiting."""
+    def send(self, frame: bytes, latest: Hashable | None = None) -> None:
+        """Send one frame, after all frames sent before; dropped if closed. Resets a client that has too much waiting.
+
+        A frame with a `latest` is of worth until the next one with the same: while the client is behind, only the last of
+        them is held, and sent once it has caught up. Others may pass it.
+        """
         ...
 
     def close(self, code: int, reason: str) -> None:
@@ -87,17 +105,24 @@ class Connection(Protocol):
 
 
 class Tick:
-    """Writes, once per turn of the loop, what connections gathered in it."""
+    """Writes, once per turn of the loop, what connections gathered in it; and looks after those that are behind."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._full: list[SocketConnection] = []
+        self._behind: dict[SocketConnection, tuple[int, float]] = {}
 
     def add(self, connection: "SocketConnection") -> None:
         """`connection` has something to write. Called once per tick and connection."""
         if not self._full:
             self.loop.call_soon(self._write)
         self._full.append(connection)
+
+    def watch(self, connection: "SocketConnection") -> None:
+        """`connection` holds something until its client has caught up."""
+        if not self._behind:
+            self.loop.call_later(CATCH_UP, self._look)
+        self._behind[connection] = (connection.taken, self.loop.time())
 
     def _write(self) -> None:
         now, self._full = self._full[:WRITES_PER_TICK], self._full[WRITES_PER_TICK:]
@@ -106,11 +131,36 @@ class Tick:
         for connection in now:
             connection.flush()
 
+    def _look(self) -> None:
+        now = self.loop.time()
+        for connection, (taken, at) in list(self._behind.items()):
+            if connection.caught_up():
+                del self._behind[connection]
+            elif connection.taken > taken:
+                self._behind[connection] = (connection.taken, now)
+            elif now - at >= STALLED:
+                del self._behind[connection]
+                connection.reset()
+        if self._behind:
+            self.loop.call_later(CATCH_UP, self._look)
+
 
 class SocketConnection:
     """A Connection over an asyncio transport; a subclass knows how its protocol says goodbye."""
 
-    __slots__ = ("_frames", "_limit", "_size", "_tick", "_timer", "_transport", "closed", "serializer")
+    __slots__ = (
+        "_frames",
+        "_latest",
+        "_latest_size",
+        "_limit",
+        "_size",
+        "_tick",
+        "_timer",
+        "_transport",
+        "_written",
+        "closed",
+        "serializer",
+    )
 
     def __init__(
         self, transport: asyncio.Transport, serializer: Serializer, tick: Tick, limit: int = BUFFER_LIMIT
@@ -122,6 +172,9 @@ class SocketConnection:
         self._limit = limit
         self._frames: list[bytes] = []
         self._size = 0
+        self._latest: dict[Hashable, bytes] | None = None
+        self._latest_size = 0
+        self._written = 0
         self._timer: asyncio.TimerHandle | None = None
         peer = transport.get_extra_info("socket")
         if peer is not None:
@@ -129,10 +182,18 @@ class SocketConnection:
 
     @property
     def buffered(self) -> int:
-        return self._size + self._transport.get_write_buffer_size()
+        return self._size + self._latest_size + self._transport.get_write_buffer_size()
 
-    def send(self, frame: bytes) -> None:
+    @property
+    def taken(self) -> int:
+        """Bytes that the kernel has taken since the connection began."""
+        return self._written - self._transport.get_write_buffer_size()
+
+    def send(self, frame: bytes, latest: Hashable | None = None) -> None:
         if self.closed:
+            return
+        if latest is not None and (self._latest is not None or self._transport.get_write_buffer_size()):
+            self._hold(frame, latest)
             return
         if not self._frames:
             self._tick.add(self)
@@ -154,14 +215,37 @@ class SocketConnection:
             if waiting and waiting + len(data) > self._limit:
                 self.reset()
             else:
+                self._written += len(data)
                 self._transport.write(data)
         except (RuntimeError, OSError):
             # uvloop raises for a transport that was closed since; the reading side learns of that by itself.
             self.closed = True
 
+    def caught_up(self) -> bool:
+        """Send what was held if nothing waits any more, and say whether nothing is held now."""
+        if not self.closed and self._transport.get_write_buffer_size():
+            return False
+        self._release()
+        return True
+
+    def _hold(self, frame: bytes, latest: Hashable) -> None:
+        if self._latest is None:
+            self._latest = {}
+            self._tick.watch(self)
+        self._latest_size += len(frame) - len(self._latest.pop(latest, b""))
+        self._latest[latest] = frame
+        if self._latest_size > self._limit:
+            self.reset()
+
+    def _release(self) -> None:
+        held, self._latest, self._latest_size = self._latest, None, 0
+        for frame in (held or {}).values():
+            self.send(frame)
+
     def close(self, code: int, reason: str) -> None:
         if self.closed:
             return
+        self._release()
         self.flush()
         if self.closed:
             return
@@ -183,6 +267,7 @@ class SocketConnection:
         """The socket is gone: nothing is sent any more and no timer waits for it."""
         self.closed = True
         self._frames, self._size = [], 0
+        self._latest, self._latest_size = None, 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

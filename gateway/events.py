@@ -25,9 +25,21 @@ from aiohttp import web
 from understudy.actors import Actor, ActorRef, Down, ExitReason
 from understudy.gateway import phoenix
 from understudy.gateway.connection import SocketConnection, Tick
+from understudy.gateway.delivery import as_json
 from understudy.gateway.fanout import Watch
 from understudy.gateway.http import HttpError, refused
-from understudy.gateway.messages import Admitted, Attach, Denied, Join, Member, OpenRoom, RoomOpened, RoomRefused
+from understudy.gateway.log import Cursor
+from understudy.gateway.messages import (
+    Admitted,
+    Attach,
+    Denied,
+    Join,
+    Lapsed,
+    Member,
+    OpenRoom,
+    RoomOpened,
+    RoomRefused,
+)
 from understudy.gateway.services import SERVICES, Services
 from understudy.gateway.session import HangUp
 from understudy.gateway.visitor import Visitor
@@ -42,14 +54,19 @@ class EventSerializer:
     def __init__(self, chunked: bool) -> None:
         self.chunked = chunked
 
-    def reply(self, join_ref: str | None, ref: str | None, topic: str, status: str, response: bytes) -> bytes:
+    def reply(
+        self, join_ref: str | None, ref: str | None, topic: str, status: str, response: bytes, binary: bool = False
+    ) -> bytes:
         return self.piece(b"id: joined\nevent: joined\ndata: %b\n\n" % response)
 
-    def push(self, join_ref: str | None, topic: str, event: str, payload: bytes) -> bytes:
-        return self.piece(b"event: %b\ndata: %b\n\n" % (_one_line(event), payload))
+    def push(self, join_ref: str | None, topic: str, event: str, payload: bytes, binary: bool = False) -> bytes:
+        return self.broadcast(topic, event, payload, None, binary)
 
-    def broadcast(self, topic: str, event: str, payload: bytes, cursor: str) -> bytes:
-        return self.piece(b"id: %b\nevent: %b\ndata: %b\n\n" % (cursor.encode(), _one_line(event), payload))
+    def broadcast(
+        self, topic: str, event: str, payload: bytes, cursor: Cursor | None = None, binary: bool = False
+    ) -> bytes:
+        place = b"" if cursor is None else b"id: %b-%d\n" % (cursor.epoch.encode(), cursor.offset)
+        return self.piece(b"%bevent: %b\ndata: %b\n\n" % (place, _one_line(event), as_json(payload, binary)))
 
     def piece(self, text: bytes) -> bytes:
         """Text as it goes onto the socket."""
@@ -136,7 +153,7 @@ class Listener(Actor):
                 self.stop()
             case _KeepAlive():
                 self.connection.send(self.connection.serializer.piece(b": keep-alive\n\n"))
-            case Down() | HangUp():
+            case Down() | Lapsed() | HangUp():
                 # The room's end is the end of the stream; an EventSource then opens a new one.
                 self._decide("room unavailable")
                 self.stop()

@@ -5,15 +5,33 @@
 It runs past the session actors: a thousand members cost a thousand buffer appends and, at the end of the tick, a
 thousand writes, but not a thousand mailbox entries. All that a client gets about its topics comes through here in
 the order it was sent, so a reply never overtakes an event that was broadcast before it.
+
+What a room says is numbered (`Said`). When a number is missing, a full outbox or a cut link having eaten it, the stays
+that listened end with `phx_error`, and their clients join again with how far they have come: a gap is never silent.
 """
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, field
 from typing import Any
 
 from understudy.actors import Actor, ActorRef, Down
 from understudy.gateway import phoenix
 from understudy.gateway.connection import GOING_AWAY, INTERNAL_ERROR, Connection, Serializer
-from understudy.gateway.messages import Admit, Attach, Broadcast, Conclude, Detach, Push, Reply
+from understudy.gateway.log import Cursor
+from understudy.gateway.messages import (
+    Admit,
+    Attach,
+    Broadcast,
+    Conclude,
+    Detach,
+    Lapsed,
+    Position,
+    Push,
+    Reply,
+    Said,
+)
+
+log = logging.getLogger("understudy.gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +59,33 @@ class Part:
     reason: str
 
 
+@dataclass(slots=True)
+class _Line:
+    """What one life of a room says to this fan-out: which members hear it, and the number of what it said last."""
+
+    topic: str
+    said: int
+    groups: dict[Serializer, dict[str, Connection]] = field(default_factory=dict)
+
+
 class Fanout(Actor):
-    """Knows which connection every member on this node is reached over."""
+    """Knows which connection every member on this node is reached over, and notices what it was not told."""
 
     def __init__(self) -> None:
         super().__init__()
         self._attached: dict[str, Attach] = {}
-        self._audience: dict[str, dict[Serializer, dict[str, Connection]]] = {}
+        self._lines: dict[str, _Line] = {}
+        self._line_of: dict[str, str] = {}
         self._stays: dict[ActorRef[Any], set[str]] = {}
         self._connections: dict[int, Connection] = {}
 
     def on_receive(self, message: object) -> Any:
         match message:
-            case Broadcast():
-                self._broadcast(message)
-            case Push(member, event, payload):
+            case Said():
+                return self._said(message)
+            case Reply(member, ref, status, response, binary):
                 if to := self._attached.get(member):
-                    to.connection.send(to.connection.serializer.push(to.join_ref, to.topic, event, payload))
-            case Reply(member, ref, status, response):
-                if to := self._attached.get(member):
-                    self._reply(to, ref, status, response)
-            case Admit(member, response):
-                if to := self._attached.get(member):
-                    self._reply(to, to.ref, "ok", response)
-                    groups = self._audience.setdefault(to.topic, {})
-                    groups.setdefault(to.connection.serializer, {})[member] = to.connection
+                    self._reply(to, ref, status, response, binary)
             case Attach():
                 self._attached[message.member.id] = message
                 self._stays.setdefault(message.member.session, set()).add(message.member.id)
@@ -75,8 +95,6 @@ class Fanout(Actor):
                 connection.send(frame)
             case Part(connection, code, reason):
                 connection.close(code, reason)
-            case Conclude(topic):
-                self._conclude(topic)
             case Watch(session, connection):
                 self._connections[self.monitor(session)] = connection
             case Down(token, session):
@@ -87,25 +105,73 @@ class Fanout(Actor):
                 return self.unhandled(message)
         return None
 
-    def _broadcast(self, message: Broadcast) -> None:
-        for serializer, connections in self._audience.get(message.topic, {}).items():
-            frame = serializer.broadcast(message.topic, message.event, message.payload, message.cursor)
-            if message.only or message.excluding:
-                chosen = (set(message.only) or connections.keys()) - set(message.excluding)
-                for member in chosen & connections.keys():
-                    connections[member].send(frame)
-            else:
-                for connection in connections.values():
-                    connection.send(frame)
+    def _said(self, said: Said) -> Any:
+        line = self._lines.get(said.life)
+        if line is not None and line.said != said.previous:
+            self._lapse(line.topic, line)
+            line = None
+        if line is not None:
+            line.said = said.number
+        match said.what:
+            case Broadcast():
+                if line is not None:
+                    _broadcast(line, said.what)
+            case Admit():
+                self._admit(said, said.what)
+            case Reply(member, ref, status, response, binary):
+                if to := self._attached.get(member):
+                    self._reply(to, ref, status, response, binary)
+            case Push(member, event, payload, binary):
+                if to := self._attached.get(member):
+                    serializer = to.connection.serializer
+                    to.connection.send(serializer.push(to.join_ref, to.topic, event, payload, binary))
+            case Conclude():
+                if line is not None:
+                    self._conclude(line)
+            case Position(topic):
+                if line is None:
+                    self._lapse(topic)
+            case what:
+                return self.unhandled(what)
+        return None
 
-    def _conclude(self, topic: str) -> None:
-        for connections in self._audience.get(topic, {}).values():
+    def _admit(self, said: Said, admit: Admit) -> None:
+        to = self._attached.get(admit.member)
+        if to is None:
+            return
+        line = self._lines.get(said.life)
+        if line is None:
+            line = self._lines[said.life] = _Line(to.topic, said.number)
+        connection, serializer = to.connection, to.connection.serializer
+        self._reply(to, to.ref, "ok", admit.response)
+        for kept in admit.kept:
+            frame = serializer.broadcast(to.topic, kept.event, kept.payload, None, kept.binary)
+            connection.send(frame, (to.topic, kept.event, kept.key))
+        line.groups.setdefault(serializer, {})[admit.member] = connection
+        self._line_of[admit.member] = said.life
+
+    def _conclude(self, line: _Line) -> None:
+        for connections in line.groups.values():
             for member, connection in connections.items():
                 if self._attached[member].alone:
                     connection.close(GOING_AWAY, "the topic is concluded")
 
-    def _reply(self, to: Attach, ref: str | None, status: str, response: bytes) -> None:
-        to.connection.send(to.connection.serializer.reply(to.join_ref, ref, to.topic, status, response))
+    def _lapse(self, topic: str, line: _Line | None = None) -> None:
+        """Something is missing: whoever listened joins again, and says how far it has come. So does whoever waits to be
+        let in: perhaps that is what is missing.
+        """
+        members = [one for one, to in self._attached.items() if to.topic == topic and one not in self._line_of]
+        if line is not None:
+            members += [member for connections in line.groups.values() for member in connections]
+        if members:
+            log.warning("something that was said in %s did not arrive: %s members join again", topic, len(members))
+        for member in members:
+            session = self._attached[member].member.session
+            self._detach(member, phoenix.ERROR)
+            session.tell(Lapsed(member))
+
+    def _reply(self, to: Attach, ref: str | None, status: str, response: bytes, binary: bool = False) -> None:
+        to.connection.send(to.connection.serializer.reply(to.join_ref, ref, to.topic, status, response, binary))
 
     def _detach(self, member: str, last: str | None) -> None:
         stay = self._attached.pop(member, None)
@@ -117,10 +183,27 @@ class Fanout(Actor):
         stays.discard(member)
         if not stays:
             del self._stays[stay.member.session]
-        groups = self._audience.get(stay.topic, {})
-        if connections := groups.get(stay.connection.serializer):
-            connections.pop(member, None)
-            if not connections:
-                del groups[stay.connection.serializer]
-            if not groups:
-                del self._audience[stay.topic]
+        life = self._line_of.pop(member, None)
+        if life is None:
+            return
+        groups = self._lines[life].groups
+        connections = groups[stay.connection.serializer]
+        del connections[member]
+        if not connections:
+            del groups[stay.connection.serializer]
+        if not groups:
+            del self._lines[life]
+
+
+def _broadcast(line: _Line, message: Broadcast) -> None:
+    cursor = Cursor(message.epoch, message.offset) if message.offset else None
+    latest = None if message.key is None else (line.topic, message.event, message.key)
+    for serializer, connections in line.groups.items():
+        frame = serializer.broadcast(line.topic, message.event, message.payload, cursor, message.binary)
+        if message.only or message.excluding:
+            chosen = (set(message.only) or connections.keys()) - set(message.excluding)
+            for member in chosen & connections.keys():
+                connections[member].send(frame, latest)
+        else:
+            for connection in connections.values():
+                connection.send(frame, latest)

@@ -2,7 +2,7 @@
 
     session ──OpenRoom──> rooms                 session ──Attach, Detach──> fan-out        (always on one node)
     session <─RoomOpened─ rooms                                                ^
-    session ──Join, Event, Leave──> room ──Admit, Reply, Push, Broadcast───────┘
+    session ──Join, Event, Leave──> room ──Said(Admit, Reply, Push, Broadcast)─┘
     session <─Admitted, Denied───── room
 
 Everything a client gets about a topic goes through the fan-out of its node, so its order is the order in which the room
@@ -128,15 +128,50 @@ class Detach:
     last: str | None
 
 
+# --- fan-out -> session, within one process ---
+
+
+@dataclass(frozen=True, slots=True)
+class Lapsed:
+    """Something that the room said did not arrive here: the stay is over, and its client was told to join again."""
+
+    member: str
+
+
 # --- room -> fan-out ---
+
+
+@message("gateway.said")
+class Said:
+    """Whatever a room says to a fan-out comes in one of these, so that the fan-out knows when one is missing.
+
+    `life` names the room from its start to its end; `number` rises with everything it says to anybody; `previous` is the
+    number of what it said to this fan-out before, 0 when that has no member of it, as far as the room knows.
+    """
+
+    life: str
+    number: int
+    previous: int
+    what: Any
+
+
+@message("gateway.kept")
+class Kept:
+    """The latest value of a conflated event, for somebody who joins."""
+
+    event: str
+    key: str
+    payload: bytes
+    binary: bool
 
 
 @message("gateway.admit")
 class Admit:
-    """The join was granted: send its reply; from here on the member hears broadcasts."""
+    """The join was granted: send its reply, then what the room keeps; from here on the member hears broadcasts."""
 
     member: str
     response: bytes
+    kept: tuple[Kept, ...] = ()
 
 
 @message("gateway.reply")
@@ -147,6 +182,7 @@ class Reply:
     ref: str
     status: str
     response: bytes
+    binary: bool = False
 
 
 @message("gateway.push")
@@ -156,26 +192,35 @@ class Push:
     member: str
     event: str
     payload: bytes
+    binary: bool = False
 
 
 @message("gateway.broadcast")
 class Broadcast:
-    """An event for the members of a topic on the fan-out's node.
+    """An event for the members on the fan-out's node.
 
-    `cursor` is "epoch-offset": the room's incarnation and the event's number in it. `only`, when not empty, names the
-    members that get it; `excluding` those that do not.
+    A reliable one has a place in the log, `epoch` and `offset`, else these are "" and 0. A conflated one has a `key`. One
+    that has neither is for those who are there now, in order. `only`, when not empty, names the members that get it;
+    `excluding` those that do not.
     """
 
-    topic: str
     event: str
     payload: bytes
-    cursor: str
+    binary: bool = False
+    epoch: str = ""
+    offset: int = 0
+    key: str | None = None
     only: tuple[str, ...] = ()
     excluding: tuple[str, ...] = ()
+
+
+@message("gateway.position")
+class Position:
+    """To the fan-outs that have members of `topic`, as far as the room knows: is anything missing?"""
+
+    topic: str
 
 
 @message("gateway.conclude")
 class Conclude:
     """Nothing more will be broadcast: connections that are there for this topic only end, after what was said."""
-
-    topic: str

@@ -23,29 +23,38 @@ What a hook raises:
 
 import inspect
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from understudy.actors import Actor, ActorRef, Down, Later, Refused, Stop
+from understudy.actors import Actor, Down, Later, Overloaded, Refused, Stop
 from understudy.actors.held import Held
 from understudy.gateway import phoenix
+from understudy.gateway.delivery import RELIABLE, Delivery, Payload
+from understudy.gateway.feed import RESERVED, Feed
+from understudy.gateway.log import Cursor, Log, MemoryLog
 from understudy.gateway.messages import (
-    Admit,
     Admitted,
-    Broadcast,
-    Conclude,
     Denied,
     Event,
     Join,
     Leave,
     Locate,
     Member,
-    Push,
-    Reply,
 )
 from understudy.gateway.presence import Meta, Presence
 
 log = logging.getLogger("understudy.gateway")
+
+CRASHED = "on_join of %s crashed; its client was told 'join crashed'"
+
+POSITION_EVERY = 5.0
+"""Seconds between two words to the fan-outs of a room's members, so that they notice when the last one is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _TellPosition:
+    """A room to itself: time to tell its position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,7 @@ class _Decided:
     """An async `on_join` came to its end: the reply, or None and the reason."""
 
     member: Member
+    cursor: Cursor | None
     response: bytes | None
     reason: str
 
@@ -98,9 +108,8 @@ class Room(Actor):
         self._used = False
         self._concluded = False
         self._vacated = False
-        self._nodes: dict[ActorRef[Any], int] = {}
-        self._epoch = ""
-        self._offset = 0
+        self._said: Feed | None = None
+        self._telling_position = False
         self._presence: Presence | None = None
         self._without_state: set[str] = set()
         self._presence_told = True
@@ -132,27 +141,55 @@ class Room(Actor):
         (`self.stop()` would let in those who wait at the door and then end with them inside.)
         """
 
+    def snapshot(self, member: Member) -> phoenix.Json | None:
+        """All that a member must know of the topic to begin with, which then stands in the reply to its join; None if that
+        is what `on_join` returns. Asked at the moment from which the member hears events, unless it is given all that it
+        missed since it was here.
+        """
+        return None
+
+    def make_log(self) -> Log:
+        """Where the reliable events are kept for those who come back; asked once."""
+        return MemoryLog(self.system)
+
     def on_message(self, message: object) -> Any:
         """Any other message to this actor: what `on_receive` is elsewhere."""
         return self.unhandled(message)
 
     # --- what a room does ---
 
-    def broadcast(self, event: str, payload: dict[str, Any], *, excluding: Member | None = None) -> None:
-        """Send an event to all members, but for one perhaps. Raises TypeError or ValueError if `payload` is not JSON."""
-        self._say(event, payload, excluding=() if excluding is None else (excluding.id,))
+    @property
+    def feed(self) -> Feed:
+        """What this room says, and its log. Not there before the room starts."""
+        if self._said is None:
+            self._said = Feed(self.topic, self.make_log(), self.system.world.token())
+        return self._said
 
-    def push(self, member: Member, event: str, payload: dict[str, Any]) -> None:
-        """Send an event to one member. Raises TypeError or ValueError if `payload` is not JSON."""
-        member.fanout.tell(Push(member.id, event, phoenix.to_json(payload)))
+    def broadcast(
+        self, event: str, payload: Payload, *, delivery: Delivery = RELIABLE, excluding: Member | None = None
+    ) -> None:
+        """Send an event to all members, but for one perhaps: a JSON object, any other JSON value, or bytes.
+
+        Reliable unless told otherwise (`conflate`, `SNAPSHOT`). Who is excluded gets it all the same when it comes back
+        and is given what it missed: perhaps it does not know yet that what it did was done.
+        Raises TypeError or ValueError for what JSON cannot say.
+        """
+        self.feed.broadcast(event, payload, delivery, () if excluding is None else (excluding.id,))
+
+    def push(self, member: Member, event: str, payload: Payload) -> None:
+        """Send an event to one member. Raises TypeError or ValueError for what JSON cannot say."""
+        self.feed.push(member, event, payload)
+
+    def forget(self, event: str, key: str = "") -> None:
+        """Who joins from now on is not given the latest value of that conflated event any more."""
+        self.feed.forget(event, key)
 
     def conclude(self) -> None:
         """Nothing more will be broadcast. Streams of server-sent events end, those of later listeners after the reply to
         their join; who came over a WebSocket stays.
         """
         self._concluded = True
-        for fanout in self._nodes:
-            fanout.tell(Conclude(self.topic))
+        self.feed.conclude()
 
     def track(self, member: Member, meta: Meta, *, key: str | None = None) -> None:
         """Show `member` in the topic's presence under `key` (its id if None), or replace what is shown of it.
@@ -161,7 +198,7 @@ class Room(Actor):
         `on_join` already. The members get one `presence_diff` for all that changed at a time.
         """
         if self._presence is None:
-            self._presence = Presence(self._cursor_epoch())
+            self._presence = Presence(self.system.world.token())
             self._without_state.update(self.members)
         phoenix.to_json(meta)
         self._presence.track(member.id, key or member.id, meta)
@@ -187,12 +224,17 @@ class Room(Actor):
                 return self._leave(self._watched[token])
             case _PresenceChanged():
                 return self._tell_presence()
-            case _Decided(member, response, reason):
-                return self._decided(member, response, reason)
+            case _TellPosition():
+                self._telling_position = False
+                if self.feed.position():
+                    self._tell_position_soon()
+            case _Decided(member, cursor, response, reason):
+                return self._decided(member, cursor, response, reason)
             case Locate():
                 return self.actor_ref
             case _:
                 return self.on_message(message)
+        return None
 
     def _join(self, member: Member, payload: dict[str, Any]) -> Any:
         self._door[member.id] = member
@@ -200,54 +242,72 @@ class Room(Actor):
         self._monitors[member.id] = token
         self._watched[token] = member.id
         try:
+            payload = dict(payload)
+            cursor = Cursor.read(payload.pop("resume", None))
             response = self.on_join(member, payload)
             if inspect.isawaitable(response):
-                self.run(self._wait_at_door(member, Held(response)))
-            else:
-                self._admit(member, phoenix.to_json(response or {}))
+                self.run(self._wait_at_door(member, cursor, Held(response)))
+                return None
+            answer = _response(response)
         except Refused as refusal:
             return self._deny(member, refusal.detail)
         except Exception:
-            log.exception("on_join of %s crashed; its client was told 'join crashed'", self.topic)
+            log.exception(CRASHED, self.topic)
             return self._deny(member, "join crashed")
-        return None
+        return self._admit(member, cursor, answer)
 
-    async def _wait_at_door(self, member: Member, response: Held[Any]) -> _Decided:
+    async def _wait_at_door(self, member: Member, cursor: Cursor | None, response: Held[Any]) -> _Decided:
         try:
-            return _Decided(member, phoenix.to_json(await response.coroutine or {}), "")
+            return _Decided(member, cursor, _response(await response.coroutine), "")
         except Refused as refusal:
-            return _Decided(member, None, refusal.detail)
+            return _Decided(member, cursor, None, refusal.detail)
         except Exception:
-            log.exception("on_join of %s crashed; its client was told 'join crashed'", self.topic)
-            return _Decided(member, None, "join crashed")
+            log.exception(CRASHED, self.topic)
+            return _Decided(member, cursor, None, "join crashed")
 
-    def _decided(self, member: Member, response: bytes | None, reason: str) -> Any:
+    def _decided(self, member: Member, cursor: Cursor | None, response: bytes | None, reason: str) -> Any:
         if response is None:
             return self._deny(member, reason)
         if member.id not in self._door:
             return self._depart(member)
-        self._admit(member, response)
-        return None
+        return self._admit(member, cursor, response)
 
-    def _admit(self, member: Member, response: bytes) -> None:
+    def _admit(self, member: Member, cursor: Cursor | None, response: bytes) -> Any:
+        """Let it in. Nothing is said between what the reply says and the first event that the member hears."""
+        missed = self.feed.missed(cursor)
+        try:
+            state = None if missed is not None else self.snapshot(member)
+            snapshot = None if state is None else phoenix.to_json(state)
+            # The session hears of it first, so that it knows of the stay before the client can use it.
+            member.session.tell(Admitted(member.id, over=self._concluded))
+        except Refused as refusal:
+            return self._deny(member, refusal.detail)
+        except Overloaded:
+            return self._deny(member, "room unavailable")
+        except Exception:
+            log.exception(CRASHED, self.topic)
+            return self._deny(member, "join crashed")
         del self._door[member.id]
         self._used = True
         self._vacated = False
         self.members[member.id] = member
-        self._nodes[member.fanout] = self._nodes.get(member.fanout, 0) + 1
-        # The session hears of it first, so that it knows of the stay before the client can use it.
-        member.session.tell(Admitted(member.id, over=self._concluded))
-        member.fanout.tell(Admit(member.id, response))
-        if self._concluded:
-            member.fanout.tell(Conclude(self.topic))
+        self.feed.admit(member, response, missed, snapshot)
+        self._tell_position_soon()
         if self._presence is not None:
             self._without_state.add(member.id)
             self._tell_presence_soon()
+        return None
+
+    def _tell_position_soon(self) -> None:
+        if not self._telling_position:
+            self._telling_position = True
+            self.send_after(POSITION_EVERY, _TellPosition())
 
     def _deny(self, member: Member, reason: str) -> Any:
         if self._door.pop(member.id, None) is not None:
             self._unwatch(member.id)
-            member.session.tell(Denied(member.id, reason))
+            with suppress(Overloaded):  # then its client asks again when its patience is at an end
+                member.session.tell(Denied(member.id, reason))
         self.untrack(member)
         # Strangers who are turned away must not leave a room behind for every topic they think of.
         if not self._used:
@@ -261,9 +321,7 @@ class Room(Actor):
         member = self.members.pop(member_id, None)
         if member is None:
             return None
-        self._nodes[member.fanout] -= 1
-        if not self._nodes[member.fanout]:
-            del self._nodes[member.fanout]
+        self.feed.leave(member)
         self._without_state.discard(member_id)
         return self._depart(member)
 
@@ -312,23 +370,9 @@ class Room(Actor):
 
     def _reply(self, member: Member, ref: str | None, status: str, response: dict[str, Any] | None) -> None:
         if ref is not None:
-            member.fanout.tell(Reply(member.id, ref, status, phoenix.to_json(response or {})))
+            self.feed.reply(member, ref, status, response or {})
 
-    # --- saying it ---
-
-    def _say(
-        self, event: str, payload: dict[str, Any], *, only: tuple[str, ...] = (), excluding: tuple[str, ...] = ()
-    ) -> None:
-        body = phoenix.to_json(payload)
-        self._offset += 1
-        message = Broadcast(self.topic, event, body, f"{self._cursor_epoch()}-{self._offset}", only, excluding)
-        for fanout in self._nodes:
-            fanout.tell(message)
-
-    def _cursor_epoch(self) -> str:
-        if not self._epoch:
-            self._epoch = self.system.world.token()
-        return self._epoch
+    # --- presence ---
 
     def _tell_presence_soon(self) -> None:
         if self._presence_told:
@@ -342,12 +386,24 @@ class Room(Actor):
         new, self._without_state = tuple(self._without_state & self.members.keys()), set()
         diff = self._presence.take_diff()
         if diff is not None and len(new) < len(self.members):
-            self._say(phoenix.PRESENCE_DIFF, diff, excluding=new)
+            self.feed.mention(phoenix.PRESENCE_DIFF, diff, excluding=new)
         if new:
-            self._say(phoenix.PRESENCE_STATE, self._presence.state(), only=new)
+            self.feed.mention(phoenix.PRESENCE_STATE, self._presence.state(), only=new)
 
     def _unwatch(self, member_id: str) -> None:
         token = self._monitors.pop(member_id, None)
         if token is not None:
             del self._watched[token]
             self.demonitor(token, flush=True)
+
+
+def _response(response: Any) -> bytes:
+    """JSON text of what `on_join` returned."""
+    if response is None:
+        return phoenix.EMPTY
+    if not isinstance(response, dict):
+        raise TypeError(f"on_join returns a dict or None, not {response!r}")
+    if not RESERVED.isdisjoint(response):
+        taken = ", ".join(sorted(RESERVED.intersection(response)))
+        raise ValueError(f"the reply to a join has these keys from the gateway: name {taken} otherwise")
+    return phoenix.to_json(response)

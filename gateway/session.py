@@ -25,6 +25,7 @@ from understudy.gateway.messages import (
     Detach,
     Event,
     Join,
+    Lapsed,
     Leave,
     Member,
     OpenRoom,
@@ -141,6 +142,9 @@ class Session(Actor):
                     early, stay.early = stay.early, []
                     for frame in early:
                         self._push(stay, frame)
+            case Lapsed(member):
+                if stay := self._by_member.get(member):
+                    self._end(stay, None)
             case Down(token, _, reason) if stay := self._by_monitor.get(token):
                 self._room_ended(stay, reason)
             case _Permitted(stay, join):
@@ -261,8 +265,8 @@ class Session(Actor):
         else:
             self._refused(stay, "join crashed" if isinstance(reason, Failure) else "room unavailable")
 
-    def _end(self, stay: Stay, last: str) -> None:
-        """The client ends it; the room is told."""
+    def _end(self, stay: Stay, last: str | None) -> None:
+        """It ends on this side; the room is told."""
         if stay.room is not None:
             stay.room.tell(Leave(stay.member.id))
         self._forget(stay, last)

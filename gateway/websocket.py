@@ -19,7 +19,9 @@ from understudy.gateway.connection import (
     SocketConnection,
     Tick,
 )
+from understudy.gateway.delivery import as_json, stamped
 from understudy.gateway.http import HttpError
+from understudy.gateway.log import Cursor
 from understudy.gateway.services import SERVICES, Services
 from understudy.gateway.session import HangUp, Received, Session
 from understudy.gateway.visitor import Visitor
@@ -41,14 +43,19 @@ def text_frame(text: bytes) -> bytes:
 class PhoenixSerializer:
     """Phoenix Channels V2 in WebSocket text frames."""
 
-    def reply(self, join_ref: str | None, ref: str | None, topic: str, status: str, response: bytes) -> bytes:
-        return text_frame(phoenix.encode_reply(join_ref, ref, topic, status, response))
+    def reply(
+        self, join_ref: str | None, ref: str | None, topic: str, status: str, response: bytes, binary: bool = False
+    ) -> bytes:
+        return text_frame(phoenix.encode_reply(join_ref, ref, topic, status, as_json(response, binary)))
 
-    def push(self, join_ref: str | None, topic: str, event: str, payload: bytes) -> bytes:
-        return text_frame(phoenix.encode(join_ref, None, topic, event, payload))
+    def push(self, join_ref: str | None, topic: str, event: str, payload: bytes, binary: bool = False) -> bytes:
+        return text_frame(phoenix.encode(join_ref, None, topic, event, as_json(payload, binary)))
 
-    def broadcast(self, topic: str, event: str, payload: bytes, cursor: str) -> bytes:
-        return text_frame(phoenix.encode(None, None, topic, event, payload))
+    def broadcast(
+        self, topic: str, event: str, payload: bytes, cursor: Cursor | None = None, binary: bool = False
+    ) -> bytes:
+        body = as_json(payload, binary)
+        return text_frame(phoenix.encode(None, None, topic, event, stamped(body, cursor.offset) if cursor else body))
 
 
 PHOENIX = PhoenixSerializer()

@@ -142,6 +142,8 @@ class Client:
         self.socket = socket
         self.kept: list[list[Any]] = []
         self.count = 0
+        self.cursors: dict[str, dict[str, Any]] = {}
+        self.recovered: dict[str, dict[str, Any]] = {}
 
     async def send(self, join_ref: str | None, ref: str | None, topic: str, event: str, payload: Any) -> None:
         await self.socket.send_str(json.dumps([join_ref, ref, topic, event, payload]))
@@ -165,8 +167,11 @@ class Client:
         return frame
 
     async def event(self, topic: str, event: str) -> Any:
-        """The payload of the next such event."""
-        return (await self.until(lambda frame: frame[2] == topic and frame[3] == event))[4]
+        """The payload of the next such event, without its offset, which goes to `cursors`."""
+        payload = (await self.until(lambda frame: frame[2] == topic and frame[3] == event))[4]
+        if "_o" in payload:
+            self.cursors[topic]["offset"] = payload.pop("_o")
+        return payload.get("_v", payload)
 
     async def ask(self, topic: str, event: str, payload: Any, join_ref: str | None = None) -> tuple[str, Any]:
         """Push and wait for the reply: its status and response."""
@@ -177,8 +182,14 @@ class Client:
         return reply["status"], reply["response"]
 
     async def join(self, topic: str, payload: Any = None, join_ref: str = "j") -> tuple[str, Any]:
+        """The reply to a join: its status, and what the room itself said. The rest is in `cursors` and `recovered`."""
         await self.send(join_ref, join_ref, topic, "phx_join", payload if payload is not None else {})
         reply = (await self.until(lambda frame: frame[1] == join_ref and frame[3] == "phx_reply"))[4]
+        if reply["status"] == "ok":
+            self.recovered[topic] = {
+                name: reply["response"].pop(name, None) for name in ("recovered", "events", "snapshot")
+            }
+            self.cursors[topic] = {name: reply["response"].pop(name) for name in ("epoch", "offset")}
         return reply["status"], reply["response"]
 
     async def closed(self) -> int | None:

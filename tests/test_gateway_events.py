@@ -18,7 +18,8 @@ async def test_the_events_of_a_topic_are_streamed_with_ids_in_order() -> None:
         async with served.http.get(served.url + "/topics/room:a/events?key=ada") as response:
             assert response.content_type == "text/event-stream"
             joined = await _event(response)
-            assert (joined["event"], json.loads(joined["data"])) == ("joined", {"topic": "room:a", "members": 1})
+            assert joined["event"] == "joined"
+            assert {"topic": "room:a", "members": 1}.items() <= json.loads(joined["data"]).items()
             assert (await _event(response))["event"] == "presence_state"
             for number in range(3):
                 await client.ask("room:a", "shout", {"n": number, "text": "two\nlines"})
