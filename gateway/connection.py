@@ -16,6 +16,7 @@ from collections.abc import Hashable
 from typing import Protocol
 
 from understudy.gateway.log import Cursor
+from understudy.gateway.phoenix import Ref
 
 GOING_AWAY = 1001
 UNSUPPORTED = 1003
@@ -52,13 +53,11 @@ class Serializer(Protocol):
     `payload` and `response` are JSON text, or anything if `binary`.
     """
 
-    def reply(
-        self, join_ref: str | None, ref: str | None, topic: str, status: str, response: bytes, binary: bool = False
-    ) -> bytes:
+    def reply(self, join_ref: Ref, ref: Ref, topic: str, status: str, response: bytes, binary: bool = False) -> bytes:
         """The answer to the client's message `ref`."""
         ...
 
-    def push(self, join_ref: str | None, topic: str, event: str, payload: bytes, binary: bool = False) -> bytes:
+    def push(self, join_ref: Ref, topic: str, event: str, payload: bytes, binary: bool = False) -> bytes:
         """An event for one member."""
         ...
 

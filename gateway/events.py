@@ -55,11 +55,11 @@ class EventSerializer:
         self.chunked = chunked
 
     def reply(
-        self, join_ref: str | None, ref: str | None, topic: str, status: str, response: bytes, binary: bool = False
+        self, join_ref: phoenix.Ref, ref: phoenix.Ref, topic: str, status: str, response: bytes, binary: bool = False
     ) -> bytes:
         return self.piece(b"id: joined\nevent: joined\ndata: %b\n\n" % response)
 
-    def push(self, join_ref: str | None, topic: str, event: str, payload: bytes, binary: bool = False) -> bytes:
+    def push(self, join_ref: phoenix.Ref, topic: str, event: str, payload: bytes, binary: bool = False) -> bytes:
         return self.broadcast(topic, event, payload, None, binary)
 
     def broadcast(

@@ -30,6 +30,7 @@ from understudy.gateway.messages import (
     Reply,
     Said,
 )
+from understudy.gateway.phoenix import Ref
 
 log = logging.getLogger("understudy.gateway")
 
@@ -170,7 +171,7 @@ class Fanout(Actor):
             self._detach(member, phoenix.ERROR)
             session.tell(Lapsed(member))
 
-    def _reply(self, to: Attach, ref: str | None, status: str, response: bytes, binary: bool = False) -> None:
+    def _reply(self, to: Attach, ref: Ref, status: str, response: bytes, binary: bool = False) -> None:
         to.connection.send(to.connection.serializer.reply(to.join_ref, ref, to.topic, status, response, binary))
 
     def _detach(self, member: str, last: str | None) -> None:

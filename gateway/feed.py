@@ -19,6 +19,7 @@ from understudy.gateway import phoenix
 from understudy.gateway.delivery import RELIABLE, Delivery, Payload, as_json, encoded
 from understudy.gateway.log import Cursor, Entry, Log
 from understudy.gateway.messages import Admit, Broadcast, Conclude, Kept, Member, Position, Push, Reply, Said
+from understudy.gateway.phoenix import Ref
 
 KEPT_LIMIT = 1_000
 """Values that a room keeps for those who join; with more, the one that was said least recently goes."""
@@ -116,7 +117,7 @@ class Feed:
         body, binary = encoded(payload)
         self._tell(member.fanout, Push(member.id, event, body, binary))
 
-    def reply(self, member: Member, ref: str, status: str, response: Payload) -> None:
+    def reply(self, member: Member, ref: Ref, status: str, response: Payload) -> None:
         """Answer what a member pushed."""
         body, binary = (bytes(response), True) if isinstance(response, bytes) else (phoenix.to_json(response), False)
         self._tell(member.fanout, Reply(member.id, ref, status, body, binary))

@@ -14,6 +14,7 @@ from typing import Any
 
 from understudy.actors import ActorRef, Request, message
 from understudy.gateway.connection import Connection
+from understudy.gateway.phoenix import Ref
 from understudy.gateway.principal import NOBODY, Principal
 
 
@@ -92,7 +93,7 @@ class Event:
     """What a member pushed. `ref` is null when it wants no reply."""
 
     member: str
-    ref: str | None
+    ref: Ref
     event: str
     payload: Any
 
@@ -114,8 +115,8 @@ class Attach:
 
     member: Member
     topic: str
-    join_ref: str | None
-    ref: str | None
+    join_ref: Ref
+    ref: Ref
     connection: Connection
     alone: bool = False
 
@@ -179,7 +180,7 @@ class Reply:
     """The answer to what the member pushed as `ref`; status "ok" or "error"."""
 
     member: str
-    ref: str
+    ref: Ref
     status: str
     response: bytes
     binary: bool = False

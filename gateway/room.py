@@ -75,7 +75,7 @@ class _Decided:
 class _PushReply:
     """Where a `Later` puts the answer to a push."""
 
-    def __init__(self, room: "Room", member: Member, ref: str | None) -> None:
+    def __init__(self, room: "Room", member: Member, ref: phoenix.Ref) -> None:
         self._room = room
         self._member = member
         self._ref = ref
@@ -353,22 +353,22 @@ class Room(Actor):
         self._answer(member, message.ref, response)
         return None
 
-    async def _event_later(self, member: Member, ref: str | None, response: Held[Any]) -> None:
+    async def _event_later(self, member: Member, ref: phoenix.Ref, response: Held[Any]) -> None:
         try:
             self._answer(member, ref, await response.coroutine)
         except Refused as refusal:
             self._refuse(member, ref, refusal)
 
-    def _answer(self, member: Member, ref: str | None, response: dict[str, Any] | Later | None) -> None:
+    def _answer(self, member: Member, ref: phoenix.Ref, response: dict[str, Any] | Later | None) -> None:
         if isinstance(response, Later):
             response.owe(self._cell, _PushReply(self, member, ref))
         else:
             self._reply(member, ref, "ok", response)
 
-    def _refuse(self, member: Member, ref: str | None, refusal: Refused) -> None:
+    def _refuse(self, member: Member, ref: phoenix.Ref, refusal: Refused) -> None:
         self._reply(member, ref, "error", {"reason": refusal.detail})
 
-    def _reply(self, member: Member, ref: str | None, status: str, response: dict[str, Any] | None) -> None:
+    def _reply(self, member: Member, ref: phoenix.Ref, status: str, response: dict[str, Any] | None) -> None:
         if ref is not None:
             self.feed.reply(member, ref, status, response or {})
 

@@ -73,8 +73,8 @@ class Stay:
     """The client in one topic, from its join to the end of it."""
 
     topic: str
-    join_ref: str | None
-    ref: str | None
+    join_ref: phoenix.Ref
+    ref: phoenix.Ref
     payload: dict[str, Any]
     member: Member
     room: ActorRef[Any] | None = None
@@ -284,7 +284,7 @@ class Session(Actor):
 
     # --- the connection ---
 
-    def _reply(self, stay: Stay, ref: str | None, status: str, response: dict[str, Any]) -> None:
+    def _reply(self, stay: Stay, ref: phoenix.Ref, status: str, response: dict[str, Any]) -> None:
         """An answer about a topic the client is in, or at the door of."""
         if ref is not None:
             self.fanout.tell(Reply(stay.member.id, ref, status, phoenix.to_json(response)))

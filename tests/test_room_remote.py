@@ -22,11 +22,11 @@ class Plain:
     """Frames as bare text."""
 
     def reply(
-        self, join_ref: str | None, ref: str | None, topic: str, status: str, response: bytes, binary: bool = False
+        self, join_ref: phoenix.Ref, ref: phoenix.Ref, topic: str, status: str, response: bytes, binary: bool = False
     ) -> bytes:
         return phoenix.encode_reply(join_ref, ref, topic, status, as_json(response, binary))
 
-    def push(self, join_ref: str | None, topic: str, event: str, payload: bytes, binary: bool = False) -> bytes:
+    def push(self, join_ref: phoenix.Ref, topic: str, event: str, payload: bytes, binary: bool = False) -> bytes:
         return phoenix.encode(join_ref, None, topic, event, as_json(payload, binary))
 
     def broadcast(
