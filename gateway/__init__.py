@@ -2,15 +2,18 @@
 
 from understudy.gateway.auth import Anonymous, Auth, Unauthorized
 from understudy.gateway.connection import Connection, Serializer
+from understudy.gateway.cookies import SignedCookie
 from understudy.gateway.credentials import Credentials
 from understudy.gateway.events import stream
 from understudy.gateway.gateway import Gateway, GetUrl
 from understudy.gateway.http import HttpError, Mount, json_answer
 from understudy.gateway.messages import Member
+from understudy.gateway.passwords import Passwords, hash_password
 from understudy.gateway.presence import Presence
 from understudy.gateway.principal import Principal
 from understudy.gateway.room import Room
 from understudy.gateway.rooms import Shared, Topic
+from understudy.gateway.tokens import SignedToken
 
 __all__ = [
     "Anonymous",
@@ -22,13 +25,17 @@ __all__ = [
     "HttpError",
     "Member",
     "Mount",
+    "Passwords",
     "Presence",
     "Principal",
     "Room",
     "Serializer",
     "Shared",
+    "SignedCookie",
+    "SignedToken",
     "Topic",
     "Unauthorized",
+    "hash_password",
     "json_answer",
     "stream",
 ]

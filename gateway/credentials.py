@@ -13,7 +13,6 @@ import binascii
 from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from http.cookies import CookieError, SimpleCookie
 
 TOKEN_PROTOCOL = "base64url.bearer.phx."  # noqa: S105 - what stands before a token
 """How phoenix hands over a token where a browser lets it set no header: as the name of a sub-protocol."""
@@ -80,7 +79,10 @@ def _text(encoded: str) -> str | None:
 
 
 def _cookies(header: str) -> Mapping[str, str]:
-    try:
-        return {name: morsel.value for name, morsel in SimpleCookie(header).items()}
-    except CookieError:
-        return NONE
+    """By name, the first of each: whoever sets others under one host may set strange ones, and must not log anybody out."""
+    found: dict[str, str] = {}
+    for part in header.split(";"):
+        name, equals, value = part.strip().partition("=")
+        if equals:
+            found.setdefault(name, value.strip('"'))
+    return found

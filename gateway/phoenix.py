@@ -38,6 +38,9 @@ JOIN, LEAVE, REPLY, ERROR, CLOSE, HEARTBEAT = (
     "phx_close",
     "heartbeat",
 )
+ACCESS_TOKEN = "access_token"  # noqa: S105 - an event
+"""On the topic of the connection: the server asks for a new token, and the client brings one."""
+
 PRESENCE_STATE, PRESENCE_DIFF = "presence_state", "presence_diff"
 
 TOPIC_LIMIT, EVENT_LIMIT, REF_LIMIT = 256, 128, 64

@@ -9,6 +9,9 @@ from typing import Any
 
 from understudy.actors import message
 
+ID_LIMIT = 256
+"""Characters of who somebody is."""
+
 
 @message("gateway.principal")
 class Principal:

@@ -76,7 +76,7 @@ REFUSALS = _table(
     Refusal("room_unavailable", 503, AGAIN, "the room cannot be reached now"),
     Refusal("too_many_rooms", 503, AGAIN, "there are too many rooms now"),
     Refusal("too_many_channels_joined", 429, NEVER, "one connection may be in 100 topics"),
-    Refusal("the_join_is_still_under_way", 425, AGAIN, "too much was said before the room let you in"),
+    Refusal("join_under_way", 425, AGAIN, "too much was said before the room let you in"),
     # too much, too long
     Refusal("too_many_connections", 503, AGAIN, "the gateway takes no more connections now", close=TRY_AGAIN),
     Refusal("too_many_from_address", 429, AGAIN, "too many connections from one address"),

@@ -29,7 +29,7 @@ from typing import Any
 
 from understudy.actors import Actor, Down, Later, Overloaded, Refused, Stop
 from understudy.actors.held import Held
-from understudy.gateway import phoenix
+from understudy.gateway import phoenix, refusals
 from understudy.gateway.delivery import RELIABLE, Delivery, Payload
 from understudy.gateway.feed import RESERVED, Feed
 from understudy.gateway.log import Cursor, Log, MemoryLog
@@ -89,7 +89,7 @@ class _PushReply:
             self._room._refuse(self._member, self._ref, error)
         else:
             log.error("what %s was to answer later failed: %s", self._room.topic, error)
-            self._room._reply(self._member, self._ref, "error", {"reason": "failed"})
+            self._room._reply(self._member, self._ref, "error", refusals.reply("failed"))
 
     def abandoned(self) -> bool:
         return self._member.id not in self._room.members
@@ -366,7 +366,7 @@ class Room(Actor):
             self._reply(member, ref, "ok", response)
 
     def _refuse(self, member: Member, ref: phoenix.Ref, refusal: Refused) -> None:
-        self._reply(member, ref, "error", {"reason": refusal.detail})
+        self._reply(member, ref, "error", refusals.reply(refusal.detail))
 
     def _reply(self, member: Member, ref: phoenix.Ref, status: str, response: dict[str, Any] | None) -> None:
         if ref is not None:

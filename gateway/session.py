@@ -10,13 +10,13 @@ It never waits: a join that takes long is an entry in its table, so heartbeats a
 hears comes through the fan-out, in order: from the rooms, and from the session what no room can answer.
 """
 
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 
 from understudy.actors import Actor, ActorRef, Down, Failure, NoProc, Normal
-from understudy.gateway import phoenix
-from understudy.gateway.connection import GOING_AWAY, POLICY, Connection
+from understudy.gateway import phoenix, refusals
+from understudy.gateway.auth import Unauthorized
+from understudy.gateway.connection import Connection
 from understudy.gateway.fanout import Part, Say, Watch
 from understudy.gateway.messages import (
     Admitted,
@@ -34,15 +34,17 @@ from understudy.gateway.messages import (
     RoomRefused,
 )
 from understudy.gateway.phoenix import Frame
-from understudy.gateway.visitor import ANYBODY, Visitor
-
-log = logging.getLogger("understudy.gateway")
+from understudy.gateway.principal import Principal
+from understudy.gateway.visitor import ANYBODY, Permissions, Visitor
 
 IDLE_TIMEOUT = 60.0
 """Seconds without a word after which a client is let go; Phoenix clients send a heartbeat every 30."""
 
 TOPIC_LIMIT = 100
 """Topics a client may be in at a time."""
+
+RENEW_AHEAD = 30.0
+"""Seconds before the end of what a client was let in with that it is asked for something new."""
 
 EARLY_LIMIT = 64
 """Messages kept for a topic whose join is under way; further ones are refused."""
@@ -83,14 +85,42 @@ class Stay:
     early: list[Frame] = field(default_factory=list)
     retried: bool = False
     shared: bool = False
+    may_publish: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class _Permitted:
-    """What `may` said of a stay."""
+    """What `may` said of a stay at the door, when the client was `visitor`."""
 
     stay: Stay
-    join: bool
+    visitor: Visitor
+    permissions: Permissions
+
+
+@dataclass(frozen=True, slots=True)
+class _LookAtTheToken:
+    """What the client was let in with ends soon. `asked`: it was told so."""
+
+    of: Principal
+    asked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Renewed:
+    """What became of a new token: who the client is by it, or why it is refused."""
+
+    frame: Frame
+    visitor: Visitor | None
+    refusal: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _AskedAgain:
+    """What `may` says of each stay, now that the client is `visitor`."""
+
+    frame: Frame
+    visitor: Visitor
+    said: list[tuple[Stay, Permissions]]
 
 
 class Session(Actor):
@@ -124,6 +154,7 @@ class Session(Actor):
         self._heard_at = self.system.loop.time()
         self.send_after(self.idle, _LookAtTheClock())
         self.fanout.tell(Watch(self.actor_ref, self.connection))
+        self._look_at_the_token(self.visitor.principal, False)
 
     def on_receive(self, message: object) -> Any:
         match message:
@@ -147,8 +178,14 @@ class Session(Actor):
                     self._end(stay, None)
             case Down(token, _, reason) if stay := self._by_monitor.get(token):
                 self._room_ended(stay, reason)
-            case _Permitted(stay, join):
-                self._permitted(stay, join)
+            case _Permitted(stay, visitor, permissions):
+                self._permitted(stay, visitor, permissions)
+            case _Renewed(frame, visitor, refusal):
+                self._renewed(frame, visitor, refusal)
+            case _AskedAgain(frame, visitor, said):
+                self._asked_again(frame, visitor, said)
+            case _LookAtTheToken(of, asked):
+                self._look_at_the_token(of, asked)
             case _LookAtTheClock():
                 self._let_go_if_idle()
             case HangUp():
@@ -165,23 +202,25 @@ class Session(Actor):
             frame = phoenix.decode(text)
         except phoenix.Malformed as error:
             frame = Frame(None, error.ref, error.topic, "", None)
-            self._answer(frame, {"reason": "malformed frame", "detail": str(error)})
+            self._decline(frame, "malformed frame", str(error))
             self._malformed += 1
             if self._malformed >= PATIENCE:
-                self.fanout.tell(Part(self.connection, POLICY, "too many malformed frames"))
+                self.fanout.tell(Part(self.connection, *refusals.close("too_many_malformed_frames")))
             return
         stay = self.stays.get(frame.topic)
         if frame.topic == phoenix.SOCKET_TOPIC:
             if frame.event == phoenix.HEARTBEAT:
                 self._answer(frame, None)
+            elif frame.event == phoenix.ACCESS_TOKEN:
+                self.run(self._renew(frame))
             else:
-                self._answer(frame, {"reason": "unknown event"})
+                self._decline(frame, "unknown event")
         elif frame.event == phoenix.JOIN:
             self._join(frame)
         elif frame.event == phoenix.LEAVE:
             self._leave(stay, frame)
         elif stay is None:
-            self._answer(frame, {"reason": "unmatched topic"})
+            self._decline(frame, "unmatched topic")
         elif frame.join_ref is not None and frame.join_ref != stay.join_ref:
             pass  # meant for a stay that ended; Phoenix ignores it too
         elif stay.joined:
@@ -189,17 +228,16 @@ class Session(Actor):
         elif len(stay.early) < EARLY_LIMIT:
             stay.early.append(frame)
         else:
-            self._answer(frame, {"reason": "the join is still under way"})
+            self._decline(frame, "join under way")
 
     def _join(self, frame: Frame) -> None:
         payload = frame.payload
         if old := self.stays.get(frame.topic):
             self._end(old, phoenix.CLOSE)
         if not isinstance(payload, dict):
-            reason = "expected the payload of phx_join to be an object"
-            self._answer(frame, {"reason": "malformed frame", "detail": reason})
+            self._decline(frame, "malformed frame", "expected the payload of phx_join to be an object")
         elif len(self.stays) >= TOPIC_LIMIT:
-            self._answer(frame, {"reason": "too many channels joined"})
+            self._decline(frame, "too many channels joined")
         else:
             self._count += 1
             member = Member(f"{self._id}.{self._count}", self.actor_ref, self.fanout, self.node, self.visitor.principal)
@@ -207,21 +245,22 @@ class Session(Actor):
             self.stays[frame.topic] = self._by_member[member.id] = stay
             self.fanout.tell(Attach(member, frame.topic, frame.join_ref, frame.ref, self.connection))
             if self.visitor.door.asks:
-                self.run(self._ask_permission(stay))
+                self.run(self._ask_permissions(stay))
             else:
                 self.rooms.tell(OpenRoom(frame.topic, member.id, self.actor_ref))
 
-    async def _ask_permission(self, stay: Stay) -> _Permitted:
-        try:
-            return _Permitted(stay, await self.visitor.may(stay.topic, "join"))
-        except Exception:
-            log.exception("may(%s, %r, 'join') crashed; its client was told 'forbidden'", self.visitor, stay.topic)
-            return _Permitted(stay, False)
+    async def _ask_permissions(self, stay: Stay) -> _Permitted:
+        visitor = self.visitor
+        return _Permitted(stay, visitor, await visitor.permissions(stay.topic))
 
-    def _permitted(self, stay: Stay, join: bool) -> None:
+    def _permitted(self, stay: Stay, visitor: Visitor, permissions: Permissions) -> None:
         if self._by_member.get(stay.member.id) is not stay:
             return  # it left, or joined anew
-        if join:
+        if visitor is not self.visitor:
+            self.run(self._ask_permissions(stay))
+            return
+        stay.may_publish = permissions.publish
+        if permissions.join:
             self.rooms.tell(OpenRoom(stay.topic, stay.member.id, self.actor_ref))
         else:
             self._refused(stay, "forbidden")
@@ -234,8 +273,59 @@ class Session(Actor):
             self._end(stay, phoenix.CLOSE)
 
     def _push(self, stay: Stay, frame: Frame) -> None:
+        if not stay.may_publish:
+            self._reply(stay, frame.ref, "error", refusals.reply("forbidden"))
+            return
         assert stay.room is not None
         stay.room.tell(Event(stay.member.id, frame.ref, frame.event, frame.payload))
+
+    # --- who it is ---
+
+    def _look_at_the_token(self, of: Principal, asked: bool) -> None:
+        """Ask for a new one in time; let go of who brings none."""
+        if of.expires is None or of is not self.visitor.principal:
+            return
+        left = of.expires - self.system.world.wall()
+        if left <= 0:
+            self.fanout.tell(Part(self.connection, *refusals.close("token_expired")))
+        elif left > RENEW_AHEAD:
+            self.send_after(left - RENEW_AHEAD, _LookAtTheToken(of, False))
+        else:
+            if not asked:
+                within = phoenix.to_json({"within": int(left * 1000)})
+                said = self.connection.serializer.push(None, phoenix.SOCKET_TOPIC, phoenix.ACCESS_TOKEN, within)
+                self.fanout.tell(Say(self.connection, said))
+            self.send_after(left, _LookAtTheToken(of, True))
+
+    async def _renew(self, frame: Frame) -> _Renewed:
+        try:
+            return _Renewed(frame, await self.visitor.renewed(frame.payload))
+        except Unauthorized as error:
+            return _Renewed(frame, None, refusals.reply(error.code, error.sentence))
+
+    def _renewed(self, frame: Frame, visitor: Visitor | None, refusal: dict[str, Any] | None) -> None:
+        if visitor is None:
+            self._answer(frame, refusal, "error")
+            return
+        self.visitor = visitor
+        self._look_at_the_token(visitor.principal, False)
+        self.run(self._ask_again(frame, visitor, list(self._by_member.values())))
+
+    async def _ask_again(self, frame: Frame, visitor: Visitor, stays: list[Stay]) -> _AskedAgain:
+        return _AskedAgain(frame, visitor, [(stay, await visitor.permissions(stay.topic)) for stay in stays])
+
+    def _asked_again(self, frame: Frame, visitor: Visitor, said: list[tuple[Stay, Permissions]]) -> None:
+        """What it may no longer do ends here; the reply says in which topics."""
+        ended: list[str] = []
+        for stay, permissions in said:
+            if visitor is self.visitor and self._by_member.get(stay.member.id) is stay:
+                stay.may_publish = permissions.publish
+                if not permissions.join:
+                    ended.append(stay.topic)
+                    self._end(stay, phoenix.CLOSE)
+        expires = visitor.principal.expires
+        left = None if expires is None else int(1000 * (expires - self.system.world.wall()))
+        self._answer(frame, {"expires_in": left, "ended": ended})
 
     # --- what becomes of a stay ---
 
@@ -246,9 +336,9 @@ class Session(Actor):
         room.tell(Join(stay.member, stay.payload))
 
     def _refused(self, stay: Stay, reason: str) -> None:
-        self._reply(stay, stay.ref, "error", {"reason": reason})
+        self._reply(stay, stay.ref, "error", refusals.reply(reason))
         for frame in stay.early:
-            self._reply(stay, frame.ref, "error", {"reason": "unmatched topic"})
+            self._reply(stay, frame.ref, "error", refusals.reply("unmatched topic"))
         self._forget(stay, None)
 
     def _room_ended(self, stay: Stay, reason: object) -> None:
@@ -289,16 +379,19 @@ class Session(Actor):
         if ref is not None:
             self.fanout.tell(Reply(stay.member.id, ref, status, phoenix.to_json(response)))
 
-    def _answer(self, frame: Frame, error: dict[str, Any] | None) -> None:
-        """An answer that has to do with no stay: ok, or an error. In turn with everything else the client hears."""
-        status, response = ("ok", phoenix.EMPTY) if error is None else ("error", phoenix.to_json(error))
-        said = self.connection.serializer.reply(frame.join_ref, frame.ref, frame.topic, status, response)
+    def _answer(self, frame: Frame, response: dict[str, Any] | None, status: str = "ok") -> None:
+        """An answer that has to do with no stay. In turn with everything else the client hears."""
+        body = phoenix.EMPTY if response is None else phoenix.to_json(response)
+        said = self.connection.serializer.reply(frame.join_ref, frame.ref, frame.topic, status, body)
         self.fanout.tell(Say(self.connection, said))
+
+    def _decline(self, frame: Frame, reason: str, detail: str | None = None) -> None:
+        self._answer(frame, refusals.reply(reason, detail), "error")
 
     def _let_go_if_idle(self) -> None:
         left = self._heard_at + self.idle - self.system.loop.time()
         if left > 0:
             self.send_after(left, _LookAtTheClock())
         else:
-            self.fanout.tell(Part(self.connection, GOING_AWAY, "idle"))
+            self.fanout.tell(Part(self.connection, *refusals.close("idle")))
             self.stop()

@@ -1,29 +1,61 @@
 """One client at the gateway, from the moment that it is known who it is: what its session asks about it."""
 
+import logging
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
 from understudy.actors.world import World
-from understudy.gateway.auth import Action, Door
+from understudy.gateway.auth import Action, Door, Unauthorized
 from understudy.gateway.credentials import Credentials
-from understudy.gateway.principal import Principal, stranger
+from understudy.gateway.principal import NOBODY, Principal
+
+log = logging.getLogger("understudy.gateway")
 
 
+class Permissions(NamedTuple):
+    """What a client may do in a topic over its connection."""
+
+    join: bool
+    publish: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Visitor:
-    """`principal` is who it is now: `renew` may change its claims and its expiry, never its id."""
+    """`principal` is who it is now; `renewed` may change its claims and its end, never its id."""
 
-    __slots__ = ("_credentials", "door", "principal", "world")
-
-    def __init__(self, door: Door, principal: Principal, credentials: Credentials, world: World) -> None:
-        self.door = door
-        self.principal = principal
-        self.world = world
-        self._credentials = credentials
-
-    def __repr__(self) -> str:
-        return f"<visitor {self.principal.id}>"
+    door: Door
+    principal: Principal
+    credentials: Credentials
+    world: World
 
     async def may(self, topic: str, action: Action) -> bool:
-        """Whether it may do that in `topic`."""
-        return await self.door.may(self.principal, topic, action)
+        """Whether it may do that in `topic`. Not, if the owner's `may` crashes."""
+        try:
+            return await self.door.may(self.principal, topic, action)
+        except Exception:
+            log.exception("may(%s, %r, %r) crashed; the client was told no", self.principal.id, topic, action)
+            return False
+
+    async def permissions(self, topic: str) -> Permissions:
+        """What it may do in `topic` over its connection."""
+        join = await self.may(topic, "join")
+        return Permissions(join, join and await self.may(topic, "publish"))
+
+    def as_(self, principal: Principal) -> "Visitor":
+        """The same, known to be `principal`."""
+        return replace(self, principal=principal)
+
+    async def renewed(self, payload: object) -> "Visitor":
+        """The same, with the token that it sends now: `{"token": ...}`. Raises Unauthorized."""
+        match payload:
+            case {"token": str(token)}:
+                principal = await self.door.authenticate(self.credentials.renewed(token), self.world)
+            case _:
+                raise Unauthorized("token_invalid", 'expected the payload {"token": "..."}')
+        if principal.id != self.principal.id:
+            raise Unauthorized("token_invalid", "that token is somebody else's: who you are ends with the connection")
+        return self.as_(principal)
 
 
-ANYBODY = Visitor(Door(), stranger(""), Credentials(), World())
+ANYBODY = Visitor(Door(), NOBODY, Credentials(), World())
 """Where nobody asks."""

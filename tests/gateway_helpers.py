@@ -9,12 +9,17 @@ from typing import Any, cast
 import aiohttp
 
 from understudy.actors import ActorRef, ActorSystem, Cell, Refused
-from understudy.gateway import Gateway, GetUrl, Member, Room
+from understudy.gateway import Gateway, GetUrl, Member, Room, refusals
 from understudy.gateway.rooms import Topics
 from understudy.gateway.services import Services
 
 PATIENCE = 5.0
 """Seconds a test waits for what must come."""
+
+
+def declined(reason: str) -> tuple[str, dict[str, Any]]:
+    """What `ask` and `join` return for a refusal."""
+    return "error", refusals.reply(reason)
 
 
 class House(Room):

@@ -160,7 +160,7 @@ async def test_a_refusal_of_an_actor_behind_the_room_reaches_the_client_and_the_
         room.tell(Join(await member(system, node, "m1"), {}))
         room.tell(Event("m1", "1", "ask another", await system.spawn(Unwilling)))
         reply = of(Reply, await told(node, lambda m: of(Reply, m)))[0]
-        assert (reply.status, reply.response) == ("error", b'{"reason":"not today"}')
+        assert (reply.status, reply.response) == ("error", b'{"reason":"not today","code":"refused","retry":false}')
         assert room.is_alive()
 
 
@@ -172,7 +172,7 @@ async def test_what_is_answered_later_keeps_nobody_waiting() -> None:
             room.tell(Event("m1", ref, event, payload))
         replies = of(Reply, await told(node, lambda m: len(of(Reply, m)) == 4))
         assert [(reply.ref, reply.status, reply.response) for reply in replies] == [
-            ("1", "error", b'{"reason":"not after all"}'),
+            ("1", "error", b'{"reason":"not after all","code":"refused","retry":false}'),
             ("3", "ok", b'{"event":"never"}'),
             ("2", "ok", b'{"event":"b"}'),
             ("4", "ok", b'{"event":"now"}'),

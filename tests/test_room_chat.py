@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway_helpers import Client, gateway
+from tests.gateway_helpers import Client, declined, gateway
 from understudy.examples.chat import PAGES, ChatRoom
 
 ROOM = "room:kitchen"
@@ -58,7 +58,7 @@ async def test_typing_is_told_to_the_others_once_and_ends_with_the_line_and_with
 @pytest.mark.parametrize("payload", [{}, {"name": ""}, {"name": "   "}, {"name": 7}, {"name": "x" * 41}])
 async def test_a_name_is_needed_to_come_in(payload: dict[str, Any]) -> None:
     async with gateway({"room:*": ChatRoom}) as served, served.client() as ada:
-        assert await ada.join(ROOM, payload) == ("error", {"reason": "choose a name of 1 to 40 characters"})
+        assert await ada.join(ROOM, payload) == declined("choose a name of 1 to 40 characters")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ async def test_a_name_is_needed_to_come_in(payload: dict[str, Any]) -> None:
 async def test_what_a_chat_cannot_do_is_refused_with_the_reason(event: str, payload: Any, reason: str) -> None:
     async with gateway({"room:*": ChatRoom}) as served, served.client() as ada:
         await enter(ada, "Ada")
-        assert await ada.ask(ROOM, event, payload) == ("error", {"reason": reason})
+        assert await ada.ask(ROOM, event, payload) == declined(reason)
 
 
 async def test_the_page_and_its_modules_are_served() -> None:
