@@ -1,10 +1,11 @@
 /**
- * A small client of Phoenix Channels V2: one socket, many topics, presence. No dependencies, no build step.
+ * A small client of Phoenix Channels V2: one socket, many topics, no gaps, presence. No dependencies, no build step.
  *
  *     page                     Socket                        gateway
  *      | channel("lobby").join()  |  [j, j, lobby, phx_join, {}]  |
  *      |                          | ----------------------------> |
- *      |   onState: joined        | <---- phx_reply {ok, ...} --- |      each (re)join brings the whole present state
+ *      |   onResync, or on(...),  | <---- phx_reply {ok, ...} --- |      a rejoin brings what was said meanwhile, or the
+ *      |   then onState: joined   |                               |      whole present state (see channel.js)
  *      |   on("run", ...)         | <---- broadcast ------------- |
  *      | await push("new_game")   | ----------------------------> |
  *      |   resolves or rejects    | <---- phx_reply {ok|error} -- |
@@ -12,23 +13,31 @@
  *      |   onState: open, silent  |  (no answer to a heartbeat)   |      it is said at once, and waited for a little
  *      |   onState: waiting, 3 s  |            (cut)              |      backoff with jitter, then all join again
  *
- * A frame is a JSON array `[join_ref, ref, topic, event, payload]`. Two choices differ from Phoenix's own client:
- * a push outside of a joined channel is rejected at once instead of being kept unseen, and the backoff has jitter.
+ *      |                          | <-- reconnect {within: ms} -- |      the server is about to go: all come back, each at a
+ *      |                          |                               |      moment of its own within that time
+ *
+ * Two choices differ from Phoenix's own client: a push outside of a joined channel is rejected at once instead of being
+ * kept unseen, and the backoff has jitter.
  *
  * ```js
  * const socket = new Socket().connect();
  * const lobby = socket.channel("lobby");
- * lobby.onState(({state, response}) => state === "joined" && render(response));
+ * lobby.onResync((snapshot, response) => render(response));
  * lobby.on("run", (run) => update(run));
  * lobby.join();   // later, once joined:
  * const {id} = await lobby.push("new_game", {seed: 7});
  * ```
  */
 
-import { backoff, Channel, Listeners } from "./channel.js";
+import { Channel } from "./channel.js";
+import { decode, encode } from "./frames.js";
+import { afterClose, backoff, explain } from "./patience.js";
+import { Listeners, Requests } from "./requests.js";
 
-export { backoff, Channel, PushError } from "./channel.js";
+export { Channel } from "./channel.js";
+export { afterClose, backoff } from "./patience.js";
 export { Presence, syncDiff, syncState } from "./presence.js";
+export { PushError } from "./requests.js";
 
 /**
  * @typedef {"idle"|"connecting"|"open"|"waiting"|"closed"} SocketState
@@ -39,17 +48,18 @@ export { Presence, syncDiff, syncState } from "./presence.js";
  * @property {number} seconds whole seconds until the next try, counted down once a second (0 unless waiting)
  * @property {number} code the last close code, 0 if there is none
  * @property {string} reason the last close reason in words
+ * @property {string} refusal the same for programs, "" if the server named none
+ *
+ * @typedef {string | (() => string | Promise<string>)} Token a token, or what makes one: asked for at each connection, and
+ *   when the server says that the one in use is about to end
  */
 
-/**
- * What a close code asks of us: normal (1000), policy (1008) and the terminal ranges (3500-3999, 4500-4999) not to come
- * back; going away, restart and try later (1001, 1012, 1013) to come back spread over a window. The rest are accidents.
- * @param {number} code
- * @returns {"stop"|"spread"|"retry"}
- */
-export function afterClose(code) {
-  if (code === 1000 || code === 1008 || (code >= 3500 && code < 4000) || code >= 4500) return "stop";
-  return code === 1001 || code === 1012 || code === 1013 ? "spread" : "retry";
+/** What is written before a token among the sub-protocols, where no log of addresses sees it. Phoenix does the same. */
+const AUTH_PROTOCOL = "base64url.bearer.phx.";
+
+/** A token as a sub-protocol: in the URL-safe alphabet of base64. @param {string} token */
+function carried(token) {
+  return AUTH_PROTOCOL + btoa(token).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
 }
 
 /** How often an open connection is looked at. Milliseconds. */
@@ -59,14 +69,19 @@ const ANSWER = 2_000;
 
 /** One WebSocket to the gateway, kept alive: heartbeat, reconnection, and the joins of its channels after each. */
 export class Socket {
-  /** @type {SocketStatus} */ status = { state: "idle", since: null, silent: 0, seconds: 0, code: 0, reason: "" };
+  /** @type {SocketStatus} */
+  status = { state: "idle", since: null, silent: 0, seconds: 0, code: 0, reason: "", refusal: "" };
   /** @type {Set<Channel>} */ channels = new Set();
   /** @type {WebSocket|null} */ #wire = null;
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #retry;
   /** @type {ReturnType<typeof setTimeout>|undefined} */ #watch;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */ #move;
   #states = new Listeners();
+  #requests = new Requests();
   #ref = 0;
   #tries = 0;
+  #attempt = 0;
+  /** When the server asked us to be back. Unix milliseconds. @type {number|null} */ #backAt = null;
   /** When the server was last heard, when it was last asked, and since when it owes an answer. Unix milliseconds. */
   #heard = 0;
   #asked = 0;
@@ -75,6 +90,7 @@ export class Socket {
   /**
    * @param {string} [path] of the gateway's socket: absolute on this host, or a whole ws: address
    * @param {object} [options]
+   * @param {Token} [options.token] who we are
    * @param {number} [options.timeout] milliseconds a join or push waits for its reply
    * @param {number} [options.heartbeat] milliseconds between heartbeats while somebody looks at the page
    * @param {number} [options.unwatched] milliseconds between heartbeats while nobody does
@@ -87,6 +103,7 @@ export class Socket {
   constructor(path = "/socket/websocket", options = {}) {
     this.path = path;
     this.options = {
+      token: /** @type {Token|undefined} */ (undefined),
       timeout: 10_000,
       heartbeat: 4_000,
       unwatched: 20_000,
@@ -135,6 +152,7 @@ export class Socket {
   /**
    * @param {string} topic for example "room:lobby"
    * @param {object | (() => object)} [params] the join's payload; a function is asked at each (re)join
+   * @returns {Channel} to be joined
    */
   channel(topic, params = {}) {
     return new Channel(this, topic, typeof params === "function" ? /** @type {() => object} */ (params) : () => params);
@@ -150,25 +168,59 @@ export class Socket {
   }
 
   /**
-   * @param {[string|null, string|null, string, string, any]} frame @returns {boolean} false: not open, nothing was sent
+   * @param {string|null} joinRef @param {string|null} ref @param {string} topic @param {string} event @param {any} payload
+   * @returns {boolean} false: not open, nothing was sent
    */
-  send(frame) {
+  send(joinRef, ref, topic, event, payload) {
     if (!this.open || !this.#wire) return false;
-    this.#wire.send(JSON.stringify(frame));
+    this.#wire.send(encode(joinRef, ref, topic, event, payload));
     return true;
+  }
+
+  /**
+   * Go on with a new token, on this connection and on later ones.
+   * @param {Token} token
+   * @returns {Promise<void>} rejects with PushError if the server does not take it, and with what a function throws
+   */
+  async authorize(token) {
+    const said = typeof token === "function" ? await token() : token;
+    if (this.open) {
+      await new Promise((resolve, reject) => {
+        const ref = this.ref();
+        this.send(null, ref, "phoenix", "access_token", { token: said });
+        this.#requests.add(ref, this.options.timeout, resolve, reject);
+      });
+    }
+    this.options.token = token;
   }
 
   #address() {
     const base = new URL(this.path, globalThis.location?.href);
     base.protocol = base.protocol.replace("http", "ws");
     base.searchParams.set("vsn", "2.0.0");
+    base.searchParams.set("offsets", "1"); // binary events with their place in the log
+    base.searchParams.set("refusals", "close"); // a browser hides from us why an upgrade was refused
     return base.href;
   }
 
   #open() {
     this.#drop();
     this.#become("connecting");
-    const wire = new this.options.WebSocket(this.#address());
+    const attempt = this.#attempt;
+    const token = this.options.token;
+    if (typeof token !== "function") return this.#dial(token);
+    Promise.resolve()
+      .then(token)
+      .then(
+        (made) => attempt === this.#attempt && this.#dial(made),
+        (error) => attempt === this.#attempt && this.#ended(1006, `no token: ${error?.message ?? error}`),
+      );
+  }
+
+  /** @param {string|undefined} token */
+  #dial(token) {
+    const wire = new this.options.WebSocket(this.#address(), token === undefined ? [] : ["phoenix", carried(token)]);
+    wire.binaryType = "arraybuffer";
     this.#wire = wire;
     this.#watch = setTimeout(() => this.#cut(wire, 1006, "no answer from the server"), this.options.patience);
     wire.onopen = () => this.#opened(wire);
@@ -183,25 +235,40 @@ export class Socket {
     this.#heard = this.#asked = Date.now();
     this.#owed = null;
     this.#watch = setTimeout(() => this.#look(wire), LOOK);
-    this.#become("open", { since: null, code: 0, reason: "" });
+    this.#become("open", { since: null, code: 0, reason: "", refusal: "" });
     for (const channel of this.channels) channel.enter();
   }
 
-  /** @param {WebSocket} wire @param {unknown} data */
+  /** @param {WebSocket} wire @param {string|ArrayBuffer} data */
   #received(wire, data) {
-    if (wire !== this.#wire || typeof data !== "string") return;
+    if (wire !== this.#wire) return;
     this.#tries = 0;
     this.#heard = Date.now();
     this.#owed = null; // whatever it says, it is there
     if (this.status.silent) this.#become("open");
-    const [joinRef, ref, topic, event, payload] = JSON.parse(data);
-    for (const channel of [...this.channels]) channel.received(joinRef, ref, topic, event, payload);
+    const frame = decode(data);
+    if (frame.topic === "phoenix") this.#told(frame);
+    else for (const channel of [...this.channels]) channel.received(frame);
+  }
+
+  /** What the server says about the connection itself. @param {import("./frames.js").Frame} frame */
+  #told({ ref, event, payload }) {
+    if (event === "phx_reply") {
+      this.#requests.answered(ref, payload);
+    } else if (event === "reconnect" && Number.isFinite(payload?.within)) {
+      const wait = payload.within * this.options.random();
+      this.#backAt = Date.now() + wait;
+      clearTimeout(this.#move);
+      this.#move = setTimeout(() => this.#ended(1012, "the server asked everybody to connect anew"), wait);
+    } else if (event === "access_token" && typeof this.options.token === "function") {
+      this.authorize(this.options.token).catch(() => undefined); // the close that follows says it
+    }
   }
 
   /** Ask whether the server is there. */
   #beat() {
     this.#asked = Date.now();
-    if (this.send([null, this.ref(), "phoenix", "heartbeat", {}])) this.#owed ??= this.#asked;
+    if (this.send(null, this.ref(), "phoenix", "heartbeat", {})) this.#owed ??= this.#asked;
   }
 
   /**
@@ -225,24 +292,35 @@ export class Socket {
    * @param {WebSocket} wire @param {number} code @param {string} reason
    */
   #cut(wire, code, reason) {
-    if (wire !== this.#wire) return;
+    if (wire === this.#wire) this.#ended(code, reason);
+  }
+
+  /** @param {number} code @param {string} said */
+  #ended(code, said) {
+    const backAt = this.#backAt;
     this.#drop();
+    const { refusal, sentence: reason } = explain(said);
+    const change = { since: this.status.since ?? Date.now(), code, reason, refusal };
     const advice = afterClose(code);
-    const since = this.status.since ?? Date.now();
-    if (advice === "stop") {
-      this.#become("closed", { since, code, reason });
+    for (const channel of this.channels) channel.lost(reason || "connection lost");
+    if (backAt !== null) {
+      this.#wait(backAt, change);
+    } else if (advice === "stop") {
+      this.#become("closed", change);
     } else {
       this.#tries += 1;
       const spread = advice === "spread" ? this.options.spread * this.options.random() : 0;
-      this.#wait(Date.now() + backoff(this.#tries, this.options.random) + spread, { since, code, reason });
+      this.#wait(Date.now() + backoff(this.#tries, this.options.random) + spread, change);
     }
-    for (const channel of this.channels) channel.lost(reason || "connection lost");
   }
 
   /** Count down to the next try, once a second. @param {number} at @param {Partial<SocketStatus>} change */
   #wait(at, change) {
     const left = at - Date.now();
-    if (left <= 0) return this.#open();
+    if (left <= 0) {
+      this.status = { ...this.status, ...change };
+      return this.#open();
+    }
     this.#become("waiting", { ...change, seconds: Math.ceil(left / 1000) });
     this.#retry = setTimeout(() => this.#wait(at, {}), left % 1000 || 1000);
   }
@@ -250,6 +328,10 @@ export class Socket {
   #drop() {
     clearTimeout(this.#retry);
     clearTimeout(this.#watch);
+    clearTimeout(this.#move);
+    this.#backAt = null;
+    this.#attempt += 1;
+    this.#requests.forget("connection lost");
     const wire = this.#wire;
     this.#wire = null;
     if (!wire) return;

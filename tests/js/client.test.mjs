@@ -4,34 +4,8 @@ import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
 import { afterClose, backoff, Presence, PushError, Socket, syncDiff, syncState } from "../../gateway/web/understudy.js";
+import { clock, Wire, wire } from "./wire.mjs";
 
-/** A WebSocket whose other end is the test. */
-class Wire {
-  /** @type {Wire[]} */ static opened = [];
-  sent = [];
-  closed = false;
-
-  constructor(address) {
-    this.address = address;
-    Wire.opened.push(this);
-  }
-  send(text) {
-    this.sent.push(JSON.parse(text));
-  }
-  close() {
-    this.closed = true;
-  }
-  hear(...frame) {
-    this.onmessage({ data: JSON.stringify(frame) });
-  }
-  /** Answer the newest frame that was sent with this event. */
-  answer(event, status, response = {}) {
-    const [joinRef, ref, topic] = this.sent.findLast((frame) => frame[3] === event);
-    this.hear(joinRef, ref, topic, "phx_reply", { status, response });
-  }
-}
-
-const wire = () => Wire.opened.at(-1);
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 const topic = (name = "room:x", params = {}) => {
   const socket = new Socket("ws://house/socket/websocket", { WebSocket: Wire, random: () => 0 }).connect();
@@ -49,15 +23,11 @@ const joined = async (response = {}) => {
   return all;
 };
 
-beforeEach(() => {
-  Wire.opened = [];
-  mock.timers.reset();
-  mock.timers.enable({ apis: ["setTimeout", "Date"] });
-});
+beforeEach(() => clock.reset());
 
 test("a join before the socket is open is sent when it opens, and brings the reply", async () => {
   const { channel, states } = topic("room:x", () => ({ name: "Ada" }));
-  assert.equal(wire().address, "ws://house/socket/websocket?vsn=2.0.0");
+  assert.equal(wire().address, "ws://house/socket/websocket?vsn=2.0.0&offsets=1&refusals=close");
   assert.deepEqual(wire().sent, []);
   wire().onopen();
   assert.deepEqual(wire().sent, [["1", "1", "room:x", "phx_join", { name: "Ada" }]]);
@@ -143,14 +113,19 @@ test("a crashed topic is joined again, a closed one is not", async () => {
   assert.equal(wire().sent.filter((frame) => frame[3] === "phx_join").length, 2);
 });
 
-test("a denied join says why, and is tried again", async () => {
+test("a denied join says why, and is tried again unless the server says that it need not be", () => {
   const { channel } = topic();
   wire().onopen();
-  wire().answer("phx_join", "error", { reason: "a name has 1 to 40 characters" });
-  await settled();
-  assert.deepEqual(channel.status, { state: "denied", reason: "a name has 1 to 40 characters" });
+  wire().answer("phx_join", "error", { reason: "too many rooms", code: "too_many_rooms", retry: true });
+  const denied = { state: "denied", reason: "too many rooms", code: "too_many_rooms", retry: true };
+  assert.deepEqual(channel.status, denied);
   mock.timers.tick(400);
   assert.equal(channel.status.state, "joining");
+  wire().answer("phx_join", "error", { reason: "you may not come in", code: "banned", retry: false });
+  mock.timers.tick(60_000);
+  assert.deepEqual(channel.status, { state: "denied", reason: "you may not come in", code: "banned", retry: false });
+  channel.join();
+  assert.equal(channel.status.state, "joining", "a page may have another name by now");
 });
 
 /** Let so many seconds pass, one at a time; what is silent and open after each. */
