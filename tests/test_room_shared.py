@@ -91,7 +91,7 @@ async def stages(state: Path) -> AsyncIterator[Stages]:
 async def entered(client: Client, payload: Any) -> dict[str, Any]:
     status, response = await client.join(ROOM, payload)
     assert status == "ok", response
-    return dict(response)
+    return {**response, **(client.recovered[ROOM]["snapshot"] or {})}
 
 
 async def test_clients_of_every_gateway_are_in_one_room(tmp_path: Path) -> None:
@@ -123,12 +123,12 @@ async def test_when_the_room_is_gone_with_its_node_its_members_join_the_next_one
         assert await bob.ask(ROOM, "say", {"text": "hello", "id": "b1"}) == ("ok", {"id": "b1"})
         await house.nodes.pop(home).stop()
         assert (await bob.until(lambda frame: frame[3] == "phx_error"))[2] == ROOM
-        history = (await entered(bob, {"name": "Bob"}))["history"]
+        history = (await entered(bob, {"name": "Bob"}))["lines"]
         assert [line["text"] for line in history] == ["hello"]
         assert await bob.ask(ROOM, "say", {"text": "hello", "id": "b1"}) == ("ok", {"id": "b1"})
         assert await bob.ask(ROOM, "say", {"text": "again", "id": "b2"}) == ("ok", {"id": "b2"})
         late = await house.client(next(iter(house.nodes)))
-        history = (await entered(late, {"name": "Late"}))["history"]
+        history = (await entered(late, {"name": "Late"}))["lines"]
         assert [line["id"] for line in history] == ["b1", "b2"]
         assert papers.fences == sorted(papers.fences)
         assert len(set(papers.fences)) == 2, "each life of the room has a higher fence"
@@ -147,7 +147,7 @@ async def test_when_the_node_of_the_room_drains_its_members_join_the_next_one(tm
         await entered(bob, {"name": "Bob"})
         await house.nodes[home].drain(10.0)
         assert (await bob.until(lambda frame: frame[3] in ("phx_error", "phx_close")))[3] == "phx_error"
-        assert [line["text"] for line in (await entered(bob, {"name": "Bob"}))["history"]] == ["hello"]
+        assert [line["text"] for line in (await entered(bob, {"name": "Bob"}))["lines"]] == ["hello"]
         assert await house.home() != home
 
 
@@ -181,7 +181,7 @@ async def test_a_line_is_seen_when_it_is_kept_and_lines_said_meanwhile_are_kept_
         await papers.asked.wait()
         for number in ("two", "three"):
             await ada.send(None, number, ROOM, "say", {"text": number})
-        assert (await ada.ask(ROOM, "typing", {"typing": True}))[0] == "ok", "the room goes on meanwhile"
+        assert (await ada.ask(ROOM, "draft", {"text": "x"}))[0] == "ok", "the room goes on meanwhile"
         assert papers.written == {}
         papers.gate.set()
         assert [(await bob.event(ROOM, "line"))["text"] for _ in range(3)] == ["one", "two", "three"]
@@ -211,7 +211,7 @@ async def test_a_line_that_cannot_be_kept_yet_waits_and_is_seen_by_nobody_until_
         await ada.send(None, "1", ROOM, "say", {"text": "waits", "id": "a1"})
         await papers.asked.wait()
         await ada.send(None, "2", ROOM, "say", {"text": "waits behind it"})
-        assert (await bob.ask(ROOM, "typing", {"typing": True}))[0] == "ok"
+        assert (await bob.ask(ROOM, "draft", {"text": "x"}))[0] == "ok"
         assert all(frame[3] != "line" for frame in bob.kept)
         papers.shut = False
         assert [(await bob.event(ROOM, "line"))["text"] for _ in range(2)] == ["waits", "waits behind it"]

@@ -1,11 +1,19 @@
 """The chat room, a topic like `room:kitchen`.
 
-    join      {name}       ->  {key, history: [line, ...]}        key: yours in the presence
-    say       {text, id?}  ->  {id}                               and everybody gets `line`
-    typing    {typing}     ->  {}                                 and the others get `typing` {key, name, typing}
+    join      {name, me?}      ->  {key, name}            key: who you are in it; snapshot: {lines: [line, ...], earlier}, the last ones
+    say       {text, id?}      ->  {id}                   everybody gets `line`, a line, reliably
+    draft     {text}           ->  {}                     the others get `draft` {key, name, text}: what stands in your box now
+    earlier   {before: id}     ->  {lines, earlier}       the page of lines before that one; earlier: whether there are more
+    rename    {name}           ->  {name}
 
-A line is {id, key, author, text, at}; `at` in Unix seconds. Presence metas are {name, node, online_at}. Who gives a line an
-id may say it again, since it does not know whether it arrived: it stands there once.
+A line is {id, key, author, text, at}; `at` in Unix seconds. Who gives a line an id may say it again, since it does not know
+whether it arrived: it stands there once.
+
+A draft is sent at each keystroke and is always the whole text: the last one is all there is to know. Text null says that
+somebody writes and does not show it; an empty one, that nothing is being written. Saying a line ends its draft.
+
+`me` is a secret of a browser: whoever comes with the same one is the same person, with the same key, in several windows.
+Presence is by person; metas are {name, node, online_at}.
 
 A room with a record is one of several lives, on one node after the other. What is said is in the record before anybody sees it,
 so the next life has it; and the record refuses a life that another has followed.
@@ -15,6 +23,7 @@ so the next life has it; and the record refuses a life that another has followed
               └── a second later, while it cannot be written ────────┘
 """
 
+import hashlib
 import json
 from collections import deque
 from dataclasses import dataclass
@@ -22,22 +31,26 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from understudy.actors import Later, Refused, Stop
+from understudy.examples.chat.history import History, Line
 from understudy.gateway import Member, Mount, Room
-
-HISTORY = 100
-"""Lines a newcomer gets to see."""
+from understudy.gateway.delivery import conflate
 
 NAME_LIMIT, TEXT_LIMIT, ID_LIMIT = 40, 2_000, 64
 """Characters."""
 
-RECORD_LIMIT = 256 * 1024
-"""Bytes of what is written to a record: the last lines of the history, as many as fit."""
+SECRET = range(16, 129)
+"""Characters of a `me`."""
+
+RECORD_LINES, RECORD_LIMIT = 100, 256 * 1024
+"""Lines, and bytes, of what is written to a record: the last ones of the history, as many as fit."""
 
 UNKEPT_LIMIT = 1_000
 """Lines that wait to be kept; further ones are refused."""
 
 AGAIN_AFTER = 1.0
 """Seconds after which a record that could not write is tried again."""
+
+NEEDS = {"say": "a text", "draft": "a text, or null", "earlier": "before: the id of a line", "rename": "a name"}
 
 PAGES = Mount("/chat", Path(__file__).parent / "web")
 """The chat as a page, and the modules it is made of."""
@@ -59,11 +72,20 @@ class Record(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Guest:
+    """One window that a person has open on the room."""
+
+    key: str
+    name: str
+    draft: str | None = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """A line that nobody sees yet, and the answer that is owed for it."""
 
-    line: dict[str, Any]
+    line: Line
     answer: Later
 
 
@@ -86,9 +108,8 @@ class ChatRoom(Room):
     def __init__(self, topic: str, record: Record | None = None) -> None:
         super().__init__(topic)
         self.record = record
-        self.history: deque[dict[str, Any]] = deque(maxlen=HISTORY)
-        self.names: dict[str, str] = {}
-        self.typing: set[str] = set()
+        self.history = History()
+        self.guests: dict[str, Guest] = {}
         self.lines = 0
         self._unkept: list[Said] = []
         self._keeping: list[Said] = []
@@ -97,16 +118,16 @@ class ChatRoom(Room):
     async def on_start(self) -> None:
         self.token = self.system.world.token()
         if self.record is not None and (written := await self.record.read(self.topic)):
-            self.history.extend(json.loads(written))
+            self.history = History(json.loads(written))
 
     def on_join(self, member: Member, payload: dict[str, Any]) -> dict[str, Any]:
-        name = payload.get("name")
-        if not isinstance(name, str) or not 0 < len(name.strip()) <= NAME_LIMIT:
-            raise Refused(f"choose a name of 1 to {NAME_LIMIT} characters")
-        self.names[member.id] = name.strip()
-        here = {"name": name.strip(), "node": member.node, "online_at": self.system.world.wall()}
-        self.track(member, here)
-        return {"key": member.id, "history": list(self.history)}
+        guest = Guest(_key(member, payload.get("me")), _name(payload.get("name")))
+        self.guests[member.id] = guest
+        self._show(member)
+        return {"key": guest.key, "name": guest.name}
+
+    def snapshot(self, member: Member) -> dict[str, Any]:
+        return self.history.page()
 
     def on_event(self, member: Member, event: str, payload: Any) -> dict[str, Any] | Later:
         match event, payload:
@@ -114,13 +135,16 @@ class ChatRoom(Room):
                 return self.say(member, text.strip(), wanted)
             case "say", {"text": str(text), **rest} if "id" not in rest:
                 return self.say(member, text.strip())
-            case "typing", {"typing": bool(typing)}:
-                self.types(member, typing)
-                return {}
+            case "draft", {"text": (str() | None) as text}:
+                return self.draft(member, text)
+            case "earlier", {"before": str(before)}:
+                return self.earlier(before)
+            case "rename", {"name": name}:
+                return self.rename(member, name)
             case "say", {"text": str()}:
                 raise Refused(f"the id of a line is a text of 1 to {ID_LIMIT} characters")
-            case (("say" | "typing"), _):
-                raise Refused(f"{event} needs {'a text' if event == 'say' else 'typing: true or false'}")
+            case (("say" | "draft" | "earlier" | "rename"), _):
+                raise Refused(f"{event} needs {NEEDS[event]}")
             case _:
                 raise Refused("unknown event")
 
@@ -145,8 +169,8 @@ class ChatRoom(Room):
         return None
 
     def on_leave(self, member: Member) -> None:
-        self.types(member, False)
-        del self.names[member.id]
+        self.draft(member, "")
+        del self.guests[member.id]
 
     def on_empty(self) -> Stop | None:
         return Stop() if self.record is not None or not self.history else None
@@ -154,19 +178,19 @@ class ChatRoom(Room):
     def say(self, member: Member, text: str, wanted: str | None = None) -> dict[str, Any] | Later:
         if not text:
             raise Refused("empty message")
-        if len(text) > TEXT_LIMIT:
-            raise Refused(f"a message has at most {TEXT_LIMIT} characters, this one has {len(text)}")
-        self.types(member, False)
+        _check_length(text)
+        self.draft(member, "")
         for said in (*self._keeping, *self._unkept):
             if said.line["id"] == wanted:
                 return said.answer
-        if any(line["id"] == wanted for line in self.history):
+        if wanted in self.history:
             return {"id": wanted}
         self.lines += 1
+        guest = self.guests[member.id]
         line = {
             "id": wanted or f"{self.token}.{self.lines}",
-            "key": member.id,
-            "author": self.names[member.id],
+            "key": guest.key,
+            "author": guest.name,
             "text": text,
             "at": self.system.world.wall(),
         }
@@ -180,13 +204,34 @@ class ChatRoom(Room):
         self._keep()
         return answer
 
-    def types(self, member: Member, typing: bool) -> None:
-        """Tell the others, if it is news."""
-        if typing == (member.id in self.typing):
-            return
-        self.typing ^= {member.id}
-        news = {"key": member.id, "name": self.names[member.id], "typing": typing}
-        self.broadcast("typing", news, excluding=member)
+    def draft(self, member: Member, text: str | None) -> dict[str, Any]:
+        """Tell the others what stands in somebody's box, if it is news."""
+        _check_length(text or "")
+        guest = self.guests[member.id]
+        if text != guest.draft:
+            guest.draft = text
+            news = {"key": guest.key, "name": guest.name, "text": text}
+            self.broadcast("draft", news, delivery=conflate(member.id, of=member), excluding=member)
+            if text == "":
+                self.forget("draft", member.id)
+        return {}
+
+    def earlier(self, before: str) -> dict[str, Any]:
+        try:
+            return self.history.page(before)
+        except KeyError:
+            raise Refused("this room does not remember that line") from None
+
+    def rename(self, member: Member, name: object) -> dict[str, Any]:
+        guest = self.guests[member.id]
+        guest.name = _name(name)
+        self._show(member)
+        return {"name": guest.name}
+
+    def _show(self, member: Member) -> None:
+        guest = self.guests[member.id]
+        here = {"name": guest.name, "node": member.node, "online_at": self.system.world.wall()}
+        self.track(member, here, key=guest.key)
 
     def _keep(self) -> None:
         """Write what was said meanwhile, in one piece."""
@@ -196,7 +241,7 @@ class ChatRoom(Room):
 
     async def _written(self, lines: list[Said]) -> _Kept:
         assert self.record is not None
-        now = [*self.history, *(said.line for said in lines)][-HISTORY:]
+        now = [*self.history, *(said.line for said in lines)][-RECORD_LINES:]
         try:
             await self.record.write(self.topic, self.fence, _fitting(now))
         except Unkept:
@@ -204,7 +249,27 @@ class ChatRoom(Room):
         return _Kept(lines, written=True)
 
 
-def _fitting(lines: list[dict[str, Any]]) -> bytes:
+def _name(given: object) -> str:
+    if not isinstance(given, str) or not 0 < len(given.strip()) <= NAME_LIMIT:
+        raise Refused(f"choose a name of 1 to {NAME_LIMIT} characters")
+    return given.strip()
+
+
+def _key(member: Member, me: object) -> str:
+    """Who that is for the others: what can be told from the secret, but does not tell it."""
+    if me is None:
+        return member.id
+    if not isinstance(me, str) or len(me) not in SECRET:
+        raise Refused(f"me is a secret of {SECRET.start} to {SECRET.stop - 1} characters")
+    return hashlib.sha256(me.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _check_length(text: str) -> None:
+    if len(text) > TEXT_LIMIT:
+        raise Refused(f"a message has at most {TEXT_LIMIT} characters, this one has {len(text)}")
+
+
+def _fitting(lines: list[Line]) -> bytes:
     """The last of them, as many as a record takes, as a JSON list."""
     written: deque[bytes] = deque()
     size = 2

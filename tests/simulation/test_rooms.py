@@ -55,7 +55,7 @@ class LoggedRoom(ChatRoom):
 
     def say(self, member: Member, text: str, wanted: str | None = None) -> dict[str, Any] | Later:
         said = super().say(member, text, wanted)
-        self.logs[self.token].lines.append(self.history[-1])
+        self.logs[self.token].lines.append(self.history.page()["lines"][-1])
         return said
 
 
@@ -190,7 +190,10 @@ class Browser:
     def joined(self, stay: Stay, response: dict[str, Any]) -> None:
         self.stay = stay
         stay.key = response["key"]
-        for line in response["history"]:
+        page = response["snapshot"]
+        if page["earlier"]:
+            stay.seen = int(page["lines"][0]["id"].rpartition(".")[2]) - 1
+        for line in page["lines"]:
             self.line(stay, line)
 
     def happened(self, stay: Stay, event: str, payload: dict[str, Any]) -> None:
@@ -206,14 +209,14 @@ class Browser:
                 for key, entry in payload["leaves"].items():
                     stay.present[key] -= {meta["phx_ref"] for meta in entry["metas"]}
             case _:
-                assert event == "typing", event
+                assert event == "draft", event
 
     def came(self, stay: Stay, entries: dict[str, Any]) -> None:
         for key, entry in entries.items():
             stay.present[key] |= {meta["phx_ref"] for meta in entry["metas"]}
 
     def line(self, stay: Stay, line: dict[str, Any]) -> None:
-        """Every line follows the one before; the first of a stay, in its history, is the first of the room."""
+        """Every line follows the one before; the first of a stay is the first of the room, or of the page that it got."""
         token, _, number = line["id"].rpartition(".")
         assert stay.token in ("", token), f"{self.name} saw a line of another room"
         assert int(number) == stay.seen + 1, f"{self.name} saw line {number} after line {stay.seen}"
@@ -256,7 +259,7 @@ class Browser:
                         text = f"{self.name} {self.refs}"
                         self.said[self.push("say", {"text": text})] = text
                     case "type":
-                        self.push("typing", {"typing": True})
+                        self.push("draft", {"text": "x"})
                     case "leave":
                         self.push("phx_leave", {})
                         self.stay = None

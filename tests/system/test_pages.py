@@ -120,7 +120,7 @@ def test_the_chat_shows_who_is_there_who_types_and_each_message_at_once(demo: De
             expect(people).to_have_count(2)
 
             bert.locator("#chat-input").press_sequentially("Good eve")
-            expect(ada.locator("[data-typing]")).not_to_be_empty()
+            expect(ada.locator("[data-draft] .letters")).to_have_text("Good eve")
             bert.locator("#chat-input").press_sequentially("ning!")
             bert.locator("#chat-input").press("Enter")
             expect(ada.locator("[data-line]", has_text="Good evening!")).to_be_visible()

@@ -5,7 +5,7 @@
  * way is shown, and the next one when there is one. Back and forward work, because the address is all there is.
  */
 
-import { Chat } from "/chat/chat.js";
+import { Chat, Conversation, Me } from "/chat/chat.js";
 import { connectionMark } from "/understudy/connection.js";
 import { say } from "/understudy/dom.js";
 import { Socket } from "/understudy/understudy.js";
@@ -112,11 +112,12 @@ for (const jump of document.querySelectorAll("[data-jump]")) {
   });
 }
 
-const chat = new Chat(place("chat"), socket);
-chat.lines.addEventListener("unread", () => {
-  say(place("unread"), chat.lines.unread ? ` ${chat.lines.unread}` : "");
-  document.title = `${chat.lines.unread ? `(${chat.lines.unread}) ` : ""}Understudy`;
+const foyer = new Conversation(socket, "lobby", new Me());
+foyer.addEventListener("unread", () => {
+  say(place("unread"), foyer.unread ? ` ${foyer.unread}` : "");
+  document.title = `${foyer.unread ? `(${foyer.unread}) ` : ""}Understudy`;
 });
+new Chat(place("chat"), foyer);
 
 connectionMark(place("connection"), socket);
 socket.connect();
