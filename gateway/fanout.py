@@ -31,6 +31,7 @@ from understudy.gateway.messages import (
     Said,
 )
 from understudy.gateway.phoenix import Ref
+from understudy.gateway.watchman import Reached
 
 log = logging.getLogger("understudy.gateway")
 
@@ -96,6 +97,8 @@ class Fanout(Actor):
                 connection.send(frame)
             case Part(connection, code, reason):
                 connection.close(code, reason)
+            case Reached(members):
+                return tuple(member for member in members if self._reaches(member))
             case Watch(session, connection):
                 self._connections[self.monitor(session)] = connection
             case Down(token, session):
@@ -156,6 +159,10 @@ class Fanout(Actor):
             for member, connection in connections.items():
                 if self._attached[member].alone:
                     connection.close(GOING_AWAY, "the topic is concluded")
+
+    def _reaches(self, member: str) -> bool:
+        stay = self._attached.get(member)
+        return stay is not None and not stay.connection.closed
 
     def _lapse(self, topic: str, line: _Line | None = None) -> None:
         """Something is missing: whoever listened joins again, and says how far it has come. So does whoever waits to be

@@ -100,7 +100,10 @@ class Event:
 
 @message("gateway.leave")
 class Leave:
+    """`returning`: the stay has ended, but the client is expected to join again."""
+
     member: str
+    returning: bool = False
 
 
 # --- session -> fan-out, within one process ---

@@ -30,6 +30,7 @@ from typing import Any
 from understudy.actors import Actor, Down, Later, Overloaded, Refused, Stop
 from understudy.actors.held import Held
 from understudy.gateway import phoenix, refusals
+from understudy.gateway.attendance import GRACE, Answered, Attendance, Changed, Due
 from understudy.gateway.delivery import RELIABLE, Delivery, Payload
 from understudy.gateway.feed import RESERVED, Feed
 from understudy.gateway.log import Cursor, Log, MemoryLog
@@ -42,7 +43,8 @@ from understudy.gateway.messages import (
     Locate,
     Member,
 )
-from understudy.gateway.presence import Meta, Presence
+from understudy.gateway.presence import Meta
+from understudy.gateway.watchman import Silent
 
 log = logging.getLogger("understudy.gateway")
 
@@ -55,11 +57,6 @@ POSITION_EVERY = 5.0
 @dataclass(frozen=True, slots=True)
 class _TellPosition:
     """A room to itself: time to tell its position."""
-
-
-@dataclass(frozen=True, slots=True)
-class _PresenceChanged:
-    """A room to itself, behind whatever waits in its mailbox: tell everybody what changed until now, in one diff."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +95,9 @@ class _PushReply:
 class Room(Actor):
     """Subclass it and give the class a topic pattern in `Gateway(topics={"cafe:*": Cafe})`. One is started per topic."""
 
+    grace: float = GRACE
+    """Seconds for which the presence shows a person whose connection was lost."""
+
     def __init__(self, topic: str) -> None:
         super().__init__()
         self.topic = topic
@@ -110,9 +110,7 @@ class Room(Actor):
         self._vacated = False
         self._said: Feed | None = None
         self._telling_position = False
-        self._presence: Presence | None = None
-        self._without_state: set[str] = set()
-        self._presence_told = True
+        self._attendance: Attendance | None = None
 
     # --- hooks ---
 
@@ -133,7 +131,10 @@ class Room(Actor):
         raise Refused("unknown event")
 
     def on_leave(self, member: Member) -> Any:
-        """A member left, or its connection ended. Its presence is gone already. Plain, or `async def`."""
+        """A member left, or its connection ended. Plain, or `async def`.
+
+        It is not among the members any more. Who has left is in the presence no more either; who was lost may be, for `grace`.
+        """
 
     def on_empty(self) -> Any:
         """The last member left. A room that is worth nothing without members returns `Stop()`: the next join starts it anew.
@@ -194,21 +195,21 @@ class Room(Actor):
     def track(self, member: Member, meta: Meta, *, key: str | None = None) -> None:
         """Show `member` in the topic's presence under `key` (its id if None), or replace what is shown of it.
 
-        Each member may show once; members with the same key are one person with several connections. Allowed in
-        `on_join` already. The members get one `presence_diff` for all that changed at a time.
+        Each member may show once; members with the same key are one person with several connections. A person who has a
+        key and loses the connection is shown for `grace` seconds more: nobody sees a leave if it is back by then. Allowed
+        in `on_join` already, and without effect for who has left. The members get one `presence_diff` for all that changed
+        at a time.
         """
-        if self._presence is None:
-            self._presence = Presence(self.system.world.token())
-            self._without_state.update(self.members)
-        phoenix.to_json(meta)
-        self._presence.track(member.id, key or member.id, meta)
-        self._tell_presence_soon()
+        if member.id not in self.members and member.id not in self._door:
+            return
+        if self._attendance is None:
+            self._attendance = Attendance(self, self.system.world.token())
+        self._attendance.track(member, meta, key)
 
     def untrack(self, member: Member) -> None:
         """Show `member` no more. Leaving does this by itself."""
-        if self._presence is not None:
-            self._presence.untrack(member.id)
-            self._tell_presence_soon()
+        if self._attendance is not None:
+            self._attendance.untrack(member.id)
 
     # --- what members do ---
 
@@ -218,12 +219,13 @@ class Room(Actor):
                 return self._event(message)
             case Join(member, payload):
                 return self._join(member, payload)
-            case Leave(member):
-                return self._leave(member)
+            case Leave(member, returning):
+                return self._leave(member, returning)
             case Down(token) if token in self._watched:
-                return self._leave(self._watched[token])
-            case _PresenceChanged():
-                return self._tell_presence()
+                return self._leave(self._watched[token], returning=True)
+            case Changed() | Due() | Answered() | Silent():
+                assert self._attendance is not None
+                self._attendance.on_news(message)
             case _TellPosition():
                 self._telling_position = False
                 if self.feed.position():
@@ -293,9 +295,8 @@ class Room(Actor):
         self.members[member.id] = member
         self.feed.admit(member, response, missed, snapshot)
         self._tell_position_soon()
-        if self._presence is not None:
-            self._without_state.add(member.id)
-            self._tell_presence_soon()
+        if self._attendance is not None:
+            self._attendance.admitted(member)
         return None
 
     def _tell_position_soon(self) -> None:
@@ -314,7 +315,7 @@ class Room(Actor):
             return Stop() if not self._door else None
         return self._departed() if self._vacated else None
 
-    def _leave(self, member_id: str) -> Any:
+    def _leave(self, member_id: str, returning: bool) -> Any:
         self._unwatch(member_id)
         if self._door.pop(member_id, None) is not None:
             return None  # an async on_join is under way for it: see _decided
@@ -322,11 +323,11 @@ class Room(Actor):
         if member is None:
             return None
         self.feed.leave(member)
-        self._without_state.discard(member_id)
-        return self._depart(member)
+        return self._depart(member, returning)
 
-    def _depart(self, member: Member) -> Any:
-        self.untrack(member)
+    def _depart(self, member: Member, returning: bool = False) -> Any:
+        if self._attendance is not None:
+            (self._attendance.lost if returning else self._attendance.left)(member.id)
         pending = self.on_leave(member)
         return self._depart_later(Held(pending)) if inspect.isawaitable(pending) else self._departed()
 
@@ -371,24 +372,6 @@ class Room(Actor):
     def _reply(self, member: Member, ref: phoenix.Ref, status: str, response: dict[str, Any] | None) -> None:
         if ref is not None:
             self.feed.reply(member, ref, status, response or {})
-
-    # --- presence ---
-
-    def _tell_presence_soon(self) -> None:
-        if self._presence_told:
-            self._presence_told = False
-            self.actor_ref.tell(_PresenceChanged())
-
-    def _tell_presence(self) -> None:
-        """Those who knew get the diff; those who came since get the state, which has the diff in it."""
-        self._presence_told = True
-        assert self._presence is not None
-        new, self._without_state = tuple(self._without_state & self.members.keys()), set()
-        diff = self._presence.take_diff()
-        if diff is not None and len(new) < len(self.members):
-            self.feed.mention(phoenix.PRESENCE_DIFF, diff, excluding=new)
-        if new:
-            self.feed.mention(phoenix.PRESENCE_STATE, self._presence.state(), only=new)
 
     def _unwatch(self, member_id: str) -> None:
         token = self._monitors.pop(member_id, None)

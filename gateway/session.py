@@ -175,7 +175,7 @@ class Session(Actor):
                         self._push(stay, frame)
             case Lapsed(member):
                 if stay := self._by_member.get(member):
-                    self._end(stay, None)
+                    self._end(stay, None, returning=True)
             case Down(token, _, reason) if stay := self._by_monitor.get(token):
                 self._room_ended(stay, reason)
             case _Permitted(stay, visitor, permissions):
@@ -233,7 +233,7 @@ class Session(Actor):
     def _join(self, frame: Frame) -> None:
         payload = frame.payload
         if old := self.stays.get(frame.topic):
-            self._end(old, phoenix.CLOSE)
+            self._end(old, phoenix.CLOSE, returning=True)
         if not isinstance(payload, dict):
             self._decline(frame, "malformed frame", "expected the payload of phx_join to be an object")
         elif len(self.stays) >= TOPIC_LIMIT:
@@ -355,10 +355,10 @@ class Session(Actor):
         else:
             self._refused(stay, "join crashed" if isinstance(reason, Failure) else "room unavailable")
 
-    def _end(self, stay: Stay, last: str | None) -> None:
-        """It ends on this side; the room is told."""
+    def _end(self, stay: Stay, last: str | None, returning: bool = False) -> None:
+        """It ends on this side, and is to be begun anew or not; the room is told."""
         if stay.room is not None:
-            stay.room.tell(Leave(stay.member.id))
+            stay.room.tell(Leave(stay.member.id, returning))
         self._forget(stay, last)
 
     def _forget(self, stay: Stay, last: str | None) -> None:

@@ -26,6 +26,7 @@ class House(Room):
     """A room that does what it is told, to try every path a room can take."""
 
     gates: dict[str, asyncio.Event]
+    grace = 0.05  # seconds; how long it is by itself is a matter of virtual time (tests/simulation/test_presence.py)
 
     def __init__(self, topic: str) -> None:
         super().__init__(topic)

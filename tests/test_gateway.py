@@ -363,7 +363,7 @@ async def test_presence_state_comes_after_the_join_and_diffs_after_that() -> Non
         assert two.kept == [] or two.kept[0][3] == "presence_diff"
 
 
-async def test_a_closed_socket_ends_its_presence_at_once() -> None:
+async def test_a_closed_socket_ends_its_presence_after_the_grace() -> None:
     async with gateway() as served, served.client() as one:
         await one.join("room:a", {"key": "ada"})
         async with served.client() as two:
@@ -454,7 +454,8 @@ async def test_nothing_is_left_of_clients_and_listeners_that_are_gone() -> None:
         room = inside(row.ref)
         await eventually(lambda: not room.members)
         assert (room._door, room._monitors, room._watched, room.feed._audiences) == ({}, {}, {}, {})
-        assert len(room._presence) == 0
+        await eventually(lambda: not room._attendance.state())
+        assert (room._attendance._tracked, room._attendance._at, room._attendance._of) == ({}, {}, {})
         assert await served.services.sessions.call(WhichChildren()) == []
 
 

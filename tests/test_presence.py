@@ -68,13 +68,107 @@ def test_keys_and_metas_that_clients_could_not_read_are_refused(key: Any, meta: 
         Presence("e").track("tab", key, meta)
 
 
+def test_who_comes_back_within_the_grace_with_the_same_meta_was_seen_by_nobody_to_leave() -> None:
+    presence = Presence("e")
+    presence.track("old", "ada", {"mood": "calm"})
+    presence.take_diff()
+    presence.lost("old", 3.0)
+    assert refs(presence.state()) == {"ada": ["e.1"]}
+    assert presence.expire(2.9) == []
+    assert presence.track("new", "ada", {"mood": "calm"}) == "old"
+    assert presence.expire(9.0) == []
+    assert presence.take_diff() is None
+    assert refs(presence.state()) == {"ada": ["e.1"]}
+
+
+def test_who_comes_back_with_another_meta_is_updated() -> None:
+    presence = Presence("e")
+    presence.track("old", "ada", {"mood": "calm"})
+    presence.take_diff()
+    presence.lost("old", 3.0)
+    presence.track("new", "ada", {"mood": "merry"})
+    diff = presence.take_diff()
+    assert diff is not None
+    assert diff["joins"]["ada"]["metas"] == [{"mood": "merry", "phx_ref": "e.2", "phx_ref_prev": "e.1"}]
+    assert refs(diff["leaves"]) == {"ada": ["e.1"]}
+
+
+def test_of_several_that_are_away_a_newcomer_has_the_place_of_its_like() -> None:
+    presence = Presence("e")
+    presence.track("1", "ada", {"device": "phone"})
+    presence.track("2", "ada", {"device": "desk"})
+    presence.take_diff()
+    presence.lost("1", 3.0)
+    presence.lost("2", 3.0)
+    presence.track("3", "ada", {"device": "desk"})
+    assert presence.due == 3.0
+    assert presence.expire(3.0) == ["1"]
+    assert presence.due is None
+    diff = presence.take_diff()
+    assert diff is not None
+    assert (diff["joins"], refs(diff["leaves"])) == ({}, {"ada": ["e.1"]})
+
+
+def test_who_does_not_come_back_is_gone_when_the_grace_is_over() -> None:
+    presence = Presence("e")
+    presence.track("tab", "ada", {})
+    presence.take_diff()
+    presence.lost("tab", 3.0)
+    assert presence.expire(3.0) == ["tab"]
+    assert presence.state() == {}
+    diff = presence.take_diff()
+    assert diff is not None
+    assert refs(diff["leaves"]) == {"ada": ["e.1"]}
+
+
+def test_who_is_hidden_comes_to_sight_again_or_not() -> None:
+    presence = Presence("e")
+    for owner in "123":
+        presence.track(owner, f"person {owner}", {})
+    presence.take_diff()
+    for owner in "12":
+        presence.hide(owner)
+    presence.lost("3", 3.0)
+    presence.hide("3")
+    diff = presence.take_diff()
+    assert diff is not None
+    assert diff["leaves"].keys() == {"person 1", "person 2", "person 3"}
+    presence.show("1")
+    presence.show("3")
+    presence.lost("2", 9.0)
+    assert presence.state().keys() == {"person 1"}
+    diff = presence.take_diff()
+    assert diff is not None
+    assert diff["joins"].keys() == {"person 1"}
+    assert not diff["leaves"]
+
+
+def test_of_two_that_may_be_one_the_newcomer_is_shown_and_the_other_when_it_is_there_after_all() -> None:
+    presence = Presence("e")
+    presence.track("old", "ada", {})
+    presence.take_diff()
+    assert presence.twins("ada", {}) == ["old"]
+    assert presence.twins("ada", {"mood": "calm"}) == []
+    presence.replace("old", "new", "ada", {})
+    assert presence.take_diff() is None
+    presence.show("old")
+    assert len(presence) == 2
+    assert refs(presence.state()) == {"ada": ["e.3", "e.1"]}
+    presence.untrack("new")
+    diff = presence.take_diff()
+    assert diff is not None
+    assert (refs(diff["joins"]), refs(diff["leaves"])) == ({"ada": ["e.3"]}, {"ada": ["e.1"]})
+
+
+WHAT = ["track", "untrack", "lost", "expire", "hide", "show", "replace", "diff"]
+
 steps = st.lists(
-    st.tuples(st.sampled_from(["track", "untrack", "diff"]), st.integers(0, 3), st.sampled_from("abc")), max_size=60
+    st.tuples(st.sampled_from(WHAT), st.integers(0, 3), st.sampled_from("abc"), st.booleans()), max_size=60
 )
 
 
 @given(steps)
-def test_a_client_that_applies_every_diff_has_the_state(steps: list[tuple[str, int, str]]) -> None:
+def test_a_client_that_applies_every_diff_has_the_state(steps: list[tuple[str, int, str, bool]]) -> None:
     presence = Presence("e")
     seen: dict[str, dict[str, Any]] = {}
 
@@ -88,12 +182,24 @@ def test_a_client_that_applies_every_diff_has_the_state(steps: list[tuple[str, i
             for meta in entry["metas"]:
                 del seen[key][meta["phx_ref"]]
 
-    for step, owner, key in steps:
+    for now, (step, owner, key, merry) in enumerate(steps):
         match step:
             case "track":
-                presence.track(owner, key, {"step": step})
+                presence.track(owner, key, {"merry": merry})
             case "untrack":
                 presence.untrack(owner)
+            case "lost":
+                presence.lost(owner, now + 5)
+            case "expire":
+                presence.expire(now)
+            case "hide":
+                presence.hide(owner)
+            case "show":
+                presence.show(owner)
+            case "replace":
+                twins = presence.twins(key, {"merry": merry})
+                if twins and owner not in presence:
+                    presence.replace(twins[0], owner, key, {"merry": merry})
             case _:
                 apply()
     apply()

@@ -62,6 +62,8 @@ class Probe(Actor):
 
 
 class Plain(Room):
+    grace = 0.0
+
     def on_start(self) -> None:
         self.owed: dict[str, Later] = {}
 

@@ -452,8 +452,7 @@ async def test_who_has_left_or_died_is_not_let_in_however_long_the_door_took(sim
         return
     there = evening.there
     assert set(club.members) == there
-    shown = club._presence._present.values() if club._presence is not None else ()
-    assert {key for key, _ in shown} == there
+    assert (club._attendance.state() if club._attendance is not None else {}).keys() == there
     assert len(set(club.left)) == len(club.left)
     assert evening.admitted - there <= set(club.left)
     assert there.isdisjoint(club.left)
