@@ -32,7 +32,8 @@ NO_SERVICES := /usr/sbin/policy-rc.d
 parts:
 	@missing=; command -v chromium >/dev/null || missing=" chromium"; command -v erlc >/dev/null || missing="$$missing erlang-base"; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || missing="$$missing postgresql"; \
-	for part in etcd:etcd-server ip:iproute2 nft:nftables nsenter:util-linux sysctl:procps curl:curl systemd-analyze:systemd; do command -v $${part%%:*} >/dev/null || missing="$$missing $${part##*:}"; done; \
+	[ -e /usr/include/stdio.h ] || missing="$$missing libc6-dev"; \
+	for part in cc:gcc etcd:etcd-server ip:iproute2 nft:nftables nsenter:util-linux sysctl:procps curl:curl systemd-analyze:systemd; do command -v $${part%%:*} >/dev/null || missing="$$missing $${part##*:}"; done; \
 	if [ -z "$$missing" ]; then :; elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 		echo "installing$$missing for the tests that need it"; \
 		if [ ! -e $(NO_SERVICES) ]; then printf '#!/bin/sh\nexit 101\n' >$(NO_SERVICES) && chmod +x $(NO_SERVICES) && trap 'rm -f $(NO_SERVICES)' EXIT; fi; \
@@ -66,6 +67,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 	$(BIN)/python -m benchmarks.link $(if $(QUICK),--quick)
 	$(BIN)/python -m benchmarks.cluster $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks.gateway $(if $(QUICK),--quick)
 
 # The words after `proof` name it: to make they are goals with nothing to do.
 ifeq (proof,$(firstword $(MAKECMDGOALS)))

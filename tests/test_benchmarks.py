@@ -13,10 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import __main__ as command
-from benchmarks import cluster, collector, latency, link, scale, supervision
+from benchmarks import cluster, collector, gateway, latency, link, scale, supervision
 from benchmarks.cases import MEASURES
 from benchmarks.programs import with_pykka, with_understudy
-from benchmarks.sides import ROOT, SIDES, Side
+from benchmarks.sides import ROOT, SIDES, NotHereError, Side
+from benchmarks.sockets import compiled, cores
+from benchmarks.sockets import sides as sockets
 
 PROGRAMS = ROOT / "benchmarks" / "programs"
 
@@ -145,3 +147,33 @@ def test_the_benchmark_of_the_cluster_prints_tables_and_writes_its_figures(tmp_p
     figures = json.loads(out.read_text())
     assert set(figures) == {"SQLite", "virtual time"}
     assert all(each > 0 for found in figures.values() for values in found.values() for each in values)
+
+
+@pytest.fixture
+def two_cores_and_a_load_client() -> None:
+    try:
+        cores()
+        compiled()
+    except NotHereError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.mark.usefixtures("two_cores_and_a_load_client")
+def test_the_benchmark_of_the_gateway_fills_its_rows_and_says_how_many_files_may_be_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "figures.json"
+    for what, less in {"SUBSCRIBERS": 50, "FEW": 10, "MANY": 60, "SECONDS": 0.5, "LONG": 2.0, "SETTLED": 0.1}.items():
+        monkeypatch.setattr(gateway, what, less)
+    done = CliRunner().invoke(gateway.main, ["--quick", "--peers", "none", "--json", str(out)], catch_exceptions=False)
+    assert "ulimit -n" in done.output
+    figures = json.loads(out.read_text())["figures"]
+    assert set(gateway.ROWS) - set(figures) <= {"slow: reset after"}, done.output
+    assert figures["slow: lost"]["Understudy"] == [0]
+
+
+@pytest.mark.parametrize("side", sockets.SIDES, ids=lambda side: side.key)
+def test_each_side_of_the_gateway_has_a_program(side: sockets.Served) -> None:
+    assert (
+        ROOT / "benchmarks" / "sockets" / f"with_{side.key}.{'mjs' if isinstance(side, sockets.OfNode) else 'py'}"
+    ).exists()
