@@ -74,7 +74,8 @@ export class Conversation extends EventTarget {
     this.presence = new Presence(this.channel, (state) => this.#present(state));
     this.channel.on("line", (line) => this.#heard(line));
     this.channel.on("draft", (draft) => this.#drafted(draft));
-    this.channel.onState((status) => this.#changed(status));
+    this.channel.onResync((snapshot, { key }) => this.#resync(key, snapshot));
+    this.channel.onState(({ state }) => this.#changed(state));
     me.addEventListener("name", () => this.#renamed());
     me.addEventListener("letters", () => this.write(this.box));
     this.channel.join();
@@ -114,9 +115,7 @@ export class Conversation extends EventTarget {
   write(box) {
     this.box = box;
     const text = box.trim() === "" ? "" : this.me.letters ? box : null;
-    if (text === this.#told || !this.channel.joined) return;
-    this.#told = text;
-    this.channel.push("draft", { text }).catch(() => undefined); // lost, it is told at the next letter, or the next join
+    if (text !== this.#told && this.channel.send("draft", { text })) this.#told = text;
   }
 
   /** Everything that is here has been read. */
@@ -164,19 +163,24 @@ export class Conversation extends EventTarget {
 
   // --- what the room says ---
 
-  /** @param {import("/understudy/channel.js").ChannelStatus} status */
-  #changed({ state, response }) {
+  /** What the room knows now. Between that and what this page has, something may be missing. @param {string} key @param {Page} page */
+  #resync(key, page) {
+    this.key = key;
+    if (this.known) this.#meet(page);
+    else this.#begin(page);
+    this.known = true;
+  }
+
+  /** @param {string} state */
+  #changed(state) {
     if (state === "joined") {
-      const first = !this.known;
-      this.known = true;
-      this.key = response.key;
       this.#told = "";
-      if (first) this.#begin(response.snapshot);
-      else if (!response.recovered) this.#meet(response.snapshot);
       this.write(this.box);
       this.#send();
     } else {
       for (const key of [...this.drafts.keys()]) this.#drafted({ key, name: "", text: "" });
+      if (this.#held) this.channel.cursor = null; // the gap is not closed: the next join begins where this one did
+      this.#held = null;
     }
     this.#fire("status");
   }
@@ -208,10 +212,10 @@ export class Conversation extends EventTarget {
     } catch (error) {
       const { kind } = /** @type {import("/understudy/channel.js").PushError} */ (error);
       if (kind === "timeout" && this.#held === held) this.channel.join();
-      if (kind !== "refused") return; // the next join finds the same gap
+      if (kind !== "refused") return;
       earlier = false;
     }
-    if (this.#held !== held) return; // another join has begun meanwhile
+    if (this.#held !== held) return; // cut meanwhile, or joined anew
     this.#held = null;
     const apart = this.#apart(lines);
     if (apart && earlier) this.#anew(lines, earlier);
@@ -282,7 +286,7 @@ export class Conversation extends EventTarget {
   }
 
   #renamed() {
-    if (this.channel.joined) this.channel.push("rename", { name: this.me.name }).catch(() => undefined); // a join says it, too
+    this.channel.send("rename", { name: this.me.name }); // a join says it, too
   }
 
   /** Send what is unsent, one line after the other: they stand in the order in which they were said. */
@@ -294,10 +298,10 @@ export class Conversation extends EventTarget {
       await this.channel.push("say", { text: next.text, id: next.id });
       this.unsent = this.unsent.filter(({ id }) => id !== next.id);
     } catch (error) {
-      const { kind, message } = /** @type {import("/understudy/channel.js").PushError} */ (error);
-      if (kind === "refused") next.refused = message;
-      else if (kind === "timeout") setTimeout(() => this.#send(), AGAIN);
-      if (kind !== "refused") return;
+      const { kind, message, retry } = /** @type {import("/understudy/channel.js").PushError} */ (error);
+      if (kind === "refused" && !retry) next.refused = message;
+      else if (kind !== "offline") setTimeout(() => this.#send(), AGAIN);
+      if (!next.refused) return;
     } finally {
       this.#sending = false;
       this.#fire("unsent");
