@@ -13,6 +13,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Hashable
+from contextlib import suppress
 from typing import Protocol
 
 from understudy.gateway.log import Cursor
@@ -250,7 +251,8 @@ class SocketConnection:
             return
         self.closed = True
         self._timer = self._tick.loop.call_later(CLOSE_TIMEOUT, self.reset)
-        self._say_goodbye(code, reason)
+        with suppress(RuntimeError, OSError):  # the socket is gone, as the reading side will learn
+            self._say_goodbye(code, reason)
 
     def reset(self) -> None:
         self.ended()

@@ -1,0 +1,37 @@
+"""Clients that resume, whatever happens to gateways, rooms and what is between them: no gap that nobody tells of."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.simulation.crowd import Crowd, House
+from understudy.simulation import Simulation, faults
+
+
+async def spend(simulation: Simulation, crowd: Crowd, kinds: tuple[faults.Kind, ...], nodes: list[str]) -> None:
+    await crowd.begin()
+    keeper = asyncio.ensure_future(crowd.cluster.keep_alive())
+    crowd.until = simulation.time + 8.0
+    script = faults.plan(simulation, nodes, kinds, seconds=6, most=4, longest=6.0)
+    await asyncio.gather(faults.play(crowd.cluster, script), *(guest.live() for guest in crowd.guests))
+    keeper.cancel()
+    crowd.check()
+
+
+@pytest.mark.seeds(300)
+async def test_every_client_hears_every_line_or_is_told_that_it_does_not(simulation: Simulation) -> None:
+    """Gateways and the hall's nodes die, pause and lose each other; clients come, go, doze off and come back."""
+    async with House(simulation) as cluster:
+        crowd = cluster.crowd = Crowd(
+            simulation,
+            cluster,
+            guests=4,
+            gateways=["stage", "foyer"],
+            homes=["attic", "cellar"],
+            log_events=simulation.choose([3, 1_000]),
+            loss=simulation.choose([0, 0.02]),
+        )
+        kinds = faults.NETWORK + faults.NODES
+        await spend(simulation, crowd, kinds, ["attic", "cellar", "stage", "foyer"])
