@@ -137,7 +137,7 @@ class Lines:
 
 LINES = Lines()
 
-GOODBYE = [None, None, "phoenix", "goodbye", {}]
+GOODBYE: phoenix.Json = [None, None, "phoenix", "goodbye", {}]
 
 
 class GuestConnection(SocketConnection):
@@ -174,7 +174,7 @@ class Guest:
         gateway = self.crowd.gateway()
         if gateway is None:
             return
-        socket = VirtualSocket(lambda data: self._read(socket, data), lambda: self._lost(socket), room=4096)
+        socket = VirtualSocket(lambda data: self._read(socket, data), lambda: self._lost(socket), room=500)
         self._socket, self._rest = socket, b""
         self.crowd.sockets[gateway].append(socket)
         session = await self.crowd.admit(gateway, socket)

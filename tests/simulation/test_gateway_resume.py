@@ -31,7 +31,7 @@ async def test_every_client_hears_every_line_or_is_told_that_it_does_not(simulat
             gateways=["stage", "foyer"],
             homes=["attic", "cellar"],
             log_events=simulation.choose([3, 1_000]),
-            loss=simulation.choose([0, 0.02]),
+            loss=simulation.choose([0, 0.02, 0.2]),
         )
         kinds = faults.NETWORK + faults.NODES
         await spend(simulation, crowd, kinds, ["attic", "cellar", "stage", "foyer"])
