@@ -20,7 +20,6 @@ from understudy.gateway.log import Cursor
 from understudy.gateway.phoenix import Ref
 
 GOING_AWAY = 1001
-UNSUPPORTED = 1003
 POLICY = 1008
 INTERNAL_ERROR = 1011
 SERVICE_RESTART = 1012

@@ -24,8 +24,8 @@ The older V1, an object instead of the array, is in phoenix_v1.py; payloads that
 import json
 from typing import Any, NamedTuple, TypeAlias
 
-VERSION = "2.0.0"
-"""The value of `vsn` in a client's address that asks for this codec."""
+OLDEST = "1.0.0"
+"""The version that a client wants whose address has no `vsn`."""
 
 SOCKET_TOPIC = "phoenix"
 """The topic of the connection itself: heartbeats."""
@@ -132,13 +132,8 @@ def encode(join_ref: Ref, ref: Ref, topic: str, event: str, payload: bytes) -> b
     return b"%b,%b]" % (head[:-1].encode(), payload)
 
 
-def encode_reply(join_ref: Ref, ref: Ref, topic: str, status: str, response: bytes) -> bytes:
-    """The text of the V2 reply to the message `ref`; `status` is "ok" or "error", `response` JSON text."""
-    return encode(join_ref, ref, topic, REPLY, reply_payload(status, response))
-
-
 def reply_payload(status: str, response: bytes) -> bytes:
-    """The payload of a reply."""
+    """The payload of a reply; `status` is "ok" or "error", `response` JSON text."""
     return b'{"status":"%b","response":%b}' % (status.encode(), response)
 
 

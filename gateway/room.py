@@ -77,7 +77,7 @@ class _PushReply:
         self._member = member
         self._ref = ref
 
-    def set(self, value: dict[str, Any] | None) -> None:
+    def set(self, value: Payload | None) -> None:
         self._room._reply(self._member, self._ref, "ok", value)
 
     def fail(self, error: Exception) -> None:
@@ -123,7 +123,8 @@ class Room(Actor):
         return {}
 
     def on_event(self, member: Member, event: str, payload: Any) -> Any:
-        """A member pushed `event`. Return the reply (a dict, None for an empty one) or raise Refused(reason).
+        """A member pushed `event`; `payload` is JSON, or bytes. Return the reply (a dict, any other JSON value or bytes; None
+        is an empty dict) or raise Refused(reason).
 
         Plain, or `async def`; the room does nothing else meanwhile. What takes long is answered with a `Later`: return
         it, work in the background (`self.run`), then `set` the reply or `fail` with Refused.
@@ -360,7 +361,7 @@ class Room(Actor):
         except Refused as refusal:
             self._refuse(member, ref, refusal)
 
-    def _answer(self, member: Member, ref: phoenix.Ref, response: dict[str, Any] | Later | None) -> None:
+    def _answer(self, member: Member, ref: phoenix.Ref, response: Payload | Later | None) -> None:
         if isinstance(response, Later):
             response.owe(self._cell, _PushReply(self, member, ref))
         else:
@@ -369,9 +370,9 @@ class Room(Actor):
     def _refuse(self, member: Member, ref: phoenix.Ref, refusal: Refused) -> None:
         self._reply(member, ref, "error", refusals.reply(refusal.detail))
 
-    def _reply(self, member: Member, ref: phoenix.Ref, status: str, response: dict[str, Any] | None) -> None:
+    def _reply(self, member: Member, ref: phoenix.Ref, status: str, response: Payload | None) -> None:
         if ref is not None:
-            self.feed.reply(member, ref, status, response or {})
+            self.feed.reply(member, ref, status, {} if response is None else response)
 
     def _unwatch(self, member_id: str) -> None:
         token = self._monitors.pop(member_id, None)

@@ -11,7 +11,7 @@ hears comes through the fan-out, in order: from the rooms, and from the session 
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from understudy.actors import Actor, ActorRef, Down, Failure, NoProc, Normal
 from understudy.gateway import phoenix, refusals
@@ -33,8 +33,9 @@ from understudy.gateway.messages import (
     RoomOpened,
     RoomRefused,
 )
-from understudy.gateway.phoenix import Frame
+from understudy.gateway.phoenix import Frame, Ref
 from understudy.gateway.principal import Principal
+from understudy.gateway.serializers import PhoenixSerializer
 from understudy.gateway.visitor import ANYBODY, Permissions, Visitor
 
 IDLE_TIMEOUT = 60.0
@@ -55,9 +56,9 @@ PATIENCE = 10
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A text frame came. Calling instead of telling makes a client that floods wait for its session."""
+    """The client said something, in text or bytes. Calling instead of telling makes one that floods wait for its session."""
 
-    text: str
+    data: str | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,8 @@ class Stay:
     """The client in one topic, from its join to the end of it."""
 
     topic: str
-    join_ref: phoenix.Ref
-    ref: phoenix.Ref
+    join_ref: Ref
+    ref: Ref
     payload: dict[str, Any]
     member: Member
     room: ActorRef[Any] | None = None
@@ -123,12 +124,21 @@ class _AskedAgain:
     said: list[tuple[Stay, Permissions]]
 
 
+class PhoenixConnection(Connection, Protocol):
+    """A connection to a client of this protocol."""
+
+    @property
+    def serializer(self) -> PhoenixSerializer:
+        """How it is spoken to and understood."""
+        ...
+
+
 class Session(Actor):
     """Owns `connection` until either ends. Started under a supervisor, never restarted: a client reconnects instead."""
 
     def __init__(
         self,
-        connection: Connection,
+        connection: PhoenixConnection,
         rooms: ActorRef[Any],
         fanout: ActorRef[Any],
         node: str,
@@ -158,8 +168,8 @@ class Session(Actor):
 
     def on_receive(self, message: object) -> Any:
         match message:
-            case Received(text):
-                self._heard(text)
+            case Received(data):
+                self._heard(data)
             case RoomOpened(member, room, shared):
                 if stay := self._by_member.get(member):
                     stay.shared = shared
@@ -196,10 +206,10 @@ class Session(Actor):
 
     # --- what the client says ---
 
-    def _heard(self, text: str) -> None:
+    def _heard(self, data: str | bytes) -> None:
         self._heard_at = self.system.loop.time()
         try:
-            frame = phoenix.decode(text)
+            frame = self.connection.serializer.decode(data)
         except phoenix.Malformed as error:
             frame = Frame(None, error.ref, error.topic, "", None)
             self._decline(frame, "malformed frame", str(error))
@@ -374,15 +384,19 @@ class Session(Actor):
 
     # --- the connection ---
 
-    def _reply(self, stay: Stay, ref: phoenix.Ref, status: str, response: dict[str, Any]) -> None:
+    def _reply(self, stay: Stay, ref: Ref, status: str, response: dict[str, Any]) -> None:
         """An answer about a topic the client is in, or at the door of."""
         if ref is not None:
             self.fanout.tell(Reply(stay.member.id, ref, status, phoenix.to_json(response)))
 
     def _answer(self, frame: Frame, response: dict[str, Any] | None, status: str = "ok") -> None:
-        """An answer that has to do with no stay. In turn with everything else the client hears."""
+        """An answer that has to do with no stay. In turn with everything else the client hears.
+
+        As in Phoenix it names a `join_ref` only where it is about joining and leaving.
+        """
         body = phoenix.EMPTY if response is None else phoenix.to_json(response)
-        said = self.connection.serializer.reply(frame.join_ref, frame.ref, frame.topic, status, body)
+        join_ref = frame.join_ref if frame.event in (phoenix.JOIN, phoenix.LEAVE) else None
+        said = self.connection.serializer.reply(join_ref, frame.ref, frame.topic, status, body)
         self.fanout.tell(Say(self.connection, said))
 
     def _decline(self, frame: Frame, reason: str, detail: str | None = None) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.gateway_helpers import Served, gateway
 from understudy.gateway import phoenix
 from understudy.gateway.connection import BUFFER_LIMIT, SEND_BUFFER, SocketConnection, Tick
-from understudy.gateway.websocket import PHOENIX, text_frame
+from understudy.gateway.serializers import PHOENIX, text_frame
 
 
 async def deaf_member(served: Served, topic: str) -> socket.socket:

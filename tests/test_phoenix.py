@@ -143,11 +143,6 @@ def test_a_join_of_v1_is_known_by_its_ref_unless_it_names_another() -> None:
     assert phoenix_v1.decode('{"topic": "a", "event": "b", "payload": {}}') == Frame(None, None, "a", "b", {})
 
 
-def test_a_reply_has_status_and_response() -> None:
-    text = phoenix.encode_reply("1", 2, "room:a", "ok", b'{"id":3}')
-    assert json.loads(text) == ["1", 2, "room:a", "phx_reply", {"status": "ok", "response": {"id": 3}}]
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {"a": {1, 2}}, b"bytes"])
 def test_what_json_cannot_say_is_not_written(value: object) -> None:
     with pytest.raises((TypeError, ValueError)):

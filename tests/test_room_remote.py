@@ -10,33 +10,14 @@ from typing import Any
 from tests.gateway_helpers import House
 from understudy.actors import Actor, ActorRef
 from understudy.gateway import phoenix
-from understudy.gateway.delivery import as_json, stamped
 from understudy.gateway.fanout import Fanout
-from understudy.gateway.log import Cursor
 from understudy.gateway.messages import OpenRoom, RoomOpened
+from understudy.gateway.serializers import PhoenixSerializer
 from understudy.gateway.session import Received, Session
 from understudy.transport import Node
 
-
-class Plain:
-    """Frames as bare text."""
-
-    def reply(
-        self, join_ref: phoenix.Ref, ref: phoenix.Ref, topic: str, status: str, response: bytes, binary: bool = False
-    ) -> bytes:
-        return phoenix.encode_reply(join_ref, ref, topic, status, as_json(response, binary))
-
-    def push(self, join_ref: phoenix.Ref, topic: str, event: str, payload: bytes, binary: bool = False) -> bytes:
-        return phoenix.encode(join_ref, None, topic, event, as_json(payload, binary))
-
-    def broadcast(
-        self, topic: str, event: str, payload: bytes, cursor: Cursor | None = None, binary: bool = False
-    ) -> bytes:
-        body = as_json(payload, binary)
-        return phoenix.encode(None, None, topic, event, stamped(body, cursor.offset) if cursor else body)
-
-
-PLAIN = Plain()
+PLAIN = PhoenixSerializer(phoenix, bytes)
+"""Frames as bare text."""
 
 
 class Notebook:
@@ -142,7 +123,7 @@ async def test_a_room_that_crashes_or_whose_node_goes_sends_its_members_to_join_
         one.tell(said("1", "1", "phx_join", {}))
         await hers.next()
         one.tell(said("1", "2", "crash", {}))
-        assert await hers.next() == ["1", None, "room:a", "phx_error", {}]
+        assert await hers.next() == ["1", "1", "room:a", "phx_error", {}]
         await attic.spawn(House, "room:a", name="house")
         one.tell(said("3", "3", "phx_join", {}))
         assert (await hers.next())[4]["status"] == "ok"

@@ -19,10 +19,9 @@ from tests.simulation.puppets import Puppet
 from understudy.actors import Actor, ActorRef, CallError, Later, Refused, Request, StartFailed, message
 from understudy.examples.chat import ChatRoom
 from understudy.gateway import Member, Room, phoenix
-from understudy.gateway.delivery import as_json, stamped
 from understudy.gateway.fanout import Fanout
-from understudy.gateway.log import Cursor
 from understudy.gateway.messages import Admitted, Denied, Join, Leave, OpenRoom, RoomOpened, RoomRefused
+from understudy.gateway.serializers import PhoenixSerializer
 from understudy.gateway.session import HangUp, Received, Session
 from understudy.simulation import Cluster, Crashed, Simulation, faults
 from understudy.transport import Node
@@ -93,25 +92,8 @@ class Doorman(Actor):
             request.session.tell(RoomRefused(request.member, str(error)))
 
 
-class Plain:
-    """Frames as bare text."""
-
-    def reply(
-        self, join_ref: phoenix.Ref, ref: phoenix.Ref, topic: str, status: str, response: bytes, binary: bool = False
-    ) -> bytes:
-        return phoenix.encode_reply(join_ref, ref, topic, status, as_json(response, binary))
-
-    def push(self, join_ref: phoenix.Ref, topic: str, event: str, payload: bytes, binary: bool = False) -> bytes:
-        return phoenix.encode(join_ref, None, topic, event, as_json(payload, binary))
-
-    def broadcast(
-        self, topic: str, event: str, payload: bytes, cursor: Cursor | None = None, binary: bool = False
-    ) -> bytes:
-        body = as_json(payload, binary)
-        return phoenix.encode(None, None, topic, event, stamped(body, cursor.offset) if cursor else body)
-
-
-PLAIN = Plain()
+PLAIN = PhoenixSerializer(phoenix, bytes)
+"""Frames as bare text."""
 
 
 @dataclass
