@@ -143,6 +143,6 @@ async def take(step: dict[str, Any], client: Raw) -> None:
             await client.send(data, step.get("chop"))
     except ConnectionError:
         pass  # it was cut before the end
-    push = next((spec for spec in step["send"] if "echo" in spec or "bytes" in spec), {})
+    push: dict[str, Any] = next((spec for spec in step["send"] if "echo" in spec or "bytes" in spec), {})
     for expected in step["expect"]:
         await check(client, expected, push)
