@@ -1,20 +1,13 @@
 """Server-sent events, `GET /topics/{topic}/events`: a topic's broadcasts for curl, scripts and `EventSource`.
 
-    : keep-alive                        a comment, every 15 s
-    id: joined
-    event: joined                       first of all: the reply to the join
-    data: {"run": {...}}
-
-    id: 6f0c...-42                      then each broadcast; id is its cursor, "epoch-offset"
-    event: frame
-    data: {"turn": 7, ...}
-
 The listener joins the topic's room like any other member, with the query's parameters as its payload, and can be
-refused like any other: then the answer is an HTTP error, and no `EventSource` tries again.
+refused like any other: then the answer is an HTTP error, and no `EventSource` tries again. What it is sent is the text of
+`event_stream.py`. It resumes where it was: by the header `Last-Event-ID`, which an `EventSource` sends by itself, or by
+`?resume=EPOCH-OFFSET`.
 
 The stream ends with its room, and after the last event of a topic that the room concluded (`Room.conclude`). An
-`EventSource` takes any end for an accident and comes back, with the last id it saw; to a concluded topic it is answered
-with 204, which tells it to stay away.
+`EventSource` takes any end for an accident and comes back, with the last id it saw; if it has all that there was of a
+concluded topic it is answered with 204, which tells it to stay away.
 """
 
 import asyncio
@@ -25,7 +18,7 @@ from aiohttp import web
 from understudy.actors import Actor, ActorRef, Down, ExitReason
 from understudy.gateway import phoenix
 from understudy.gateway.connection import SocketConnection, Tick
-from understudy.gateway.delivery import as_json
+from understudy.gateway.event_stream import CHUNKED, PLAIN, EventSerializer
 from understudy.gateway.fanout import Watch
 from understudy.gateway.http import HttpError, refused
 from understudy.gateway.log import Cursor
@@ -42,38 +35,11 @@ from understudy.gateway.messages import (
 )
 from understudy.gateway.services import SERVICES, Services
 from understudy.gateway.session import HangUp
+from understudy.gateway.topics import refusal_of
 from understudy.gateway.visitor import Visitor
 
 KEEP_ALIVE = 15.0
 """Seconds between comments, so that neither proxies nor clients take a quiet stream for a dead one."""
-
-
-class EventSerializer:
-    """Event-stream text; for HTTP/1.1 in chunks of the chunked transfer coding, so that it is encoded once, too."""
-
-    def __init__(self, chunked: bool) -> None:
-        self.chunked = chunked
-
-    def reply(
-        self, join_ref: phoenix.Ref, ref: phoenix.Ref, topic: str, status: str, response: bytes, binary: bool = False
-    ) -> bytes:
-        return self.piece(b"id: joined\nevent: joined\ndata: %b\n\n" % response)
-
-    def push(self, join_ref: phoenix.Ref, topic: str, event: str, payload: bytes, binary: bool = False) -> bytes:
-        return self.broadcast(topic, event, payload, None, binary)
-
-    def broadcast(
-        self, topic: str, event: str, payload: bytes, cursor: Cursor | None = None, binary: bool = False
-    ) -> bytes:
-        place = b"" if cursor is None else b"id: %b-%d\n" % (cursor.epoch.encode(), cursor.offset)
-        return self.piece(b"%bevent: %b\ndata: %b\n\n" % (place, _one_line(event), as_json(payload, binary)))
-
-    def piece(self, text: bytes) -> bytes:
-        """Text as it goes onto the socket."""
-        return b"%x\r\n%b\r\n" % (len(text), text) if self.chunked else text
-
-
-CHUNKED, PLAIN = EventSerializer(True), EventSerializer(False)
 
 
 class EventConnection(SocketConnection):
@@ -152,7 +118,7 @@ class Listener(Actor):
             case _KeepAlive() if self.connection.closed:
                 self.stop()
             case _KeepAlive():
-                self.connection.send(self.connection.serializer.piece(b": keep-alive\n\n"))
+                self.connection.send(self.connection.serializer.keep_alive())
             case Down() | Lapsed() | HangUp():
                 # The room's end is the end of the stream; an EventSource then opens a new one.
                 self._decide("room unavailable")
@@ -171,7 +137,14 @@ class Listener(Actor):
 
 async def events(request: web.Request) -> web.StreamResponse:
     """The endpoint for any topic."""
-    return await stream(request, request.match_info["topic"], dict(request.query))
+    payload: dict[str, Any] = dict(request.query)
+    place = payload.pop("resume", None)
+    if place is not None:
+        cursor = Cursor.parse(place)
+        if cursor is None:
+            raise refused("malformed", f"expected resume to be EPOCH-OFFSET, an event's id, got {place[:60]!r}")
+        payload["resume"] = cursor._asdict()
+    return await stream(request, request.match_info["topic"], payload)
 
 
 async def stream(request: web.Request, topic: str, payload: dict[str, Any] | None = None) -> web.StreamResponse:
@@ -179,6 +152,7 @@ async def stream(request: web.Request, topic: str, payload: dict[str, Any] | Non
 
     `payload` is what the room's `on_join` gets. Raises HttpError when the topic is unknown or the room refuses.
     """
+    payload = {**(payload or {}), **_resume(request)}
     services = request.app[SERVICES]
     services.origins.check(request)
     if not 0 < len(topic) <= phoenix.TOPIC_LIMIT:
@@ -195,12 +169,12 @@ async def stream(request: web.Request, topic: str, payload: dict[str, Any] | Non
     listener: ActorRef[Any] | None = None
     try:
         outcome: asyncio.Future[Admitted | str] = services.loop.create_future()
-        listener = await services.start_actor(Listener, connection, services, topic, payload or {}, outcome, visitor)
+        listener = await services.start_actor(Listener, connection, services, topic, payload, outcome, visitor)
         match await outcome:
             case str(reason):
                 connection.ended()
-                raise _refusal(topic, reason)
-            case Admitted(over=True) if "Last-Event-ID" in request.headers:
+                raise refusal_of(reason)
+            case Admitted(over=True, missed=0):
                 connection.ended()
                 return web.Response(status=204)
             case Admitted():
@@ -217,15 +191,7 @@ async def stream(request: web.Request, topic: str, payload: dict[str, Any] | Non
         services.closed(connection)
 
 
-def _refusal(topic: str, reason: str) -> HttpError:
-    match reason:
-        case "unmatched topic":
-            return HttpError(404, "unmatched_topic", f"there is no topic {topic}")
-        case "join crashed" | "room unavailable" | "too many rooms":
-            return HttpError(503, reason.replace(" ", "_"), f"{topic}: {reason}; try again later")
-        case _:
-            return HttpError(403, "refused", reason)
-
-
-def _one_line(event: str) -> bytes:
-    return event.replace("\n", " ").replace("\r", " ").encode()
+def _resume(request: web.Request) -> dict[str, Any]:
+    """How far an `EventSource` was. An id that is none of ours it has from somewhere else, and can do nothing about."""
+    cursor = Cursor.parse(request.headers.get("Last-Event-ID", ""))
+    return {} if cursor is None else {"resume": cursor._asdict()}

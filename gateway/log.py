@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 EVENTS, SIZE, AGE = 1_000, 1 << 20, 300.0
 """What a log in memory keeps: so many events, bytes of payloads, seconds."""
 
+OFFSET_DIGITS = 18
+"""No offset has more."""
+
 
 class Entry(NamedTuple):
     """A reliable event: its payload is JSON text, or anything if `binary`."""
@@ -34,10 +37,20 @@ class Entry(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """How far a client has come in a topic."""
+    """How far a client has come in a topic. As text, which is what HTTP has room for, "epoch-offset"."""
 
     epoch: str
     offset: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor | None:
+        """The cursor that the text is; None if it is none."""
+        epoch, _, offset = text.rpartition("-")
+        good = epoch and offset.isascii() and offset.isdigit() and len(offset) <= OFFSET_DIGITS
+        return cls(epoch, int(offset)) if good else None
 
     @classmethod
     def read(cls, value: Json) -> Cursor | None:

@@ -76,10 +76,13 @@ class Join:
 
 @message("gateway.admitted")
 class Admitted:
-    """`over`: the topic is concluded already, nothing follows but the reply."""
+    """`over`: the topic is concluded already, nothing follows but the reply. `missed`: how many events that brings, to who
+    showed how far it was; None if that could not be told.
+    """
 
     member: str
     over: bool = False
+    missed: int | None = None
 
 
 @message("gateway.denied")

@@ -113,7 +113,7 @@ def checked(frame: Frame, text: str) -> Frame:
     check(_is_text(topic, TOPIC_LIMIT), f"topic to be a string of 1 to {TOPIC_LIMIT} characters", topic)
     check(_is_text(event, EVENT_LIMIT), f"event to be a string of 1 to {EVENT_LIMIT} characters", event)
     # Few frames open this many brackets at all, so few are walked.
-    if text.count("[") + text.count("{") > DEPTH_LIMIT and _depth(payload) > DEPTH_LIMIT:
+    if text.count("[") + text.count("{") > DEPTH_LIMIT and depth(payload) > DEPTH_LIMIT:
         raise Malformed(f"at most {DEPTH_LIMIT} levels of nesting", "more", ref=known_ref, topic=known_topic)
     # Half of a surrogate pair can only be smuggled in escaped. No encoder would write it again.
     if "\\u" in text and not _is_unicode(frame):
@@ -180,9 +180,10 @@ def kind(value: Json) -> str:
             return "an object"
 
 
-def _depth(value: Json) -> int:
-    depth, level = 0, [value]
+def depth(value: Json) -> int:
+    """How deep arrays and objects are nested in it."""
+    levels, level = 0, [value]
     while level := [item for item in level if isinstance(item, list | dict)]:
-        depth += 1
+        levels += 1
         level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
-    return depth
+    return levels

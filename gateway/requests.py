@@ -43,13 +43,13 @@ class GetState(Request[Answer]):
 class GetHistory(Request[Answer]):
     """`{"epoch", "offset", "recovered", "events": [[offset, event, payload], ...]}`, at most `limit` events, oldest first.
 
-    `epoch` and `offset` say where the log stands now. Without `since` ("epoch-offset") the last events, and recovered is
-    false. With it the first after it and recovered is true, if none of them is lost; else no events, and recovered is
+    `epoch` and `offset` say where the log stands now. Without `since`, a cursor, the last events, and recovered is false.
+    With it the first after it and recovered is true, if none of them is lost; else no events, and recovered is
     false: what came after cannot be told from what is missing. Refused by `on_read`.
     """
 
     principal: Principal
-    since: str | None = None
+    since: tuple[str, int] | None = None
     limit: int = 100
 
 

@@ -43,7 +43,10 @@ from understudy.gateway.messages import (
     Locate,
     Member,
 )
-from understudy.gateway.presence import Meta
+from understudy.gateway.outside import answer
+from understudy.gateway.presence import Entries, Meta
+from understudy.gateway.principal import Principal
+from understudy.gateway.requests import GetHistory, GetPresence, GetState, Publish
 from understudy.gateway.watchman import Silent
 
 log = logging.getLogger("understudy.gateway")
@@ -143,8 +146,8 @@ class Room(Actor):
         (`self.stop()` would let in those who wait at the door and then end with them inside.)
         """
 
-    def snapshot(self, member: Member) -> phoenix.Json | None:
-        """All that a member must know of the topic to begin with, which then stands in the reply to its join; None if that
+    def snapshot(self, member: Member | None) -> phoenix.Json | None:
+        """All that a member, or who reads and is none (`on_read`), must know of the topic to begin with, which then stands in the reply to its join; None if that
         is what `on_join` returns. Asked at the moment from which the member hears events, unless it is given all that it
         missed since it was here.
         """
@@ -153,6 +156,18 @@ class Room(Actor):
     def make_log(self) -> Log:
         """Where the reliable events are kept for those who come back; asked once."""
         return MemoryLog(self.system)
+
+    def on_read(self, principal: Principal) -> Any:
+        """May somebody who is no member read the state, the history and the presence of this topic, over plain HTTP for
+        example? Raise Refused(reason) if not, which is what this does: they have not come past `on_join`. Plain, or `async def`.
+        """
+        raise Refused("this topic can be read by its members only")
+
+    def on_publish(self, principal: Principal, event: str, payload: Any) -> Any:
+        """Somebody who is no member publishes an event. Do with it what is right (`self.broadcast(event, payload)`) and return
+        the reply (a dict, None for an empty one), or raise Refused(reason), which is what this does. Plain, or `async def`.
+        """
+        raise Refused("this topic takes events of its members only")
 
     def on_message(self, message: object) -> Any:
         """Any other message to this actor: what `on_receive` is elsewhere."""
@@ -207,6 +222,11 @@ class Room(Actor):
             self._attendance = Attendance(self, self.system.world.token())
         self._attendance.track(member, meta, key)
 
+    @property
+    def presence(self) -> Entries:
+        """Who is shown to be there, as in `presence_state`: `{key: {"metas": [...]}}`."""
+        return {} if self._attendance is None else self._attendance.state()
+
     def untrack(self, member: Member) -> None:
         """Show `member` no more. Leaving does this by itself."""
         if self._attendance is not None:
@@ -233,6 +253,8 @@ class Room(Actor):
                     self._tell_position_soon()
             case _Decided(member, cursor, response, reason):
                 return self._decided(member, cursor, response, reason)
+            case GetState() | GetHistory() | GetPresence() | Publish():
+                return answer(self, message)
             case Locate():
                 return self.actor_ref
             case _:
@@ -282,7 +304,8 @@ class Room(Actor):
             state = None if missed is not None else self.snapshot(member)
             snapshot = None if state is None else phoenix.to_json(state)
             # The session hears of it first, so that it knows of the stay before the client can use it.
-            member.session.tell(Admitted(member.id, over=self._concluded))
+            count = None if missed is None else len(missed)
+            member.session.tell(Admitted(member.id, over=self._concluded, missed=count))
         except Refused as refusal:
             return self._deny(member, refusal.detail)
         except Overloaded:

@@ -13,10 +13,11 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
-from understudy.actors import Actor, ActorRef, Exit, Failure, Refused, StartFailed, UnderstudyError
+from understudy.actors import Actor, ActorRef, Exit, Failure, Later, Refused, StartFailed, UnderstudyError
 from understudy.gateway.messages import Locate, OpenRoom, RoomOpened, RoomRefused
+from understudy.gateway.requests import FindRoom
 from understudy.gateway.room import Room
 from understudy.supervisors import ChildInfo, WhichChildren
 
@@ -91,8 +92,24 @@ class _Started:
     reason: str
 
 
+class _Asker:
+    """Who asks by a call and not as a session: it is told like one."""
+
+    def __init__(self) -> None:
+        self.found = Later()
+
+    def tell(self, answer: object) -> None:
+        match answer:
+            case RoomOpened(_, room):
+                self.found.set(room)
+            case RoomRefused(_, reason):
+                self.found.fail(Refused(reason))
+            case _:
+                raise TypeError(f"a room is opened or refused, not {answer!r}")
+
+
 class Rooms(Actor):
-    """Answers OpenRoom with RoomOpened or RoomRefused. A room that starts slowly delays only those who wait for it."""
+    """Answers OpenRoom with RoomOpened or RoomRefused, and FindRoom in the same way. A room that starts slowly delays only those who wait for it."""
 
     trap_exit = True
 
@@ -108,6 +125,10 @@ class Rooms(Actor):
         match message:
             case OpenRoom():
                 self._open(message)
+            case FindRoom(topic):
+                asker = _Asker()
+                self._open(OpenRoom(topic, "", cast("ActorRef[Any]", asker)))
+                return asker.found
             case _Started(topic, name, room, reason):
                 for request in self._waiting.pop(topic):
                     answer = RoomRefused(request.member, reason) if room is None else RoomOpened(request.member, room)

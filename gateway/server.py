@@ -2,6 +2,7 @@
 
 /socket/websocket?vsn=2.0.0      Phoenix Channels                       websocket.py
 /topics/{topic}/events           server-sent events                     events.py
+/topics/{topic}/state, history, presence, publish; /publish             topics.py
 /healthz                         {"status": "ok", "node", "pid", ...}
 /readyz                          {"ready": true}, or why not: it takes no more clients
 routes of the application
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from understudy.gateway import cors, topics
 from understudy.gateway.connection import SERVICE_RESTART
 from understudy.gateway.events import events
 from understudy.gateway.http import (
@@ -60,13 +62,15 @@ class Server:
     ) -> None:
         self.services = services
         self.url = ""
-        app = web.Application(middlewares=[guard(services.hosts, services.origins)], client_max_size=BODY_LIMIT)
+        middlewares = [guard(services.hosts, services.origins), cors.answer_preflights(services.origins)]
+        app = web.Application(middlewares=middlewares, client_max_size=BODY_LIMIT)
         app[SERVICES] = services
-        app.on_response_prepare.append(add_security_headers)
+        app.on_response_prepare.extend((add_security_headers, cors.grant(services.origins)))
         app.add_routes(
             [
                 web.get("/socket/websocket", websocket, allow_head=False),
                 web.get("/topics/{topic}/events", events, allow_head=False),
+                *topics.ROUTES,
                 web.get("/healthz", healthz),
                 web.get("/readyz", readyz),
                 *routes,

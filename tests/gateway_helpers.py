@@ -31,6 +31,7 @@ class House(Room):
     def __init__(self, topic: str) -> None:
         super().__init__(topic)
         self.left: list[str] = []
+        self.over = False
 
     def on_join(self, member: Member, payload: dict[str, Any]) -> Any:
         match payload:
@@ -69,6 +70,7 @@ class House(Room):
             case "conclude":
                 self.broadcast("heard", payload)
                 self.conclude()
+                self.over = True
                 return {}
             case "whisper":
                 self.broadcast("heard", payload, excluding=member)
@@ -94,7 +96,8 @@ class House(Room):
 
     def on_leave(self, member: Member) -> None:
         self.left.append(member.id)
-        self.broadcast("left", {"count": len(self.left)})
+        if not self.over:
+            self.broadcast("left", {"count": len(self.left)})
 
 
 @asynccontextmanager

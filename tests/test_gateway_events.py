@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import aiohttp
 import pytest
@@ -102,7 +103,7 @@ async def test_a_stream_over_http_1_0_is_plain_and_kept_alive_with_comments(monk
         writer.write(b"GET /topics/room:a/events HTTP/1.0\r\nHost: localhost\r\n\r\n")
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"chunked" not in head.lower()
-        assert (await reader.readuntil(b"\n\n")).startswith(b"id: joined\nevent: joined\ndata: {")
+        assert re.match(rb"id: \w+-0\nevent: joined\ndata: {", await reader.readuntil(b"\n\n"))
         assert await reader.readuntil(b"\n\n") == b": keep-alive\n\n"
         writer.close()
 
@@ -134,3 +135,66 @@ async def _event(response: aiohttp.ClientResponse) -> dict[str, str]:
             name, _, value = line.rstrip("\n").partition(": ")
             fields[name] = value
     return fields
+
+
+async def test_a_listener_who_comes_back_with_its_last_id_is_given_what_it_missed_and_then_what_is_new() -> None:
+    async with gateway() as served, served.client() as client:
+        await client.join("room:a")
+        url = served.url + "/topics/room:a/events"
+        async with served.http.get(url) as response:
+            joined = await _event(response)
+            await client.ask("room:a", "shout", {"n": 0})
+            last = await _event(response)
+            assert _offset(last) == _offset(joined) + 1
+        for number in (1, 2):
+            await client.ask("room:a", "shout", {"n": number})
+        async with served.http.get(url, headers={"Last-Event-ID": last["id"]}) as response:
+            joined = await _event(response)
+            assert (joined["id"], json.loads(joined["data"])["recovered"]) == (last["id"], True)
+            await client.ask("room:a", "shout", {"n": 3})
+            heard = [event for event in [await _event(response) for _ in range(4)] if event["event"] == "heard"]
+            assert [json.loads(event["data"]) for event in heard] == [{"n": 1}, {"n": 2}, {"n": 3}]
+            assert _offset(heard[-1]) == _offset(last) + 4, "the listener's own leave was an event, too"
+
+
+async def test_one_that_was_cut_off_before_its_first_event_misses_nothing_either() -> None:
+    async with gateway() as served, served.client() as client:
+        await client.join("room:a")
+        url = served.url + "/topics/room:a/events"
+        async with served.http.get(url) as response:
+            joined = await _event(response)
+        await client.ask("room:a", "shout", {"n": 1})
+        async with served.http.get(f"{url}?resume={joined['id']}") as response:
+            assert json.loads((await _event(response))["data"])["recovered"] is True
+            events = [await _event(response) for _ in range(2)]
+            assert {event["event"] for event in events} == {"left", "heard"}
+
+
+async def test_an_id_of_another_life_or_of_somebody_else_brings_the_present_and_says_so() -> None:
+    async with gateway() as served:
+        url = served.url + "/topics/room:a/events"
+        for place in ("0000-7", "nonsense", "-", "x-", "6f0c--1", "6f0c-" + "9" * 30, "é-1"):
+            async with served.http.get(url, headers={"Last-Event-ID": place}) as response:
+                assert json.loads((await _event(response))["data"])["recovered"] is False, place
+        status, body = await served.json("/topics/room:a/events?resume=nonsense")
+        assert (status, body["error"]["code"]) == (400, "malformed")
+
+
+async def test_the_last_events_of_a_topic_reach_a_listener_who_was_away_when_it_was_concluded() -> None:
+    async with gateway() as served, served.client() as client:
+        await client.join("room:a")
+        url = served.url + "/topics/room:a/events"
+        async with served.http.get(url) as response:
+            place = (await _event(response))["id"]
+        await client.event("room:a", "left")
+        await client.ask("room:a", "conclude", {"last": "words"})
+        async with served.http.get(url, headers={"Last-Event-ID": place}) as response:
+            events = [await _event(response) for _ in range(3)]
+            assert [event["event"] for event in events] == ["joined", "left", "heard"]
+            assert await response.content.read() == b""
+        async with served.http.get(url, headers={"Last-Event-ID": events[-1]["id"]}) as response:
+            assert response.status == 204
+
+
+def _offset(event: dict[str, str]) -> int:
+    return int(event["id"].rpartition("-")[2])

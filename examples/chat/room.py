@@ -126,7 +126,7 @@ class ChatRoom(Room):
         self._show(member)
         return {"key": guest.key, "name": guest.name}
 
-    def snapshot(self, member: Member) -> dict[str, Any]:
+    def snapshot(self, member: Member | None) -> dict[str, Any]:
         return self.history.page()
 
     def on_event(self, member: Member, event: str, payload: Any) -> dict[str, Any] | Later:
