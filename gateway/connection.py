@@ -28,6 +28,10 @@ SERVICE_RESTART = 1012
 BUFFER_LIMIT = 256 * 1024
 """Bytes that may wait for one client. More means that it does not read: it is reset."""
 
+LARGE_FRAME, LARGE_LIMIT = 64 * 1024, 4 * 1024 * 1024
+"""Frames of more bytes than the first do not count among those, up to so many bytes: who comes back after a while has asked
+for all that it missed, in each of its topics, and is not slow because that is much."""
+
 SEND_BUFFER = 64 * 1024
 """SO_SNDBUF of a client's socket. The kernel's own (up to 4 MiB) would hide a client that stopped reading."""
 
@@ -148,7 +152,9 @@ class SocketConnection:
     """A Connection over an asyncio transport; a subclass knows how its protocol says goodbye."""
 
     __slots__ = (
+        "_excused",
         "_frames",
+        "_large",
         "_latest",
         "_latest_size",
         "_limit",
@@ -171,6 +177,8 @@ class SocketConnection:
         self._limit = limit
         self._frames: list[bytes] = []
         self._size = 0
+        self._large = 0
+        self._excused = 0
         self._latest: dict[Hashable, bytes] | None = None
         self._latest_size = 0
         self._written = 0
@@ -197,7 +205,10 @@ class SocketConnection:
         if not self._frames:
             self._tick.add(self)
         self._frames.append(frame)
-        self._size += len(frame)
+        size = len(frame)
+        self._size += size
+        if size > LARGE_FRAME:
+            self._large += size
         if self._size > self._limit:
             self.flush()
 
@@ -210,8 +221,10 @@ class SocketConnection:
         self._frames, self._size = [], 0
         try:
             waiting = self._transport.get_write_buffer_size()
-            # Nothing waits: the client reads, and a frame larger than the limit is not its fault.
-            if waiting and waiting + len(data) > self._limit:
+            self._excused = min(self._large + (self._excused if waiting else 0), LARGE_LIMIT)
+            self._large = 0
+            # Nothing waits: the client reads, and what is too much for one tick is not its fault.
+            if waiting and waiting + len(data) > self._limit + self._excused:
                 self.reset()
             else:
                 self._written += len(data)

@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
-from tests.simulation.crowd import Crowd, House
+from tests.simulation.crowd import LINES, Crowd, GuestConnection, House
+from understudy.gateway.connection import STALLED, Tick
 from understudy.simulation import Simulation, faults
+from understudy.simulation.sockets import LATENCY, VirtualSocket
 
 
 async def spend(simulation: Simulation, crowd: Crowd, kinds: tuple[faults.Kind, ...], nodes: list[str]) -> None:
@@ -35,3 +37,27 @@ async def test_every_client_hears_every_line_or_is_told_that_it_does_not(simulat
         )
         kinds = faults.NETWORK + faults.NODES
         await spend(simulation, crowd, kinds, ["attic", "cellar", "stage", "foyer"])
+
+
+@pytest.mark.seeds(20)
+async def test_a_client_for_which_something_is_held_is_reset_once_it_has_taken_nothing_for_a_while(
+    simulation: Simulation,
+) -> None:
+    """And not before, though it takes little."""
+    gone: list[float] = []
+    socket = VirtualSocket(lambda data: None, lambda: gone.append(simulation.time), room=100)
+    connection = GuestConnection(socket, LINES, Tick(simulation.loop))
+    socket.pause_reading()
+    for number in range(10):
+        connection.send(b"x" * 100)
+        connection.send(b"%d" % number, "latest")
+        await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(simulation.delay(STALLED / 2, STALLED - 0.1))
+        socket.resume_reading()
+        await asyncio.sleep(LATENCY)  # one piece
+        socket.pause_reading()
+    assert not gone
+    await asyncio.sleep(STALLED + 0.1)
+    assert gone
+    assert connection.closed
