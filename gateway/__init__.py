@@ -4,10 +4,12 @@ from understudy.gateway.auth import Anonymous, Auth, Unauthorized
 from understudy.gateway.connection import Connection, Serializer
 from understudy.gateway.cookies import SignedCookie
 from understudy.gateway.credentials import Credentials
+from understudy.gateway.delivery import RELIABLE, SNAPSHOT, Delivery, conflate
 from understudy.gateway.events import stream
 from understudy.gateway.gateway import Gateway, GetUrl
 from understudy.gateway.http import HttpError, Mount, json_answer
 from understudy.gateway.messages import Member
+from understudy.gateway.moderation import Rate
 from understudy.gateway.passwords import Passwords, hash_password
 from understudy.gateway.presence import Presence
 from understudy.gateway.principal import Principal
@@ -16,10 +18,13 @@ from understudy.gateway.rooms import Shared, Topic
 from understudy.gateway.tokens import SignedToken
 
 __all__ = [
+    "RELIABLE",
+    "SNAPSHOT",
     "Anonymous",
     "Auth",
     "Connection",
     "Credentials",
+    "Delivery",
     "Gateway",
     "GetUrl",
     "HttpError",
@@ -28,6 +33,7 @@ __all__ = [
     "Passwords",
     "Presence",
     "Principal",
+    "Rate",
     "Room",
     "Serializer",
     "Shared",
@@ -35,6 +41,7 @@ __all__ = [
     "SignedToken",
     "Topic",
     "Unauthorized",
+    "conflate",
     "hash_password",
     "json_answer",
     "stream",

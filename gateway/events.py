@@ -26,6 +26,7 @@ from understudy.gateway.messages import (
     Admitted,
     Attach,
     Denied,
+    Dismissed,
     Join,
     Lapsed,
     Member,
@@ -119,7 +120,7 @@ class Listener(Actor):
                 self.stop()
             case _KeepAlive():
                 self.connection.send(self.connection.serializer.keep_alive())
-            case Down() | Lapsed() | HangUp():
+            case Down() | Lapsed() | Dismissed() | HangUp():
                 # The room's end is the end of the stream; an EventSource then opens a new one.
                 self._decide("room unavailable")
                 self.stop()

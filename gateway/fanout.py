@@ -91,8 +91,8 @@ class Fanout(Actor):
             case Attach():
                 self._attached[message.member.id] = message
                 self._stays.setdefault(message.member.session, set()).add(message.member.id)
-            case Detach(member, last):
-                self._detach(member, last)
+            case Detach(member, last, payload):
+                self._detach(member, last, payload)
             case Say(connection, frame):
                 connection.send(frame)
             case Part(connection, code, reason):
@@ -181,12 +181,12 @@ class Fanout(Actor):
     def _reply(self, to: Attach, ref: Ref, status: str, response: bytes, binary: bool = False) -> None:
         to.connection.send(to.connection.serializer.reply(to.join_ref, ref, to.topic, status, response, binary))
 
-    def _detach(self, member: str, last: str | None) -> None:
+    def _detach(self, member: str, last: str | None, payload: bytes = phoenix.EMPTY) -> None:
         stay = self._attached.pop(member, None)
         if stay is None:
             return
         if last is not None:
-            stay.connection.send(stay.connection.serializer.push(stay.join_ref, stay.topic, last, phoenix.EMPTY))
+            stay.connection.send(stay.connection.serializer.push(stay.join_ref, stay.topic, last, payload))
         stays = self._stays[stay.member.session]
         stays.discard(member)
         if not stays:

@@ -3,7 +3,7 @@
     session ──OpenRoom──> rooms                 session ──Attach, Detach──> fan-out        (always on one node)
     session <─RoomOpened─ rooms                                                ^
     session ──Join, Event, Leave──> room ──Said(Admit, Reply, Push, Broadcast)─┘
-    session <─Admitted, Denied───── room
+    session <─Admitted, Denied, Dismissed── room
 
 Everything a client gets about a topic goes through the fan-out of its node, so its order is the order in which the room
 said it, replies included. Bodies are JSON text, encoded once, where they were made.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from understudy.actors import ActorRef, Request, message
+from understudy.gateway import phoenix
 from understudy.gateway.connection import Connection
 from understudy.gateway.phoenix import Ref
 from understudy.gateway.principal import NOBODY, Principal
@@ -41,6 +42,11 @@ class OpenRoom:
     topic: str
     member: str
     session: ActorRef[Any]
+
+
+@message("gateway.settle")
+class Settle:
+    """To a room that was just started: if nobody comes in, end after a while."""
 
 
 @message("gateway.locate")
@@ -91,6 +97,14 @@ class Denied:
     reason: str
 
 
+@message("gateway.dismissed")
+class Dismissed:
+    """The room has sent the member out. `detail` is for people."""
+
+    member: str
+    detail: str = ""
+
+
 @message("gateway.event")
 class Event:
     """What a member pushed. `ref` is null when it wants no reply."""
@@ -129,10 +143,11 @@ class Attach:
 
 @dataclass(frozen=True, slots=True)
 class Detach:
-    """The stay is over. `last` is the event to say so with, or None for silence."""
+    """The stay is over. `last` is the event to say so with, or None for silence; `payload` is what that carries."""
 
     member: str
     last: str | None
+    payload: bytes = phoenix.EMPTY
 
 
 # --- fan-out -> session, within one process ---

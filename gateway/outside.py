@@ -26,9 +26,12 @@ Reading: TypeAlias = GetState | GetHistory | GetPresence
 
 async def answer(room: "Room", request: Reading | Publish) -> Any:
     """The answer to `request`. Raises Refused, and "failed" in place of what a hook of the room raised."""
+    if room.is_banned(request.principal):
+        raise Refused("banned")
     if isinstance(request, Publish):
         return [await _publish(room, request, event, payload) for event, payload in request.events]
     await _asked(room, lambda: room.on_read(request.principal))
+    room.needed()
     match request:
         case GetState():
             return await _state(room)
@@ -42,6 +45,7 @@ async def _publish(room: "Room", request: Publish, event: str, payload: Any) -> 
     try:
         response = await _asked(room, lambda: room.on_publish(request.principal, event, payload))
         phoenix.to_json(response)
+        room.needed()
     except Refused as refusal:
         return {"status": "error", "response": refusals.reply(refusal.detail)}
     except (TypeError, ValueError) as error:

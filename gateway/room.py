@@ -23,11 +23,13 @@ What a hook raises:
 
 import inspect
 import logging
+import math
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from understudy.actors import Actor, Down, Later, Overloaded, Refused, Stop
+from understudy.actors import Actor, Down, Later, Overloaded, Refused, Stop, Timer
 from understudy.actors.held import Held
 from understudy.gateway import phoenix, refusals
 from understudy.gateway.attendance import GRACE, Answered, Attendance, Changed, Due
@@ -37,12 +39,15 @@ from understudy.gateway.log import Cursor, Log, MemoryLog
 from understudy.gateway.messages import (
     Admitted,
     Denied,
+    Dismissed,
     Event,
     Join,
     Leave,
     Locate,
     Member,
+    Settle,
 )
+from understudy.gateway.moderation import Moderation, Rate
 from understudy.gateway.outside import answer
 from understudy.gateway.presence import Entries, Meta
 from understudy.gateway.principal import Principal
@@ -53,6 +58,12 @@ log = logging.getLogger("understudy.gateway")
 
 CRASHED = "on_join of %s crashed; its client was told 'join crashed'"
 
+IDLE_AFTER = 300.0
+"""Seconds that a room without members is kept: as long as its log, and no more. Strangers choose topics."""
+
+UNUSED_AFTER = 1.0
+"""Seconds that a room is kept that nobody has come into, or been answered by."""
+
 POSITION_EVERY = 5.0
 """Seconds between two words to the fan-outs of a room's members, so that they notice when the last one is missing."""
 
@@ -60,6 +71,11 @@ POSITION_EVERY = 5.0
 @dataclass(frozen=True, slots=True)
 class _TellPosition:
     """A room to itself: time to tell its position."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rested:
+    """A room to itself: perhaps nobody needs it any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +117,15 @@ class Room(Actor):
     grace: float = GRACE
     """Seconds for which the presence shows a person whose connection was lost."""
 
+    idle_after: float = IDLE_AFTER
+    """Seconds after which a room ends that has no members and that nobody asks anything; math.inf: it stays."""
+
+    roles: Sequence[str] = ("member", "moderator", "owner")
+    """What somebody can be here, the lowest first."""
+
+    rates: Mapping[str, Rate] = {}
+    """How much of each event a member may push; "*" is for those that are not named. No entry: as much as the gateway lets in."""
+
     def __init__(self, topic: str) -> None:
         super().__init__()
         self.topic = topic
@@ -114,6 +139,9 @@ class Room(Actor):
         self._said: Feed | None = None
         self._telling_position = False
         self._attendance: Attendance | None = None
+        self._moderation = Moderation(self.roles, self.rates)
+        self._sent_out: dict[str, Member] = {}
+        self._rest: Timer | None = None
 
     # --- hooks ---
 
@@ -143,8 +171,13 @@ class Room(Actor):
     def on_empty(self) -> Any:
         """The last member left. A room that is worth nothing without members returns `Stop()`: the next join starts it anew.
 
-        (`self.stop()` would let in those who wait at the door and then end with them inside.)
+        (`self.stop()` would let in those who wait at the door and then end with them inside.) One that does not is kept for
+        `idle_after` seconds.
         """
+
+    def role_of(self, member: Member) -> str:
+        """What `member` is unless it was appointed: what its credentials say, or the lowest of the roles."""
+        return str(member.principal.claims.get("role", ""))
 
     def snapshot(self, member: Member | None) -> phoenix.Json | None:
         """All that a member, or who reads and is none (`on_read`), must know of the topic to begin with, which then stands in the reply to its join; None if that
@@ -209,7 +242,8 @@ class Room(Actor):
         self.feed.conclude()
 
     def track(self, member: Member, meta: Meta, *, key: str | None = None) -> None:
-        """Show `member` in the topic's presence under `key` (its id if None), or replace what is shown of it.
+        """Show `member` in the topic's presence under `key`, or replace what is shown of it. None: under the id of its
+        principal; somebody anonymous under its own id, which nobody will have again.
 
         Each member may show once; members with the same key are one person with several connections. A person who has a
         key and loses the connection is shown for `grace` seconds more: nobody sees a leave if it is back by then. Allowed
@@ -220,6 +254,8 @@ class Room(Actor):
             return
         if self._attendance is None:
             self._attendance = Attendance(self, self.system.world.token())
+        if key is None and not member.principal.anonymous:
+            key = member.principal.id
         self._attendance.track(member, meta, key)
 
     @property
@@ -231,6 +267,63 @@ class Room(Actor):
         """Show `member` no more. Leaving does this by itself."""
         if self._attendance is not None:
             self._attendance.untrack(member.id)
+
+    # --- whom a room keeps in order ---
+
+    def role(self, member: Member) -> str:
+        """Which of the `roles` it has."""
+        return self._moderation.role(member, self.role_of(member))
+
+    def appoint(self, who: Member | str, role: str) -> None:
+        """Give a role to a member, or to whoever has that principal id, for as long as this room lives. A role given to
+        somebody anonymous ends with the stay. Raises ValueError if there is no such role.
+        """
+        self._moderation.appoint(who, role)
+
+    def demand(self, member: Member, role: str) -> None:
+        """Raise Refused, "forbidden", unless it has that role or a higher one."""
+        if not self._moderation.may(self.role(member), role):
+            raise Refused("forbidden")
+
+    def kick(self, member: Member, detail: str = "") -> None:
+        """Send a member out, or away from the door. Its client gets `phx_close` with the code "kicked" and `detail`, for
+        people; nothing keeps it from coming back. Of one that is not there nothing is seen. `on_leave` follows.
+        """
+        if self.members.pop(member.id, None) is not None:
+            self._sent_out[member.id] = member
+            if self._attendance is not None:
+                self._attendance.left(member.id)
+            told: Any = Dismissed(member.id, detail)
+        elif self._door.pop(member.id, None) is not None:
+            self._unwatch(member.id)
+            told = Denied(member.id, "kicked")
+        else:
+            return
+        with suppress(Overloaded):
+            member.session.tell(told)
+
+    def ban(self, who: Member | str, seconds: float = math.inf, detail: str = "") -> None:
+        """Kick a member, or all with that principal id, and let nobody in under that id for so long, as long as this room
+        lives. Somebody anonymous gets a new id with each connection: a ban lasts as long as this one.
+        """
+        id = who if isinstance(who, str) else who.principal.id  # noqa: A001
+        self._moderation.ban(id, self.system.loop.time() + seconds)
+        for member in [*self.members.values(), *self._door.values()]:
+            if member.principal.id == id:
+                self.kick(member, detail)
+
+    def unban(self, id: str) -> None:  # noqa: A002
+        """Let whoever has that principal id in again."""
+        self._moderation.unban(id)
+
+    def is_banned(self, principal: Principal) -> bool:
+        """Whether it may not come in at present."""
+        return self._moderation.banned(principal.id, self.system.loop.time())
+
+    @property
+    def bans(self) -> dict[str, float]:
+        """Which principal ids are banned, and for how many seconds more."""
+        return self._moderation.bans(self.system.loop.time())
 
     # --- what members do ---
 
@@ -254,12 +347,38 @@ class Room(Actor):
             case _Decided(member, cursor, response, reason):
                 return self._decided(member, cursor, response, reason)
             case GetState() | GetHistory() | GetPresence() | Publish():
+                self._settle()
                 return answer(self, message)
             case Locate():
+                self._settle()
                 return self.actor_ref
+            case Settle():
+                self._settle()
+            case _Rested():
+                return Stop() if self._is_empty else None
             case _:
+                self.needed()
                 return self.on_message(message)
         return None
+
+    @property
+    def _is_empty(self) -> bool:
+        return not self.members and not self._door
+
+    def _settle(self) -> None:
+        """Somebody comes, goes or asks: if the room is empty, it rests before it ends. Not for long if it was never needed:
+        strangers who are turned away must not leave a room behind for every topic they think of.
+        """
+        if self._is_empty:
+            if self._rest is not None:
+                self._rest.cancel()
+            rest = self.idle_after if self._used else UNUSED_AFTER
+            self._rest = self.send_after(rest, _Rested()) if rest < math.inf else None
+
+    def needed(self) -> None:
+        """Somebody who is no member was let in to what this room knows."""
+        self._used = True
+        self._settle()
 
     def _join(self, member: Member, payload: dict[str, Any]) -> Any:
         self._door[member.id] = member
@@ -267,6 +386,8 @@ class Room(Actor):
         self._monitors[member.id] = token
         self._watched[token] = member.id
         try:
+            if self.is_banned(member.principal):
+                raise Refused("banned")
             payload = dict(payload)
             cursor = Cursor.read(payload.pop("resume", None))
             response = self.on_join(member, payload)
@@ -343,10 +464,11 @@ class Room(Actor):
         self._unwatch(member_id)
         if self._door.pop(member_id, None) is not None:
             return None  # an async on_join is under way for it: see _decided
-        member = self.members.pop(member_id, None)
+        member = self.members.pop(member_id, None) or self._sent_out.pop(member_id, None)
         if member is None:
             return None
         self.feed.leave(member)
+        self._moderation.forget(member_id)
         return self._depart(member, returning)
 
     def _depart(self, member: Member, returning: bool = False) -> Any:
@@ -362,13 +484,16 @@ class Room(Actor):
     def _departed(self) -> Any:
         """Whoever stands at the door may still be let in: the room is empty once that is decided."""
         self._vacated = not self.members and bool(self._door)
-        return self.on_empty() if not self.members and not self._door else None
+        self._settle()
+        return self.on_empty() if self._is_empty else None
 
     def _event(self, message: Event) -> Any:
         member = self.members.get(message.member)
         if member is None:
             return None
         try:
+            if self.rates and not self._moderation.admits(member, message.event, self.system.loop.time()):
+                raise Refused("rate limited")
             response = self.on_event(member, message.event, message.payload)
         except Refused as refusal:
             self._refuse(member, message.ref, refusal)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 from understudy.actors import Actor, ActorRef, Exit, Failure, Later, Refused, StartFailed, UnderstudyError
-from understudy.gateway.messages import Locate, OpenRoom, RoomOpened, RoomRefused
+from understudy.gateway.messages import Locate, OpenRoom, RoomOpened, RoomRefused, Settle
 from understudy.gateway.requests import FindRoom
 from understudy.gateway.room import Room
 from understudy.supervisors import ChildInfo, WhichChildren
@@ -134,6 +134,7 @@ class Rooms(Actor):
                     answer = RoomRefused(request.member, reason) if room is None else RoomOpened(request.member, room)
                     request.session.tell(answer)
                 if room is not None and room.is_alive():
+                    room.tell(Settle())
                     self._rooms[topic] = room
                     self._rows[room] = ChildInfo(topic, name, "running", "temporary", 0, room, None)
             case Exit(sender) if sender in self._rows:

@@ -23,6 +23,7 @@ from understudy.gateway.messages import (
     Attach,
     Denied,
     Detach,
+    Dismissed,
     Event,
     Join,
     Lapsed,
@@ -183,6 +184,11 @@ class Session(Actor):
                     early, stay.early = stay.early, []
                     for frame in early:
                         self._push(stay, frame)
+            case Dismissed(member, detail):
+                if stay := self._by_member.get(member):
+                    payload = phoenix.to_json(refusals.reply("kicked", detail or None))
+                    self.fanout.tell(Detach(member, phoenix.CLOSE, payload))
+                    self._end(stay, None)
             case Lapsed(member):
                 if stay := self._by_member.get(member):
                     self._end(stay, None, returning=True)
