@@ -45,7 +45,7 @@ class Pair:
 
     async def until(self, last: Any) -> list[Any]:
         """The values up to that one, without the filling."""
-        values = []
+        values: list[Any] = []
         while (value := await self.read()) != last:
             assert value is not None, f"the connection ended after {values}"
             if value != FILLING:

@@ -21,11 +21,12 @@ from typing import Any
 from understudy.actors import ActorRef, StartFailed
 from understudy.gateway import Member, Room, Shared, phoenix
 from understudy.gateway.connection import SocketConnection, Tick
-from understudy.gateway.delivery import as_json, conflate, stamped
+from understudy.gateway.delivery import conflate
 from understudy.gateway.fanout import Fanout
-from understudy.gateway.log import Cursor, Log, MemoryLog
+from understudy.gateway.log import Log, MemoryLog
 from understudy.gateway.messages import Said
 from understudy.gateway.rooms import Rooms
+from understudy.gateway.serializers import PhoenixSerializer
 from understudy.gateway.session import HangUp, Received, Session
 from understudy.simulation import Cluster, Crashed, Simulation
 from understudy.simulation.sockets import VirtualSocket
@@ -111,31 +112,8 @@ class Forgetful(Fanout):
         return super().on_receive(message)
 
 
-class Lines:
-    """Frames as lines of JSON text."""
-
-    def reply(
-        self,
-        join_ref: phoenix.Ref,
-        ref: phoenix.Ref,
-        topic: str,
-        status: str,
-        response: bytes,
-        binary: bool = False,
-    ) -> bytes:
-        return phoenix.encode_reply(join_ref, ref, topic, status, as_json(response, binary)) + b"\n"
-
-    def push(self, join_ref: phoenix.Ref, topic: str, event: str, payload: bytes, binary: bool = False) -> bytes:
-        return phoenix.encode(join_ref, None, topic, event, as_json(payload, binary)) + b"\n"
-
-    def broadcast(
-        self, topic: str, event: str, payload: bytes, cursor: Cursor | None = None, binary: bool = False
-    ) -> bytes:
-        body = as_json(payload, binary)
-        return phoenix.encode(None, None, topic, event, stamped(body, cursor.offset) if cursor else body) + b"\n"
-
-
-LINES = Lines()
+LINES = PhoenixSerializer(phoenix, lambda text: text + b"\n")
+"""Frames as lines of JSON text."""
 
 GOODBYE: phoenix.Json = [None, None, "phoenix", "goodbye", {}]
 
