@@ -1,13 +1,15 @@
 """To the outside: HTTP, WebSocket (Phoenix Channels), server-sent events; sessions, topics, rooms, presence."""
 
 from understudy.gateway.auth import Anonymous, Auth, Unauthorized
+from understudy.gateway.certificate import Certificate
 from understudy.gateway.connection import Connection, Serializer
 from understudy.gateway.cookies import SignedCookie
 from understudy.gateway.credentials import Credentials
 from understudy.gateway.delivery import RELIABLE, SNAPSHOT, Delivery, conflate
 from understudy.gateway.events import stream
-from understudy.gateway.gateway import Gateway, GetUrl
+from understudy.gateway.gateway import Gateway, GetRefused, GetUrl
 from understudy.gateway.http import HttpError, Mount, json_answer
+from understudy.gateway.limits import Limits, Rate
 from understudy.gateway.messages import Member
 from understudy.gateway.moderation import Rate
 from understudy.gateway.passwords import Passwords, hash_password
@@ -22,12 +24,15 @@ __all__ = [
     "SNAPSHOT",
     "Anonymous",
     "Auth",
+    "Certificate",
     "Connection",
     "Credentials",
     "Delivery",
     "Gateway",
+    "GetRefused",
     "GetUrl",
     "HttpError",
+    "Limits",
     "Member",
     "Mount",
     "Passwords",

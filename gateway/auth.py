@@ -39,6 +39,8 @@ class Unauthorized(Exception):
 class Auth(Protocol):
     """One way to know somebody."""
 
+    # `challenge`, where there is one, is what WWW-Authenticate says of it: 'Basic realm="..."'.
+
     async def authenticate(self, credentials: Credentials) -> Principal | None:
         """Who that is; None if nothing in the credentials is for this auth to judge. Raises Unauthorized."""
         ...
@@ -62,6 +64,8 @@ class Door:
     def __init__(self, auth: Auths | None = None, may: May | None = None) -> None:
         given = auth if isinstance(auth, Sequence) else [] if auth is None else [auth]
         self._auths = [_function(one) for one in given]
+        challenges = [getattr(one, "challenge", None) for one in given]
+        self.challenge = ", ".join(challenge for challenge in challenges if challenge) or "Bearer"
         self._may = may
         if may is not None and not callable(may):
             raise TypeError(f"may is a function of a principal, a topic and an action, not {may!r}")

@@ -36,8 +36,6 @@ class SignedCookie:
     Raises ValueError for a key of less than 32 bytes, and for a `__Host-` cookie that is not secure.
     """
 
-    challenge = "Cookie"
-
     def __init__(
         self,
         keys: str | bytes | Sequence[str | bytes],

@@ -37,9 +37,13 @@ class Credentials:
     query: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     address: str = ""
 
+    def meant(self) -> "Credentials":
+        """Without what a browser sends along unasked: who made it send that is not to be obeyed."""
+        return replace(self, basic=None, cookies=NONE)
+
     def renewed(self, token: str) -> "Credentials":
         """The same client with another token, which is all that counts from here on."""
-        return replace(self, token=token, basic=None, cookies=NONE)
+        return replace(self.meant(), token=token)
 
 
 def read_credentials(

@@ -158,7 +158,7 @@ async def stream(request: web.Request, topic: str, payload: dict[str, Any] | Non
     services.origins.check(request)
     if not 0 < len(topic) <= phoenix.TOPIC_LIMIT:
         raise HttpError(404, "unmatched_topic", f"a topic has 1 to {phoenix.TOPIC_LIMIT} characters")
-    services.check_capacity()
+    services.check_capacity(request)
     visitor = await services.enter(request)
     if not await visitor.may(topic, "read"):
         raise refused("forbidden", f"you may not listen to {topic}")
@@ -166,7 +166,7 @@ async def stream(request: web.Request, topic: str, payload: dict[str, Any] | Non
     if transport is None:
         raise HttpError(499, "client_gone", "the client closed the connection")
     connection = EventConnection(transport, CHUNKED if request.version >= (1, 1) else PLAIN, services.tick)
-    services.opened(connection)
+    services.opened(connection, visitor.credentials.address)
     listener: ActorRef[Any] | None = None
     try:
         outcome: asyncio.Future[Admitted | str] = services.loop.create_future()

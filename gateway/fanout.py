@@ -11,11 +11,12 @@ that listened end with `phx_error`, and their clients join again with how far th
 """
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 from understudy.actors import Actor, ActorRef, Down
-from understudy.gateway import phoenix
+from understudy.gateway import phoenix, refusals
 from understudy.gateway.connection import GOING_AWAY, INTERNAL_ERROR, Connection, Serializer
 from understudy.gateway.log import Cursor
 from understudy.gateway.messages import (
@@ -73,8 +74,9 @@ class _Line:
 class Fanout(Actor):
     """Knows which connection every member on this node is reached over, and notices what it was not told."""
 
-    def __init__(self) -> None:
+    def __init__(self, refused: Counter[str] | None = None) -> None:
         super().__init__()
+        self._refused = refused
         self._attached: dict[str, Attach] = {}
         self._lines: dict[str, _Line] = {}
         self._line_of: dict[str, str] = {}
@@ -180,6 +182,8 @@ class Fanout(Actor):
 
     def _reply(self, to: Attach, ref: Ref, status: str, response: bytes, binary: bool = False) -> None:
         to.connection.send(to.connection.serializer.reply(to.join_ref, ref, to.topic, status, response, binary))
+        if status == "error" and self._refused is not None:
+            self._refused[refusals.code_of(response)] += 1
 
     def _detach(self, member: str, last: str | None, payload: bytes = phoenix.EMPTY) -> None:
         stay = self._attached.pop(member, None)

@@ -11,6 +11,7 @@ has away with 1012, in batches.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,16 +20,15 @@ from aiohttp import web
 
 from understudy.actors import Actor, ExitReason, Refused, Request, message
 from understudy.gateway.auth import Auths, Door, May
+from understudy.gateway.certificate import LOOK_EVERY, Certificate
 from understudy.gateway.fanout import Fanout
-from understudy.gateway.http import HEADER_DEADLINE, Hosts, Mount, Origins
+from understudy.gateway.http import Hosts, Mount, Origins
+from understudy.gateway.limits import Limits
+from understudy.gateway.proxies import Proxies
 from understudy.gateway.rooms import Rooms, Topics
 from understudy.gateway.server import Server
 from understudy.gateway.services import Services
-from understudy.gateway.session import IDLE_TIMEOUT
 from understudy.supervisors import Supervisor
-
-CONNECTION_LIMIT = 10_000
-"""Clients at a time."""
 
 
 @message("gateway.get_url")
@@ -41,6 +41,15 @@ class GetEntry(Request[Callable[[], asyncio.Protocol]]):
     """How connections get in that come by another way than the gateway's port: what makes our end of one (`asgi.py`)."""
 
 
+@message("gateway.get_refused")
+class GetRefused(Request[dict[str, int]]):
+    """How often the gateway refused something, by the code it gave (refusals.py)."""
+
+
+class _LookAtTheCertificate:
+    """Has it been renewed?"""
+
+
 class Gateway(Actor):
     """Serves `topics` to browsers and programs on `host`:`port` (0: any free port; ask with GetUrl; None: it listens
     nowhere, and what connects comes by GetEntry).
@@ -48,7 +57,9 @@ class Gateway(Actor):
     `node` is the name of the node that clients are told they are served by. `pages` are folders of static files,
     `routes` further aiohttp routes, `origins` foreign pages that may connect ("https://chat.example.org"), `hosts`
     further names that the gateway is asked under ("chat.example.org", behind a proxy). `auth` says who a client is, `may`
-    what it may do (auth.py); without them everybody is a stranger, and may do everything.
+    what it may do (auth.py); without them everybody is a stranger, and may do everything. `token_in_url` takes a token
+    from an address, too, which logs and histories keep. `trusted_proxies` are those whose X-Forwarded-For is believed
+    ("127.0.0.1", "10.0.0.0/8"), `tls` is the certificate, `limits` how much one client may ask.
     Does not start (StartFailed) when the port cannot be bound, with a sentence that says why.
     """
 
@@ -65,9 +76,10 @@ class Gateway(Actor):
         hosts: Iterable[str] = (),
         auth: Auths | None = None,
         may: May | None = None,
-        connection_limit: int = CONNECTION_LIMIT,
-        idle_timeout: float = IDLE_TIMEOUT,
-        header_deadline: float = HEADER_DEADLINE,
+        token_in_url: bool = False,
+        trusted_proxies: Iterable[str] = (),
+        tls: Certificate | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
         if not isinstance(node, str):
@@ -81,12 +93,14 @@ class Gateway(Actor):
         self.origins = Origins(origins)
         self.hosts = Hosts(host if port is not None else "", hosts, self.origins)
         self.door = Door(auth, may)
-        self.connection_limit = connection_limit
-        self.idle_timeout = idle_timeout
-        self.header_deadline = header_deadline
+        self.token_in_url = token_in_url
+        self.proxies = Proxies(trusted_proxies)
+        self.tls = tls
+        self.limits = limits
+        self.refused = Counter[str]()
 
     async def on_start(self) -> None:
-        fanout = await self.spawn(Fanout)
+        fanout = await self.spawn(Fanout, self.refused)
         rooms = await self.spawn(Rooms, self.topics, name=self._below("rooms"))
         sessions = await self.spawn(Supervisor, name=self._below("sessions"))
         services = Services(
@@ -97,14 +111,18 @@ class Gateway(Actor):
             fanout=fanout,
             hosts=self.hosts,
             origins=self.origins,
-            connection_limit=self.connection_limit,
-            idle_timeout=self.idle_timeout,
             door=self.door,
+            limits=self.limits,
+            proxies=self.proxies,
+            refused=self.refused,
+            token_in_url=self.token_in_url,
             world=self.system.world,
             node_draining=lambda: self.system.nodes.draining,
         )
-        self.server = Server(services, routes=self.routes, pages=self.pages, header_deadline=self.header_deadline)
+        self.server = Server(services, routes=self.routes, pages=self.pages, tls=self.tls)
         await self.server.start(self.host, self.port)
+        if self.tls is not None:
+            self.send_every(LOOK_EVERY, _LookAtTheCertificate())
         self.run(self._hold())
 
     def _below(self, what: str) -> str | None:
@@ -126,10 +144,16 @@ class Gateway(Actor):
                 if not self.server.url:
                     raise Refused("this gateway listens nowhere itself")
                 return self.server.url
+            case GetRefused():
+                return dict(self.refused)
+            case _LookAtTheCertificate():
+                if self.tls is not None:
+                    self.tls.look()
             case GetEntry():
                 return self.server.entry
             case _:
                 return self.unhandled(message)
+        return None
 
     async def on_stop(self, reason: ExitReason) -> None:
         await self.server.drain()

@@ -1,10 +1,9 @@
-"""What holds for every HTTP request: who may ask from where, for how long, and how errors and pages look.
+"""What the HTTP endpoints share: who may ask from where, and how errors and pages look.
 
 An error is JSON with a code for programs and a sentence for people:
     {"error": {"code": "not_found", "message": "GET /nothing: Not Found", "retry": false}}
 """
 
-import asyncio
 import json
 import logging
 import re
@@ -16,13 +15,9 @@ from typing import Any, TypeAlias
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.typedefs import Middleware
 from yarl import URL
 
-from understudy.actors import CallError
 from understudy.gateway.refusals import REFUSALS
-
-log = logging.getLogger("understudy.gateway")
 
 
 class _OnlyOurMistakes(logging.Filter):
@@ -35,26 +30,6 @@ class _OnlyOurMistakes(logging.Filter):
 server_log = logging.getLogger("understudy.gateway.server")
 """aiohttp's own."""
 server_log.addFilter(_OnlyOurMistakes())
-
-HEADER_DEADLINE = 10.0
-"""Seconds, from the start of a connection or the end of its last request, until a request's headers are complete."""
-
-BODY_DEADLINE = 30.0
-"""Seconds until a request's body is complete."""
-
-BODY_LIMIT = 64 * 1024
-"""Bytes of a request's body."""
-
-SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; "
-        "frame-ancestors 'none'; object-src 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
-"""On every response; one that a handler set itself stays."""
 
 TEXT_TYPES = {
     ".html": "text/html",
@@ -80,19 +55,31 @@ class HttpError(Exception):
     of one that is not in it: true for what HTTP takes for passing (408, 425, 429, 502, 503, 504).
     """
 
-    def __init__(self, status: int, code: str, message: str, *, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
-        self.retry_after = retry_after
+        self.headers = dict(headers or {})
+        if retry_after is not None:
+            self.headers["Retry-After"] = str(retry_after)
         self.retry = REFUSALS[code].retry if code in REFUSALS else status in PASSING
 
 
-def refused(code: str, message: str | None = None, *, retry_after: int | None = None) -> HttpError:
+def refused(
+    code: str, message: str | None = None, *, retry_after: int | None = None, headers: Mapping[str, str] | None = None
+) -> HttpError:
     """A refusal of the table, for whoever asked over HTTP."""
     refusal = REFUSALS[code]
-    return HttpError(refusal.status, code, message or refusal.sentence, retry_after=retry_after)
+    return HttpError(refusal.status, code, message or refusal.sentence, retry_after=retry_after, headers=headers)
 
 
 class Origins:
@@ -114,16 +101,18 @@ class Origins:
 
     def check(self, request: web.Request) -> None:
         """Raise HttpError for a request from a foreign page."""
-        origin = request.headers.get("Origin")
-        if origin is None or origin in self.allowed or "*" in self.allowed:
-            return
-        # The host is compared, not the scheme: a proxy that speaks TLS stands between https:// there and http:// here.
-        if origin.partition("://")[2] != request.host:
-            raise HttpError(
-                403,
+        if "*" not in self.allowed and not self.knows(request):
+            origin = request.headers["Origin"]
+            raise refused(
                 "origin_refused",
                 f"pages of {origin[:200]} may not use this gateway; its owner can allow them with origins=[...]",
             )
+
+    def knows(self, request: web.Request) -> bool:
+        """Whether it is from no page, one of our own or one that is allowed by name: what browsers send along unasked counts."""
+        origin = request.headers.get("Origin")
+        # The host is compared, not the scheme: a proxy that speaks TLS stands between https:// there and http:// here.
+        return origin is None or origin in self.allowed or origin.partition("://")[2] == request.host
 
 
 HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^][:/@?#\s]+)(?::\d*)?")
@@ -155,8 +144,7 @@ class Hosts:
             return
         match = HOST.fullmatch(host)
         if match is None or not (is_loopback(match[1]) or match[1].lower() in self.allowed):
-            raise HttpError(
-                421,
+            raise refused(
                 "host_refused",
                 f"this gateway does not answer as {host[:200]}; its owner can allow that name with hosts=[...]",
             )
@@ -229,49 +217,6 @@ def _find(folder: Path, path: str) -> Path | None:
         return None
 
 
-def guard(hosts: Hosts, origins: Origins) -> Middleware:
-    """The middleware around all handlers: the Host of each request, the Origin of what changes something, the body's
-    deadline, errors as JSON.
-    """
-
-    @web.middleware
-    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            hosts.check(request)
-            if request.method not in ("GET", "HEAD", "OPTIONS"):
-                origins.check(request)
-            if request.can_read_body:
-                await _read_body(request)
-            return await handler(request)
-        except HttpError as error:
-            return error_response(error)
-        except web.HTTPException as error:
-            if error.status < 400:
-                raise
-            code = error.reason.lower().replace(" ", "_")
-            response = error_response(HttpError(error.status, code, f"{request.method} {request.path}: {error.reason}"))
-            if "Allow" in error.headers:
-                response.headers["Allow"] = error.headers["Allow"]
-            return response
-        except CallError as error:
-            log.warning("%s %s: %s", request.method, request.path, error)
-            return error_response(HttpError(503, "unavailable", f"try again later: {error}"))
-        except Exception:
-            log.exception("%s %s failed", request.method, request.path)
-            return error_response(HttpError(500, "internal_error", "the server made a mistake; its log says which"))
-
-    return guarded
-
-
-async def _read_body(request: web.Request) -> None:
-    """Read it here, where it is timed: handlers then find it read."""
-    try:
-        async with asyncio.timeout(BODY_DEADLINE):
-            await request.read()
-    except TimeoutError:
-        raise HttpError(408, "body_too_slow", f"the body was not complete within {BODY_DEADLINE:.0f} s") from None
-
-
 def json_answer(data: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """`data` as JSON, ended by a newline: `curl` then leaves the terminal's prompt on a line of its own."""
     return web.json_response(text=json.dumps(data) + "\n", status=status, headers=headers)
@@ -279,16 +224,5 @@ def json_answer(data: Any, *, status: int = 200, headers: Mapping[str, str] | No
 
 def error_response(error: HttpError) -> web.Response:
     """An HttpError as the client gets it."""
-    response = json_answer(
-        {"error": {"code": error.code, "message": error.message, "retry": error.retry}}, status=error.status
-    )
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(error.retry_after)
-    return response
-
-
-async def add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
-    """For `app.on_response_prepare`."""
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
-    response.headers["Server"] = "understudy"  # not which version of what, for those who look for old ones
+    said = {"code": error.code, "message": error.message, "retry": error.retry}
+    return json_answer({"error": said}, status=error.status, headers=error.headers)

@@ -9,6 +9,7 @@ client's. A close code says it too: after 4000 to 4499 a client comes back, afte
 a code of its own for what happened (1001, 1009, 1011, 1012, 1013) it gets that one.
 """
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,7 @@ REFUSALS = _table(
     Refusal("method_not_allowed", 405, NEVER, "that cannot be done here"),
     Refusal("request_entity_too_large", 413, NEVER, "that is too much in one piece", close=TOO_BIG),
     Refusal("message_too_large", 413, NEVER, "that message is too large", close=TOO_BIG),
+    Refusal("encoding_unsupported", 415, NEVER, "send the body as it is, not compressed"),
     # topics and rooms
     Refusal("unmatched_topic", 404, NEVER, "there is no such topic"),
     Refusal("unknown_event", 404, NEVER, "that is no event of this topic"),
@@ -103,6 +105,15 @@ def reply(reason: str, detail: str | None = None) -> dict[str, Any]:
     refusal = find(reason)
     said = {"reason": reason, "code": refusal.code, "retry": refusal.retry}
     return said if detail is None else {**said, "detail": detail}
+
+
+def code_of(response: bytes) -> str:
+    """The code in an error reply, whoever made it."""
+    try:
+        code = json.loads(response)["code"]
+    except (ValueError, KeyError, TypeError):
+        return "refused"
+    return code if code in REFUSALS else "refused"
 
 
 def close(code: str, sentence: str | None = None) -> tuple[int, str]:

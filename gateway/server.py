@@ -17,22 +17,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import Context
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
 from understudy.gateway import cors, topics
+from understudy.gateway.certificate import Certificate
 from understudy.gateway.connection import SERVICE_RESTART
 from understudy.gateway.events import events
-from understudy.gateway.http import (
-    BODY_LIMIT,
-    HEADER_DEADLINE,
-    Mount,
-    add_security_headers,
-    guard,
-    json_answer,
-    page_routes,
-    server_log,
-)
+from understudy.gateway.guard import guard, prepare
+from understudy.gateway.http import Mount, json_answer, page_routes, server_log
+from understudy.gateway.port import Port
 from understudy.gateway.services import SERVICES, Services
 from understudy.gateway.websocket import websocket
 
@@ -58,14 +53,15 @@ class Server:
         *,
         routes: Sequence[web.AbstractRouteDef] = (),
         pages: Sequence[Mount] = (),
-        header_deadline: float = HEADER_DEADLINE,
+        tls: Certificate | None = None,
     ) -> None:
         self.services = services
         self.url = ""
-        middlewares = [guard(services.hosts, services.origins), cors.answer_preflights(services.origins)]
-        app = web.Application(middlewares=middlewares, client_max_size=BODY_LIMIT)
+        self._tls = tls
+        middlewares = [guard, cors.answer_preflights(services.origins)]
+        app = web.Application(middlewares=middlewares, client_max_size=services.limits.body)
         app[SERVICES] = services
-        app.on_response_prepare.extend((add_security_headers, cors.grant(services.origins)))
+        app.on_response_prepare.extend((prepare, cors.grant(services.origins)))
         app.add_routes(
             [
                 web.get("/socket/websocket", websocket, allow_head=False),
@@ -80,14 +76,13 @@ class Server:
         # aiohttp has no deadline for headers, but one for idle connections, which runs from the connection's start and
         # is not put off by bytes that dribble in: the same thing under another name.
         # handler_cancellation: a listener who leaves must end its stream at once, not at the next write.
-        self._runner = web.AppRunner(
-            app,
-            keepalive_timeout=header_deadline,
-            handler_cancellation=True,
-            shutdown_timeout=HANDLER_TIMEOUT,
-            access_log=None,
-            logger=server_log,
-        )
+        self._options: dict[str, Any] = {
+            "keepalive_timeout": services.limits.header_deadline,
+            "auto_decompress": False,
+            "access_log": None,
+            "logger": server_log,
+        }
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=HANDLER_TIMEOUT, **self._options)
 
     async def start(self, host: str, port: int | None) -> None:
         """Listen, unless `port` is None. Raises OSError with a sentence that says what to do."""
@@ -106,8 +101,10 @@ class Server:
         await self._runner.setup()
         if port is None:
             return
-        site = web.TCPSite(self._runner, host, port)
         try:
+            if self._tls is not None:
+                self._tls.load()
+            site = Port(self._runner, host, port, self.services, self._tls, self._options)
             await site.start()
         except OSError as error:
             await self._runner.cleanup()

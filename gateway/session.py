@@ -51,6 +51,9 @@ RENEW_AHEAD = 30.0
 EARLY_LIMIT = 64
 """Messages kept for a topic whose join is under way; further ones are refused."""
 
+STUBBORN = 200
+"""Messages in a row that were more than it may send after which a client is let go."""
+
 PATIENCE = 10
 """Malformed frames after which a client is no client of this protocol."""
 
@@ -112,8 +115,7 @@ class _Renewed:
     """What became of a new token: who the client is by it, or why it is refused."""
 
     frame: Frame
-    visitor: Visitor | None
-    refusal: dict[str, Any] | None = None
+    renewed: Visitor | Unauthorized
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ class Session(Actor):
         self._by_monitor: dict[int, Stay] = {}
         self._count = 0
         self._malformed = 0
+        self._in_excess = 0
         self._heard_at = 0.0
 
     def on_start(self) -> None:
@@ -196,8 +199,8 @@ class Session(Actor):
                 self._room_ended(stay, reason)
             case _Permitted(stay, visitor, permissions):
                 self._permitted(stay, visitor, permissions)
-            case _Renewed(frame, visitor, refusal):
-                self._renewed(frame, visitor, refusal)
+            case _Renewed(frame, renewed):
+                self._renewed(frame, renewed)
             case _AskedAgain(frame, visitor, said):
                 self._asked_again(frame, visitor, said)
             case _LookAtTheToken(of, asked):
@@ -221,8 +224,12 @@ class Session(Actor):
             self._decline(frame, "malformed frame", str(error))
             self._malformed += 1
             if self._malformed >= PATIENCE:
-                self.fanout.tell(Part(self.connection, *refusals.close("too_many_malformed_frames")))
+                self._part("too_many_malformed_frames")
             return
+        if wait := self.visitor.meter.take(len(text), self._heard_at):
+            self._too_much(frame, wait)
+            return
+        self._in_excess = 0
         stay = self.stays.get(frame.topic)
         if frame.topic == phoenix.SOCKET_TOPIC:
             if frame.event == phoenix.HEARTBEAT:
@@ -245,6 +252,12 @@ class Session(Actor):
             stay.early.append(frame)
         else:
             self._decline(frame, "join under way")
+
+    def _too_much(self, frame: Frame, wait: float) -> None:
+        self._decline(frame, "rate limited", f"wait {wait:.1f} s")
+        self._in_excess += 1
+        if self._in_excess >= STUBBORN:
+            self._part("rate_limited")
 
     def _join(self, frame: Frame) -> None:
         payload = frame.payload
@@ -303,7 +316,7 @@ class Session(Actor):
             return
         left = of.expires - self.system.world.wall()
         if left <= 0:
-            self.fanout.tell(Part(self.connection, *refusals.close("token_expired")))
+            self._part("token_expired")
         elif left > RENEW_AHEAD:
             self.send_after(left - RENEW_AHEAD, _LookAtTheToken(of, False))
         else:
@@ -317,12 +330,13 @@ class Session(Actor):
         try:
             return _Renewed(frame, await self.visitor.renewed(frame.payload))
         except Unauthorized as error:
-            return _Renewed(frame, None, refusals.reply(error.code, error.sentence))
+            return _Renewed(frame, error)
 
-    def _renewed(self, frame: Frame, visitor: Visitor | None, refusal: dict[str, Any] | None) -> None:
-        if visitor is None:
-            self._answer(frame, refusal, "error")
+    def _renewed(self, frame: Frame, renewed: Visitor | Unauthorized) -> None:
+        if isinstance(renewed, Unauthorized):
+            self._decline(frame, refusals.REFUSALS[renewed.code].reason, renewed.sentence)
             return
+        visitor = renewed
         self.visitor = visitor
         self._look_at_the_token(visitor.principal, False)
         self.run(self._ask_again(frame, visitor, list(self._by_member.values())))
@@ -406,12 +420,18 @@ class Session(Actor):
         self.fanout.tell(Say(self.connection, said))
 
     def _decline(self, frame: Frame, reason: str, detail: str | None = None) -> None:
-        self._answer(frame, refusals.reply(reason, detail), "error")
+        response = refusals.reply(reason, detail)
+        self.visitor.refused[response["code"]] += 1
+        self._answer(frame, response, "error")
+
+    def _part(self, code: str) -> None:
+        self.visitor.refused[code] += 1
+        self.fanout.tell(Part(self.connection, *refusals.close(code)))
 
     def _let_go_if_idle(self) -> None:
         left = self._heard_at + self.idle - self.system.loop.time()
         if left > 0:
             self.send_after(left, _LookAtTheClock())
         else:
-            self.fanout.tell(Part(self.connection, *refusals.close("idle")))
+            self._part("idle")
             self.stop()

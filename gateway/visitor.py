@@ -1,12 +1,14 @@
 """One client at the gateway, from the moment that it is known who it is: what its session asks about it."""
 
 import logging
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from understudy.actors.world import World
 from understudy.gateway.auth import Action, Door, Unauthorized
 from understudy.gateway.credentials import Credentials
+from understudy.gateway.limits import Meter
 from understudy.gateway.principal import NOBODY, Principal
 
 log = logging.getLogger("understudy.gateway")
@@ -27,6 +29,8 @@ class Visitor:
     principal: Principal
     credentials: Credentials
     world: World
+    meter: Meter = field(default_factory=Meter)
+    refused: Counter[str] = field(default_factory=Counter[str])
 
     async def may(self, topic: str, action: Action) -> bool:
         """Whether it may do that in `topic`. Not, if the owner's `may` crashes."""

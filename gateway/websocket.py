@@ -19,6 +19,7 @@ from understudy.gateway.connection import (
     Tick,
 )
 from understudy.gateway.http import HttpError, refused
+from understudy.gateway.refusals import REFUSALS, close
 from understudy.gateway.serializers import VERSIONS, PhoenixSerializer, for_socket
 from understudy.gateway.services import SERVICES, Services
 from understudy.gateway.session import HangUp, Received, Session
@@ -26,9 +27,6 @@ from understudy.gateway.visitor import Visitor
 
 NORMAL, PROTOCOL_ERROR, ABNORMAL = 1000, 1002, 1006
 """WebSocket close codes; 1006 stands for an end without a close and is never sent."""
-
-MESSAGE_LIMIT = 64 * 1024
-"""Bytes of a client's message; a longer one closes the connection with 1009."""
 
 
 class WebSocketConnection(SocketConnection):
@@ -66,29 +64,55 @@ def farewell(code: int) -> int:
 
 
 async def websocket(request: web.Request) -> web.StreamResponse:
-    """Serve one client until it or we close the connection."""
+    """Serve one client until it or we close the connection.
+
+    Browsers hide from a page why its WebSocket was not opened. A client with `refusals=close` in its address has it opened
+    and closed at once instead, with the code and the sentence.
+    """
     services = request.app[SERVICES]
     services.origins.check(request)
     if request.headers.get("Upgrade", "").lower() != "websocket":
-        raise HttpError(426, "upgrade_required", "this address is for WebSocket clients")
+        raise refused("upgrade_required")
+    try:
+        return await _serve(services, request)
+    except HttpError as error:
+        if request.query.get("refusals") != "close" or error.code not in REFUSALS:
+            raise
+        services.refused[error.code] += 1
+        socket = _opened(services)
+        await socket.prepare(request)
+        code, reason = close(error.code, error.message)
+        await socket.close(code=code, message=reason.encode())
+        return socket
+
+
+def _opened(services: Services) -> web.WebSocketResponse:
+    return web.WebSocketResponse(
+        protocols=("phoenix",),
+        compress=False,
+        max_msg_size=services.limits.message,
+        timeout=CLOSE_TIMEOUT,
+        autoclose=False,
+    )
+
+
+async def _serve(services: Services, request: web.Request) -> web.StreamResponse:
     version = request.query.get("vsn", phoenix.OLDEST)
     serializer = for_socket(version, request.query.get("offsets") == "1")
     if serializer is None:
         raise refused(
             "version_unsupported", f"this gateway speaks Phoenix Channels with ?vsn={VERSIONS}, not {version[:40]}"
         )
-    services.check_capacity()
+    services.check_capacity(request)
     visitor = await services.enter(request)
 
-    socket = web.WebSocketResponse(
-        protocols=("phoenix",), compress=False, max_msg_size=MESSAGE_LIMIT, timeout=CLOSE_TIMEOUT, autoclose=False
-    )
+    socket = _opened(services)
     await socket.prepare(request)
     transport = request.transport
     if transport is None:
         return socket
     connection = WebSocketConnection(transport, serializer, socket, services.tick)
-    services.opened(connection)
+    services.opened(connection, visitor.credentials.address)
     try:
         await _converse(services, socket, connection, visitor)
     finally:
@@ -105,7 +129,7 @@ async def _converse(
     session: Any = None
     try:
         session = await services.start_actor(
-            Session, connection, services.rooms, services.fanout, services.node, services.idle_timeout, visitor
+            Session, connection, services.rooms, services.fanout, services.node, services.limits.idle, visitor
         )
         while True:
             message = await socket.receive()

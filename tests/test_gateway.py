@@ -10,7 +10,7 @@ import pytest
 from tests.gateway_helpers import Client, House, declined, gateway
 from tests.helpers import eventually
 from understudy.actors import ActorRef, ActorSystem, Failure, StartFailed, Stop
-from understudy.gateway import Gateway, Room, Topic
+from understudy.gateway import Gateway, Limits, Room, Topic
 from understudy.supervisors import Child, Supervisor, WhichChildren
 
 
@@ -337,7 +337,7 @@ async def test_topics_of_one_client_and_rooms_of_a_gateway_have_a_limit(monkeypa
 
 
 async def test_a_silent_client_is_let_go_and_a_talking_one_is_not() -> None:
-    async with gateway(idle_timeout=0.3) as served, served.client() as silent, served.client() as talking:
+    async with gateway(limits=Limits(idle=0.3)) as served, served.client() as silent, served.client() as talking:
         closing = asyncio.ensure_future(silent.closed())
         while not closing.done():
             await talking.ask("phoenix", "heartbeat", {})

@@ -12,7 +12,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from tests.gateway_helpers import Served, gateway
 from understudy.actors import Refused
-from understudy.gateway import HttpError, Mount
+from understudy.gateway import HttpError, Limits, Mount
 from understudy.gateway.http import Hosts, Origins
 
 
@@ -235,7 +235,7 @@ async def test_beyond_loopback_any_name_will_do_unless_some_are_given(hosts: lis
 
 
 async def test_more_connections_than_the_limit_are_refused_with_a_code() -> None:
-    async with gateway(connection_limit=1) as served, served.client() as client:
+    async with gateway(limits=Limits(clients=1)) as served, served.client() as client:
         await client.join("room:a")
         status, error = await _upgrade(served, "/socket/websocket?vsn=2.0.0")
         assert (status, error["code"]) == (503, "too_many_connections")
@@ -249,7 +249,7 @@ async def test_more_connections_than_the_limit_are_refused_with_a_code() -> None
     ids=["silent", "line", "header"],
 )
 async def test_a_client_that_does_not_finish_its_headers_is_cut_off_however_it_dribbles(beginning: bytes) -> None:
-    async with gateway(header_deadline=0.5) as served:
+    async with gateway(limits=Limits(header_deadline=0.5)) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(beginning)
 
@@ -268,7 +268,7 @@ async def test_a_client_that_does_not_finish_its_headers_is_cut_off_however_it_d
 
 
 async def test_a_second_request_on_a_connection_has_the_same_deadline() -> None:
-    async with gateway(header_deadline=0.5) as served:
+    async with gateway(limits=Limits(header_deadline=0.5)) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /heal")
         async with asyncio.timeout(8.0):

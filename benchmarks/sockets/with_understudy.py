@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.sockets import open_files
 from understudy import ActorSystem, Node
 from understudy.app import run
-from understudy.gateway import Gateway, GetUrl, Member, Room, Shared
+from understudy.gateway import Limits, Gateway, GetUrl, Member, Room, Shared
 
 
 class Hall(Room):
@@ -19,7 +19,9 @@ class Hall(Room):
         self.broadcast("said", payload)
 
 
-LIMITS: dict[str, Any] = {"connection_limit": 20_000, "idle_timeout": 600.0}
+LIMITS: dict[str, Any] = {
+    "limits": Limits(clients=20_000, idle=600.0, messages=None, bytes=None, messages_of_one=None, bytes_of_one=None)
+}
 """A load test is what the gateway's limits are there to prevent."""
 
 
