@@ -98,8 +98,9 @@ async def _read_body(services: Services, request: web.Request) -> None:
 async def _answer(services: Services, request: web.Request, handler: Handler) -> web.StreamResponse:
     allowed = services.limits.answer_deadline
     token = current_request.set(Envelope(request, deadline=services.loop.time() + allowed))
+    timeout = asyncio.timeout(allowed + MARGIN)
     try:
-        async with asyncio.timeout(allowed + MARGIN) as timeout:
+        async with timeout:
             request[TIMEOUT] = timeout
             return await handler(request)
     except TimeoutError as error:

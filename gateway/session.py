@@ -226,7 +226,7 @@ class Session(Actor):
             if self._malformed >= PATIENCE:
                 self._part("too_many_malformed_frames")
             return
-        if wait := self.visitor.meter.take(len(text), self._heard_at):
+        if wait := self.visitor.meter.take(len(data), self._heard_at):
             self._too_much(frame, wait)
             return
         self._in_excess = 0

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.sockets import open_files
 from understudy import ActorSystem, Node
 from understudy.app import run
-from understudy.gateway import Limits, Gateway, GetUrl, Member, Room, Shared
+from understudy.gateway import Gateway, GetUrl, Limits, Member, Room, Shared
 
 
 class Hall(Room):
