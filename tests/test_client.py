@@ -10,7 +10,7 @@ import pytest
 from tests.gateway_helpers import PATIENCE, House, Served, gateway
 from tests.helpers import eventually
 from understudy.actors import ActorSystem, CallError
-from understudy.client import Channel, Event, NotConnected, PushRefused, PushTimeout, Socket, connect
+from understudy.client import Channel, Cursor, Event, NotConnected, PushRefused, PushTimeout, Resync, Socket, connect
 from understudy.gateway import Gateway, GetUrl
 from understudy.gateway.connection import POLICY, SERVICE_RESTART
 
@@ -28,6 +28,11 @@ async def heard(channel: Channel, name: str = "heard") -> Any:
     while (event := await channel.next(PATIENCE)).name != name:
         pass
     return event.payload
+
+
+def epoch(channel: Channel) -> str:
+    assert channel.cursor is not None
+    return channel.cursor.epoch
 
 
 def cut(served: Served, code: int | None = None) -> None:
@@ -92,6 +97,37 @@ async def test_after_a_cut_the_topic_is_joined_again_and_the_program_need_not_no
             assert socket.state == "open"
 
 
+async def test_what_was_said_while_a_program_was_away_is_taken_before_what_is_new() -> None:
+    async with joined() as (served, _, room):
+        (its,) = served.services.connections
+        async with connect(served.url) as other:
+            speaker = await other.join("room:a")
+            await speaker.push("shout", {"n": 1})
+            assert await heard(room) == {"n": 1}
+            its.reset()
+            await speaker.push("shout", {"n": 2})
+            await eventually(lambda: room.state == "joined")
+            await speaker.push("shout", {"n": 3})
+            assert [await heard(room), await heard(room)] == [{"n": 2}, {"n": 3}]
+
+
+async def test_a_cursor_that_was_kept_brings_a_later_program_what_the_earlier_one_did_not_take() -> None:
+    async with gateway() as served, connect(served.url) as other:
+        speaker = await other.join("room:a")
+        async with connect(served.url) as socket:
+            room = await socket.join("room:a")
+            for number in range(3):
+                await speaker.push("shout", {"n": number})
+            taken = await room.next(PATIENCE)
+            assert taken == Event("heard", {"n": 0}, Cursor(epoch(speaker), 1))
+        async with connect(served.url) as socket:
+            room = await socket.join("room:a", resume=taken.cursor)
+            assert [await heard(room), await heard(room)] == [{"n": 1}, {"n": 2}]
+        async with connect(served.url) as socket:
+            room = await socket.join("room:a", resume=Cursor("another life", 7))
+            assert isinstance(await room.next(PATIENCE), Resync)
+
+
 async def test_after_a_crash_of_the_room_the_topic_is_joined_again() -> None:
     async with joined() as (_, _, room):
         with pytest.raises(NotConnected, match="crashed"):
@@ -105,7 +141,7 @@ async def test_a_server_that_does_not_want_us_back_ends_what_waits_with_its_reas
         with pytest.raises(NotConnected, match="on purpose") as ended:
             async for _ in room:
                 pass
-        assert (ended.value.code, ended.value.retry) == (POLICY, False)
+        assert (ended.value.status, ended.value.retry) == (POLICY, False)
         assert socket.state == "closed"
         with pytest.raises(NotConnected, match="on purpose"):
             await socket.join("room:b")

@@ -182,7 +182,7 @@ export class Channel {
   /** @param {string} event @param {any} payload @param {number|null} offset */
   #heard(event, payload, offset) {
     if (offset !== null && this.cursor) {
-      if (offset <= this.cursor.offset) return;
+      if (!this.joined || offset <= this.cursor.offset) return; // the join that is under way brings it, or it came already
       this.cursor = { ...this.cursor, offset };
     }
     this.#events.get(event)?.tell(payload);

@@ -289,8 +289,8 @@ class Channel:
     def _heard(self, frame: Frame) -> None:
         place = None
         if frame.offset is not None and self.cursor is not None:
-            if frame.offset <= self.cursor.offset:
-                return
+            if self.state != "joined" or frame.offset <= self.cursor.offset:
+                return  # it came already, or the join that is under way will bring it
             place = Cursor(self.cursor.epoch, frame.offset)
         if frame.event == "presence_state":
             self._presence.state(frame.payload)

@@ -6,7 +6,7 @@ UnderstudyError
 │   │   └── PushRefused       the server said no                     .code  .retry  .response
 │   └── DeadlineExceeded
 │       └── PushTimeout       the server did not answer in time; whether it acted is unknown
-└── NotConnected              there is no connection, or no longer   .code  .retry
+└── NotConnected              there is no connection, or no longer   .code  .retry  .status
 """
 
 from typing import Any
@@ -33,12 +33,14 @@ class PushTimeout(DeadlineExceeded):
 
 
 class NotConnected(UnderstudyError, ConnectionError):
-    """The connection could not be made, or ended; `code` is a WebSocket close code, or the HTTP status of a refusal.
+    """The connection could not be made, or ended. `status` is a WebSocket close code, or the HTTP status of a refusal.
 
-    `retry` is False when the server does not want this client back as it is (a token that is not valid, a ban).
+    `code` is the reason for programs, "" if none was named. `retry` is False when the server does not want this client back
+    as it is (a token that is not valid, a ban).
     """
 
-    def __init__(self, reason: str, *, code: int = 0, retry: bool = True) -> None:
+    def __init__(self, reason: str, *, status: int = 0, code: str = "", retry: bool = True) -> None:
         super().__init__(reason)
+        self.status = status
         self.code = code
         self.retry = retry

@@ -21,7 +21,7 @@ from yarl import URL
 from understudy.actors.world import World
 from understudy.client import wire as real
 from understudy.client.channel import Channel, Cursor, settle
-from understudy.client.errors import NotConnected
+from understudy.client.errors import NotConnected, PushRefused, PushTimeout
 from understudy.client.frames import Frame, decode, encode
 from understudy.client.patience import SPREAD, after_close, backoff
 from understudy.client.wire import ABNORMAL, Closed, Dial, Wire
@@ -29,12 +29,18 @@ from understudy.client.wire import ABNORMAL, Closed, Dial, Wire
 SOCKET_TOPIC = "phoenix"
 """The topic of the connection itself."""
 
+QUERY = {
+    "vsn": "2.0.0",
+    "offsets": "1",  # binary events with their place in the log
+    "refusals": "close",  # a close says more than the status of a refused upgrade
+}
+
 NOT_A_FRAME, SERVICE_RESTART = 1002, 1012
 
 State: TypeAlias = Literal["connecting", "open", "waiting", "closed"]
 
 Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
-"""A token, or what makes one: asked for at each connection."""
+"""A token, or what makes one: asked for at each connection, and when the server says that the one in use ends soon."""
 
 
 class Options(TypedDict, total=False):
@@ -93,6 +99,7 @@ class Socket:
         self._heard_at = 0.0
         self._back_at: float | None = None
         self._summoned = asyncio.Event()
+        self._token_wanted = asyncio.Event()
         self._end: NotConnected | None = None
         self._life: asyncio.Task[None] | None = None
 
@@ -100,9 +107,9 @@ class Socket:
         """Connect, and stay connected until `close`; what `async with` does. Raises NotConnected."""
         if self._life is not None:
             raise RuntimeError("a socket is opened once; connect() anew")
-        first = await self._connect()
+        wire, first = await self._connect()
         self.state = "open"
-        self._life = asyncio.create_task(self._live(first), name=f"client of {self.url}")
+        self._life = asyncio.create_task(self._live(wire, first), name=f"client of {self.url}")
         return self
 
     async def __aenter__(self) -> Self:
@@ -152,17 +159,13 @@ class Socket:
     async def authorize(self, token: str) -> None:
         """Go on with a new token, on this connection and on later ones.
 
-        Raises PushRefused if the server does not take it: then the old one stays in use.
+        Raises PushRefused if the server does not take it: then the old one stays in use. Raises PushTimeout and NotConnected.
         """
         if self.state == "open":
-            ref = self.ref()
-            self.post(Frame(None, ref, SOCKET_TOPIC, "access_token", {"token": token}))
-            waiting = self._pending[ref] = asyncio.get_running_loop().create_future()
             try:
-                async with asyncio.timeout(self.timeout):
-                    await waiting
-            finally:
-                del self._pending[ref]
+                await self._hand_over(token)
+            except TimeoutError:
+                raise PushTimeout(f"no answer to the new token within {self.timeout} s") from None
         self._token = token
 
     # --- for its channels ---
@@ -190,22 +193,24 @@ class Socket:
 
     def forget(self, channel: Channel) -> None:
         """The channel is over."""
-        self.channels.pop(channel.topic, None)
+        if self.channels.get(channel.topic) is channel:
+            del self.channels[channel.topic]
 
     # --- its life ---
 
-    async def _live(self, wire: Wire) -> None:
+    async def _live(self, wire: Wire, first: Frame) -> None:
         while True:
-            closed = await self._converse(wire)
+            closed = await self._converse(wire, first)
             wait = self._until_return(closed)
-            self._lost(closed.reason or "connection lost")
+            error = closed.error(retry=wait is not None)
+            self._lost(str(error))
             if wait is None:
-                return self._over(NotConnected(closed.reason or "closed by the server", code=closed.code, retry=False))
+                return self._over(error)
             tries = 1
             while True:
                 await asyncio.sleep(wait)
                 try:
-                    wire = await self._connect()
+                    wire, first = await self._connect()
                     break
                 except NotConnected as error:
                     if not error.retry:
@@ -213,12 +218,32 @@ class Socket:
                     tries += 1
                     wait = backoff(tries, self.chance())
 
-    async def _connect(self) -> Wire:
+    async def _connect(self) -> tuple[Wire, Frame]:
+        """A connection over which the server spoke: a heartbeat was answered, or something else was said first."""
+        wire: Wire | None = None
         try:
             async with asyncio.timeout(self.timeout):
-                return await self._dial(self.url, self._headers, await self._make_token())
+                wire = await self._dial(self.url, self._headers, await self._make_token())
+                await wire.send(encode(Frame(None, self.ref(), SOCKET_TOPIC, "heartbeat", {})))
+                said = await wire.receive()
+            if isinstance(said, Closed):
+                raise said.error(retry=after_close(said.code) != "stop")
+            return wire, decode(said)
         except TimeoutError:
-            raise NotConnected(f"no answer from {self.url} within {self.timeout} s") from None
+            error = NotConnected(f"no answer from {self.url} within {self.timeout} s")
+        except ValueError as garbage:
+            error = NotConnected(f"{self.url} does not speak this protocol: {garbage}")
+        except NotConnected as refused:
+            error = refused
+        except ConnectionError as lost:
+            error = NotConnected(f"{self.url} hung up: {lost}")
+        except asyncio.CancelledError:
+            if wire is not None:
+                await wire.close()
+            raise
+        if wire is not None:
+            await wire.close()
+        raise error
 
     async def _make_token(self) -> str | None:
         if not callable(self._token):
@@ -229,16 +254,19 @@ class Socket:
         except Exception as error:
             raise NotConnected(f"no token could be had for {self.url}: {error!r}") from error
 
-    async def _converse(self, wire: Wire) -> Closed:
-        """Be connected, until somebody ends it."""
+    async def _converse(self, wire: Wire, first: Frame) -> Closed:
+        """Be connected, until somebody ends it. `first` is what the server said already."""
         self._outbox.clear()
         self._flushed.set()
         self._summoned.clear()
         self._back_at = None
+        self._token_wanted.clear()
         self.state = "open"
+        self._received(first)
         for channel in list(self.channels.values()):
             channel.enter()
-        parts = [asyncio.create_task(part) for part in (self._read(wire), self._write(wire), self._ask(), self._go())]
+        work = (self._read(wire), self._write(wire), self._ask(), self._go(), self._renew())
+        parts = [asyncio.create_task(part) for part in work]
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             return next(part for part in parts if part in done).result()
@@ -289,11 +317,35 @@ class Socket:
         await asyncio.sleep(self._back_at - asyncio.get_running_loop().time())
         return Closed(SERVICE_RESTART, "the server asked everybody to connect anew")
 
+    async def _renew(self) -> Closed:
+        """Asked for a new token, hand one over. If there is none, or it is not taken, the close that follows says it."""
+        while True:
+            await self._token_wanted.wait()
+            self._token_wanted.clear()
+            try:
+                token = await self._make_token()
+                if token is not None:
+                    await self._hand_over(token)
+            except (NotConnected, PushRefused, TimeoutError):
+                pass
+
+    async def _hand_over(self, token: str) -> None:
+        ref = self.ref()
+        waiting = self._pending[ref] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(self.timeout):
+                self.post(Frame(None, ref, SOCKET_TOPIC, "access_token", {"token": token}))
+                await waiting
+        finally:
+            del self._pending[ref]
+
     def _received(self, frame: Frame) -> None:
         match frame:
             case Frame(topic="phoenix", event="reconnect", payload={"within": int() | float() as within}):
                 self._back_at = asyncio.get_running_loop().time() + within / 1000 * self.chance()
                 self._summoned.set()
+            case Frame(topic="phoenix", event="access_token") if callable(self._token):
+                self._token_wanted.set()
             case Frame(topic="phoenix", event="phx_reply", ref=str(ref)) if waiting := self._pending.get(ref):
                 if not waiting.done():
                     settle(waiting, frame.payload)
@@ -341,4 +393,4 @@ def address(url: str) -> str:
     path = parsed.path.rstrip("/") or "/socket"
     if not path.endswith("/websocket"):
         path += "/websocket"
-    return str(parsed.with_scheme(scheme).with_path(path, keep_query=True).update_query(vsn="2.0.0", offsets="1"))
+    return str(parsed.with_scheme(scheme).with_path(path, keep_query=True).update_query(QUERY))

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -20,11 +21,21 @@ ABNORMAL = 1006
 """The close code of a connection that ended without a goodbye."""
 
 
+CODE = re.compile("[a-z]+(?:_[a-z]+)*")
+
+
 class Closed(NamedTuple):
     """The connection ended: a WebSocket close code, and what was said with it."""
 
     code: int
     reason: str
+
+    def error(self, *, retry: bool) -> NotConnected:
+        """The end as an error. A reason is "code: sentence" where the gateway refused something, else any text."""
+        code, colon, sentence = self.reason.partition(": ")
+        if not colon or not CODE.fullmatch(code):
+            code, sentence = "", self.reason or "connection lost"
+        return NotConnected(sentence, status=self.code, code=code, retry=retry)
 
 
 class Wire(Protocol):
@@ -96,7 +107,7 @@ async def dial(url: str, headers: Mapping[str, str], token: str | None) -> Wire:
     except aiohttp.WSServerHandshakeError as error:
         await session.close()
         why = f"{url} refused the connection with HTTP {error.status} {error.message}"
-        raise NotConnected(why, code=error.status, retry=after_status(error.status) == "retry") from error
+        raise NotConnected(why, status=error.status, retry=after_status(error.status) == "retry") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         await session.close()
         raise NotConnected(f"cannot connect to {url}: {error}") from error
