@@ -217,3 +217,10 @@ async def test_a_program_finds_its_way_back_to_a_gateway_that_was_restarted() ->
 async def serve(system: ActorSystem, port: int) -> int:
     ref = await system.spawn(Gateway, "stage", port=port, topics={"room:*": House})
     return int((await ref.call(GetUrl())).rpartition(":")[2])
+
+
+async def test_bytes_go_both_ways() -> None:
+    async with joined() as (_, _, room):
+        assert await room.push("echo", b"\0\1\xff") == b"\0\1\xff"
+        await room.push("shout", b"\0\1\xff")
+        assert await heard(room) == b"\0\1\xff"

@@ -19,10 +19,11 @@ from understudy.client import Channel, Event, NotConnected, Resync, Socket, conn
 from understudy.client.wire import ABNORMAL, Closed
 from understudy.gateway import Member, Room, Topic, phoenix
 from understudy.gateway.connection import SERVICE_RESTART
-from understudy.gateway.delivery import as_json, conflate, stamped
+from understudy.gateway.delivery import conflate
 from understudy.gateway.fanout import Fanout
-from understudy.gateway.log import Cursor, Log, MemoryLog
+from understudy.gateway.log import Log, MemoryLog
 from understudy.gateway.rooms import Rooms
+from understudy.gateway.serializers import PhoenixSerializer
 from understudy.gateway.session import HangUp, Received, Session
 from understudy.simulation import Simulation
 
@@ -47,50 +48,34 @@ class Counter(Room):
 
     def on_event(self, member: Member, event: str, payload: Any) -> Any:
         self.said += 1
-        number = {"number": self.said} if self.said % 3 else self.said
-        self.broadcast("number", number)
+        number = {"number": self.said}, self.said, b"%d" % self.said
+        self.broadcast("number", number[self.said % 3])
         self.broadcast("mark", {"at": self.said}, delivery=conflate("mark"))
         return {"number": self.said}
 
 
-class Bare:
-    """Frames as they are, without a WebSocket around them."""
-
-    def reply(
-        self, join_ref: phoenix.Ref, ref: phoenix.Ref, topic: str, status: str, response: bytes, binary: bool = False
-    ) -> bytes:
-        return phoenix.encode_reply(join_ref, ref, topic, status, as_json(response, binary))
-
-    def push(self, join_ref: phoenix.Ref, topic: str, event: str, payload: bytes, binary: bool = False) -> bytes:
-        return phoenix.encode(join_ref, None, topic, event, as_json(payload, binary))
-
-    def broadcast(
-        self, topic: str, event: str, payload: bytes, cursor: Cursor | None = None, binary: bool = False
-    ) -> bytes:
-        body = as_json(payload, binary)
-        return phoenix.encode(None, None, topic, event, stamped(body, cursor.offset) if cursor else body)
-
-
-BARE = Bare()
+TEXT, BYTES = b"t", b"b"
+FRAMES = PhoenixSerializer(phoenix, TEXT.__add__, BYTES.__add__, offsets=True)
+"""Frames as they are, without a WebSocket around them: their first byte says which kind one is."""
 
 
 class Line:
     """A connection, both ends of it: what the gateway writes to, and what the client reads from."""
 
-    serializer = BARE
+    serializer = FRAMES
     buffered = 0
 
     def __init__(self) -> None:
         self.closed = False
         self.session: ActorRef[Any] | None = None
-        self._under_way: deque[str | Closed] = deque()
+        self._under_way: deque[str | bytes | Closed] = deque()
         self._news = asyncio.Event()
 
     # --- the gateway's end ---
 
     def send(self, frame: bytes, latest: Hashable | None = None) -> None:
         if not self.closed:
-            self._arrive(frame.decode())
+            self._arrive(frame[1:].decode() if frame[:1] == TEXT else frame[1:])
 
     def close(self, code: int, reason: str) -> None:
         if not self.closed:
@@ -103,7 +88,7 @@ class Line:
             self._under_way.clear()
         self.close(ABNORMAL, "")
 
-    def _arrive(self, what: str | Closed) -> None:
+    def _arrive(self, what: str | bytes | Closed) -> None:
         self._under_way.append(what)
         self._news.set()
 
@@ -117,7 +102,6 @@ class End:
     async def send(self, data: str | bytes) -> None:
         if self.line.closed:
             raise ConnectionResetError("cut")
-        assert isinstance(data, str)
         assert self.line.session is not None
         self.line.session.tell(Received(data))
 
@@ -192,7 +176,7 @@ class Play:
                         line.close(SERVICE_RESTART, "draining: this server is to be stopped")
                 case "window":
                     for line in self.some():
-                        line.send(phoenix.encode(None, None, "phoenix", "reconnect", b'{"within":2000}'))
+                        line.send(FRAMES.push(None, "phoenix", "reconnect", b'{"within":2000}'))
                 case "gate":
                     await self.gate_dies()
                 case _ if self.forgetful and self.lives:
@@ -238,7 +222,7 @@ class Program:
                 self.last = snapshot["said"]
                 self.resyncs += 1
             case Event("number", number):
-                number = number["number"] if isinstance(number, dict) else number
+                number = number["number"] if isinstance(number, dict) else int(number)
                 assert number == self.last + 1, f"took {number} after {self.last}"
                 self.last = number
             case Event("mark", mark):
