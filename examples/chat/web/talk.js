@@ -88,7 +88,6 @@ export class Talk {
   #lines(added, where) {
     if (where === "end") this.#append(added);
     else this.#quietly(() => (where === "start" ? this.#prepend(added.length) : this.#anew()));
-    this.#showBefore();
     this.#showMore();
     this.#showEmpty();
   }
@@ -106,23 +105,26 @@ export class Talk {
     }
     if (!this.#following) return;
     for (const { id } of conversation.trim()) this.#drop(id);
+    this.#showBefore();
     this.#follow();
     this.#read();
   }
 
-  /** The reader's lines stay where they are. @param {number} count */
+  /** The reader's lines stay where they are, also if the first of them loses its day. @param {number} count */
   #prepend(count) {
     const [first] = this.list.children;
-    const top = first.getBoundingClientRect().top;
+    const { bottom } = first.getBoundingClientRect();
     first.before(...Array.from({ length: count }, (_, at) => this.#item(at)));
     this.#place(count);
-    this.scroll.scrollTop += first.getBoundingClientRect().top - top;
+    this.#showBefore();
+    this.scroll.scrollTop += first.getBoundingClientRect().bottom - bottom;
   }
 
   #anew() {
     this.#items.clear();
     this.#mark = this.conversation.firstUnread?.id ?? "";
     this.list.replaceChildren(...this.conversation.lines.map((_, at) => this.#item(at)));
+    this.#showBefore();
     this.shown();
   }
 
