@@ -11,7 +11,6 @@ from understudy.gateway.gateway import Gateway, GetRefused, GetUrl
 from understudy.gateway.http import HttpError, Mount, json_answer
 from understudy.gateway.limits import Limits, Rate
 from understudy.gateway.messages import Member
-from understudy.gateway.moderation import Rate
 from understudy.gateway.passwords import Passwords, hash_password
 from understudy.gateway.presence import Presence
 from understudy.gateway.principal import Principal

@@ -5,6 +5,7 @@
 A rate is a bucket of tokens: full at first, emptied by what is asked, filled again bit by bit.
 """
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
@@ -18,14 +19,14 @@ BUCKETS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`each_second` in the long run, `burst` at once."""
+    """`per_second` in the long run, `burst` at once."""
 
-    each_second: float
-    burst: float
+    per_second: float
+    burst: float = 1
 
     def __post_init__(self) -> None:
-        if not (self.each_second > 0 and self.burst >= 1):
-            raise ValueError(f"a rate lets something pass: more than 0 a second and 1 at once, not {self}")
+        if not (0 < self.per_second < math.inf and self.burst >= 1):
+            raise ValueError(f"a rate is more than 0 per second, and 1 at once at least, not {self}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,9 @@ class Bucket:
     def wait(self, amount: float, now: float) -> float:
         """Seconds until there will be `amount` tokens."""
         rate = self.rate
-        self.tokens = min(rate.burst, self.tokens + (now - self.at) * rate.each_second)
+        self.tokens = min(rate.burst, self.tokens + (now - self.at) * rate.per_second)
         self.at = now
-        return max(0.0, (min(amount, rate.burst) - self.tokens) / rate.each_second)
+        return max(0.0, (min(amount, rate.burst) - self.tokens) / rate.per_second)
 
 
 class Buckets:

@@ -7,12 +7,11 @@
 All of it lasts as long as its room. What is to last longer, a room gives it anew in `on_start`.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from understudy.actors import ActorRef
+from understudy.gateway.limits import Bucket, Rate
 from understudy.gateway.messages import Member
 
 BAN_LIMIT = 10_000
@@ -25,35 +24,6 @@ ANY = "*"
 """Events that have no rate of their own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """`per_second` events in the long run, `burst` at once."""
-
-    per_second: float
-    burst: int = 1
-
-    def __post_init__(self) -> None:
-        if not (0 < self.per_second < math.inf and self.burst >= 1):
-            raise ValueError(f"a rate has more than 0 events per second, and 1 at once at least, not {self}")
-
-
-class _Bucket:
-    __slots__ = ("_at", "_rate", "_tokens")
-
-    def __init__(self, rate: Rate, now: float) -> None:
-        self._rate = rate
-        self._tokens = float(rate.burst)
-        self._at = now
-
-    def take(self, now: float) -> bool:
-        self._tokens = min(self._rate.burst, self._tokens + (now - self._at) * self._rate.per_second)
-        self._at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-
 class Moderation:
     """Of one room."""
 
@@ -64,7 +34,7 @@ class Moderation:
         self._rates = rates
         self._appointed: dict[str, str] = {}
         self._bans: dict[str, float] = {}
-        self._buckets: dict[tuple[ActorRef[Any], str], _Bucket] = {}
+        self._buckets: dict[tuple[ActorRef[Any], str], Bucket] = {}
 
     # --- roles ---
 
@@ -123,11 +93,11 @@ class Moderation:
         if rate is None:
             return True
         place = member.session, name
-        bucket = self._buckets.pop(place, None) or _Bucket(rate, now)
+        bucket = self._buckets.pop(place, None) or Bucket(rate, now)
         self._buckets[place] = bucket
         if len(self._buckets) > BUCKET_LIMIT:
             del self._buckets[next(iter(self._buckets))]
-        return bucket.take(now)
+        return bucket.take(1, now)
 
     def forget(self, member_id: str) -> None:
         """That stay is over, and so is a role that was given to it alone."""

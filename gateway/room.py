@@ -35,6 +35,7 @@ from understudy.gateway import phoenix, refusals
 from understudy.gateway.attendance import GRACE, Answered, Attendance, Changed, Due
 from understudy.gateway.delivery import RELIABLE, Delivery, Payload
 from understudy.gateway.feed import RESERVED, Feed
+from understudy.gateway.limits import Rate
 from understudy.gateway.log import Cursor, Log, MemoryLog
 from understudy.gateway.messages import (
     Admitted,
@@ -47,7 +48,7 @@ from understudy.gateway.messages import (
     Member,
     Settle,
 )
-from understudy.gateway.moderation import Moderation, Rate
+from understudy.gateway.moderation import Moderation
 from understudy.gateway.outside import answer
 from understudy.gateway.presence import Entries, Meta
 from understudy.gateway.principal import Principal

@@ -225,7 +225,7 @@ def test_nonsense_is_refused_with_what_is_wanted() -> None:
     with pytest.raises(ValueError, match="at least one role"):
         Moderation((), {})
     for nonsense in ((0, 1), (-1, 1), (math.inf, 1), (math.nan, 1), (1, 0)):
-        with pytest.raises(ValueError, match="more than 0 events per second"):
+        with pytest.raises(ValueError, match="more than 0 per second"):
             Rate(*nonsense)
 
 
