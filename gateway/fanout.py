@@ -114,7 +114,7 @@ class Fanout(Actor):
     def _said(self, said: Said) -> Any:
         line = self._lines.get(said.life)
         if line is not None and line.said != said.previous:
-            self._lapse(line.topic, line)
+            self._lapse(line.topic, line, said.what.member if isinstance(said.what, Admit) else None)
             line = None
         if line is not None:
             line.said = said.number
@@ -166,11 +166,15 @@ class Fanout(Actor):
         stay = self._attached.get(member)
         return stay is not None and not stay.connection.closed
 
-    def _lapse(self, topic: str, line: _Line | None = None) -> None:
+    def _lapse(self, topic: str, line: _Line | None = None, admitted: str | None = None) -> None:
         """Something is missing: whoever listened joins again, and says how far it has come. So does whoever waits to be
-        let in: perhaps that is what is missing.
+        let in, but for one who is just `admitted`: perhaps that is what is missing.
         """
-        members = [one for one, to in self._attached.items() if to.topic == topic and one not in self._line_of]
+        members = [
+            member
+            for member, to in self._attached.items()
+            if to.topic == topic and member not in self._line_of and member != admitted
+        ]
         if line is not None:
             members += [member for connections in line.groups.values() for member in connections]
         if members:
