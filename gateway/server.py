@@ -1,6 +1,7 @@
 """The HTTP server: aiohttp on the gateway actor's loop, with our endpoints, limits and manners.
 
 /socket/websocket?vsn=2.0.0      Phoenix Channels                       websocket.py
+/socket/longpoll?vsn=2.0.0       the same for who cannot have WebSocket  longpoll.py
 /topics/{topic}/events           server-sent events                     events.py
 /topics/{topic}/state, history, presence, publish; /publish             topics.py
 /healthz                         {"status": "ok", "node", "pid", ...}
@@ -27,6 +28,7 @@ from understudy.gateway.connection import SERVICE_RESTART
 from understudy.gateway.events import events
 from understudy.gateway.guard import guard, prepare
 from understudy.gateway.http import Mount, json_answer, page_routes, server_log
+from understudy.gateway.longpoll import LONG_POLLS, PATH, LongPolls, longpoll, say_in_the_body
 from understudy.gateway.port import Port
 from understudy.gateway.services import SERVICES, Services
 from understudy.gateway.websocket import websocket
@@ -58,13 +60,16 @@ class Server:
         self.services = services
         self.url = ""
         self._tls = tls
-        middlewares = [guard, cors.answer_preflights(services.origins)]
+        middlewares = [say_in_the_body, guard, cors.answer_preflights(services.origins)]
         app = web.Application(middlewares=middlewares, client_max_size=services.limits.body)
         app[SERVICES] = services
+        app[LONG_POLLS] = LongPolls()
         app.on_response_prepare.extend((prepare, cors.grant(services.origins)))
         app.add_routes(
             [
                 web.get("/socket/websocket", websocket, allow_head=False),
+                web.get(PATH, longpoll, allow_head=False),
+                web.post(PATH, longpoll),
                 web.get("/topics/{topic}/events", events, allow_head=False),
                 *topics.ROUTES,
                 web.get("/healthz", healthz),

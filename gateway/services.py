@@ -6,14 +6,14 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
 from understudy.actors import Actor, ActorRef
 from understudy.actors.world import World
 from understudy.gateway.auth import Door, Unauthorized
-from understudy.gateway.connection import SocketConnection, Tick
+from understudy.gateway.connection import Connection, Tick
 from understudy.gateway.credentials import Credentials, read_credentials
 from understudy.gateway.http import Hosts, Origins, refused
 from understudy.gateway.limits import Bucket, Buckets, Crowd, Limits, Meter, block, is_local
@@ -21,6 +21,14 @@ from understudy.gateway.principal import Principal
 from understudy.gateway.proxies import Proxies
 from understudy.gateway.visitor import Visitor
 from understudy.supervisors import Child, StartChild
+
+
+class Client(Connection, Protocol):
+    """A connection as whoever opened it knows it."""
+
+    def ended(self) -> None:
+        """The client is gone: nothing is sent any more and nothing is waited for."""
+        ...
 
 
 @dataclass
@@ -45,7 +53,7 @@ class Services:
     token_in_url: bool = False
     node_draining: Callable[[], bool] = lambda: False
     pid: int = field(default_factory=os.getpid)
-    connections: dict[SocketConnection, str] = field(default_factory=dict[SocketConnection, str])
+    connections: dict[Client, str] = field(default_factory=dict[Client, str])
     draining: bool = False
 
     def __post_init__(self) -> None:
@@ -58,13 +66,13 @@ class Services:
         self._empty = asyncio.Event()
         self._count = 0
 
-    def opened(self, connection: SocketConnection, address: str) -> None:
+    def opened(self, connection: Client, address: str) -> None:
         """A client connected from `address`."""
         self.connections[connection] = address
         self._crowd.come(address)
         self._empty.clear()
 
-    def closed(self, connection: SocketConnection) -> None:
+    def closed(self, connection: Client) -> None:
         """A client is gone."""
         connection.ended()
         address = self.connections.pop(connection, None)

@@ -137,7 +137,10 @@ class PhoenixConnection(Connection, Protocol):
 
 
 class Session(Actor):
-    """Owns `connection` until either ends. Started under a supervisor, never restarted: a client reconnects instead."""
+    """Owns `connection` until either ends. Started under a supervisor, never restarted: a client reconnects instead.
+
+    `idle`: seconds of silence after which the client is let go; None if its connection sees to that.
+    """
 
     def __init__(
         self,
@@ -145,7 +148,7 @@ class Session(Actor):
         rooms: ActorRef[Any],
         fanout: ActorRef[Any],
         node: str,
-        idle: float = IDLE_TIMEOUT,
+        idle: float | None = IDLE_TIMEOUT,
         visitor: Visitor = ANYBODY,
     ) -> None:
         super().__init__()
@@ -166,7 +169,8 @@ class Session(Actor):
     def on_start(self) -> None:
         self._id = self.system.world.token()
         self._heard_at = self.system.loop.time()
-        self.send_after(self.idle, _LookAtTheClock())
+        if self.idle is not None:
+            self.send_after(self.idle, _LookAtTheClock())
         self.fanout.tell(Watch(self.actor_ref, self.connection))
         self._look_at_the_token(self.visitor.principal, False)
 
@@ -205,8 +209,8 @@ class Session(Actor):
                 self._asked_again(frame, visitor, said)
             case _LookAtTheToken(of, asked):
                 self._look_at_the_token(of, asked)
-            case _LookAtTheClock():
-                self._let_go_if_idle()
+            case _LookAtTheClock() if self.idle is not None:
+                self._let_go_if_idle(self.idle)
             case HangUp():
                 self.stop()
             case _:
@@ -428,8 +432,8 @@ class Session(Actor):
         self.visitor.refused[code] += 1
         self.fanout.tell(Part(self.connection, *refusals.close(code)))
 
-    def _let_go_if_idle(self) -> None:
-        left = self._heard_at + self.idle - self.system.loop.time()
+    def _let_go_if_idle(self, idle: float) -> None:
+        left = self._heard_at + idle - self.system.loop.time()
         if left > 0:
             self.send_after(left, _LookAtTheClock())
         else:
