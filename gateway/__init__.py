@@ -1,5 +1,6 @@
 """To the outside: HTTP, WebSocket (Phoenix Channels), server-sent events; sessions, topics, rooms, presence."""
 
+from understudy.gateway.asgi import AsgiGateway
 from understudy.gateway.auth import Anonymous, Auth, Unauthorized
 from understudy.gateway.certificate import Certificate
 from understudy.gateway.connection import Connection, Serializer
@@ -14,6 +15,7 @@ from understudy.gateway.messages import Member
 from understudy.gateway.passwords import Passwords, hash_password
 from understudy.gateway.presence import Presence
 from understudy.gateway.principal import Principal
+from understudy.gateway.requests import GetHistory, GetPresence, GetState, Publish
 from understudy.gateway.room import Room
 from understudy.gateway.rooms import Shared, Topic
 from understudy.gateway.tokens import SignedToken
@@ -22,13 +24,17 @@ __all__ = [
     "RELIABLE",
     "SNAPSHOT",
     "Anonymous",
+    "AsgiGateway",
     "Auth",
     "Certificate",
     "Connection",
     "Credentials",
     "Delivery",
     "Gateway",
+    "GetHistory",
+    "GetPresence",
     "GetRefused",
+    "GetState",
     "GetUrl",
     "HttpError",
     "Limits",
@@ -37,6 +43,7 @@ __all__ = [
     "Passwords",
     "Presence",
     "Principal",
+    "Publish",
     "Rate",
     "Room",
     "Serializer",

@@ -7,6 +7,8 @@
 
     application = live.beside(get_asgi_application(), at="/live")        Django, which mounts nothing
 
+    await live.publish("cafe:corner", "announced", {"text": "tea!"}, principal=Principal("site", {"role": "house"}))
+
 It opens an actor system of its own, or what `within` makes, such as a Node of a cluster; `live.system` is that, for the
 application's own requests. Behind a server with several processes each has a gateway, and rooms are shared as in any cluster.
 """
@@ -17,14 +19,19 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-from understudy.actors import ActorRef, ActorSystem, CallError
+from understudy.actors import ActorRef, ActorSystem, CallError, Refused, Request
 from understudy.gateway.asgi_http import NotHttp, serve_http
 from understudy.gateway.asgi_pipe import Receive, Scope, Send
 from understudy.gateway.asgi_websocket import serve_websocket
 from understudy.gateway.gateway import Gateway, GetEntry
+from understudy.gateway.principal import Principal
+from understudy.gateway.requests import Publish
+from understudy.gateway.topics import ask
 from understudy.supervisors import Child, Supervisor
+
+R = TypeVar("R")
 
 log = logging.getLogger("understudy.gateway")
 
@@ -103,6 +110,20 @@ class AsgiGateway:
         if self._open is not None:
             stack, self._open = self._open, None
             await stack.aclose()
+
+    async def ask(self, topic: str, request: Request[R]) -> R:
+        """What the room of `topic` answers: GetState, GetHistory, GetPresence, Publish, or a message of its own. Raises
+        Refused and other CallErrors.
+        """
+        return await ask(self.system.ref(f"{self.name}/rooms"), topic, request)
+
+    async def publish(self, topic: str, event: str, payload: Any, *, principal: Principal) -> dict[str, Any]:
+        """Give one event to the room of `topic` (`Room.on_publish`); its reply. Raises Refused and other CallErrors."""
+        (result,) = await self.ask(topic, Publish(principal, ((event, payload),)))
+        if result["status"] != "ok":
+            raise Refused(result["response"]["reason"])
+        response: dict[str, Any] = result["response"]
+        return response
 
     @asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncGenerator[None]:
