@@ -22,6 +22,7 @@ The older V1, an object instead of the array, is in phoenix_v1.py; payloads that
 """
 
 import json
+from math import isfinite
 from typing import Any, NamedTuple, TypeAlias
 
 OLDEST = "1.0.0"
@@ -141,7 +142,22 @@ def _refuse_constant(name: str) -> Json:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+def _finite(text: str) -> float:
+    """A number that can be written again: 1e999 is JSON, but would be infinity."""
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number
+
+
+def _whole(text: str) -> int:
+    """A number of at most 64 bits, as rooms on other nodes can be told."""
+    if len(text) > 20 or not -(1 << 63) <= (number := int(text)) < 1 << 64:
+        raise ValueError(f"{text[:40]} has more than 64 bits")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 

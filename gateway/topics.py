@@ -12,7 +12,6 @@ A room answers all of them, or refuses (`Room.on_read`, `Room.on_publish`). Of m
 """
 
 import asyncio
-import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar
 
@@ -190,17 +189,13 @@ def _limit(text: str | None) -> int:
 
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
-        value = json.loads(await request.read(), parse_constant=_refuse_constant)
+        value = phoenix.parse((await request.read()).decode())
         phoenix.to_json(value)  # half of a surrogate pair can be read, but never be written again
-    except RecursionError:
-        raise refused("malformed", f"expected at most {phoenix.DEPTH_LIMIT} levels of nesting, got more") from None
+    except phoenix.Malformed as error:
+        raise refused("malformed", str(error)) from None
     except ValueError as error:
         raise refused("malformed", f"expected the body to be JSON: {error}") from None
     return _object(value)
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _object(value: Any) -> dict[str, Any]:

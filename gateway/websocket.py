@@ -87,7 +87,7 @@ async def websocket(request: web.Request) -> web.StreamResponse:
 
 
 def _opened(services: Services) -> web.WebSocketResponse:
-    return web.WebSocketResponse(
+    return MaskedSocket(
         protocols=("phoenix",),
         compress=False,
         max_msg_size=services.limits.message,

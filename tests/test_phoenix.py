@@ -13,7 +13,7 @@ from understudy.gateway.phoenix import Frame, Malformed, Ref
 
 refs = st.none() | st.text(max_size=phoenix.REF_LIMIT) | st.integers(-(2**53) + 1, 2**53 - 1)
 words = st.text(min_size=1, max_size=100)
-scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 payloads = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4)
 )
@@ -76,6 +76,8 @@ A_REF = "to be null, a number or a string of at most 64 characters"
         ('[null, "1", "a", true, {}]', "expected event to be a string of 1 to 128 characters, got a boolean"),
         ('[null, "1", "a", "b", NaN]', "NaN is not JSON"),
         ('[null, "1", "a", "b", Infinity]', "Infinity is not JSON"),
+        ('[null, "1", "a", "b", [-1e999]]', "-1e999 is too large a number"),
+        ('[null, "1", "a", "b", [18446744073709551616]]', "18446744073709551616 has more than 64 bits"),
         ('[null, "1", "a", "b", ' + "[" * 33 + "]" * 33 + "]", "expected at most 32 levels of nesting, got more"),
         ("[" * 60_000, "expected at most 32 levels of nesting, got more"),
         ('[null, "1", "a", "b", "\\ud800"]', "expected Unicode text, got half of a surrogate pair"),
