@@ -19,6 +19,7 @@ from understudy.gateway.connection import (
     Tick,
 )
 from understudy.gateway.http import HttpError, refused
+from understudy.gateway.masks import MaskedSocket
 from understudy.gateway.refusals import REFUSALS, close
 from understudy.gateway.serializers import VERSIONS, PhoenixSerializer, for_socket
 from understudy.gateway.services import SERVICES, Services

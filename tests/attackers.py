@@ -139,7 +139,10 @@ async def good_client(served: Served) -> AsyncIterator[Witness]:
             assert (await client.join("room:good"))[0] == "ok"
             while True:
                 async with asyncio.timeout(SERVED_WITHIN):
-                    assert await client.ask("room:good", "echo", {"n": witness.answers}) == ("ok", {"n": witness.answers})
+                    assert await client.ask("room:good", "echo", {"n": witness.answers}) == (
+                        "ok",
+                        {"n": witness.answers},
+                    )
                 witness.answered()
                 await asyncio.sleep(0.01)
 

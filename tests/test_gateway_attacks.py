@@ -65,8 +65,8 @@ async def drip(those: list[Attacker], what: Callable[[int], bytes]) -> None:
 async def test_five_thousand_slow_clients_are_cut_in_time_and_a_good_one_is_served() -> None:
     count = min(MANY, (open_files(2 * MANY + 1_000) - 1_000) // 2)
     async with gateway(limits=STRICT) as served, good_client(served) as good:
+        before = good.answers
         async with attackers(served, count, lambda number: SLOW[number % len(SLOW)][0]) as those:
-            before = good.answers
             dripping = asyncio.create_task(drip(those, lambda number: SLOW[number % len(SLOW)][1]))
             try:
                 await all_cut(those, within=CUT)
@@ -187,19 +187,23 @@ async def test_a_compression_bomb_is_refused_and_never_unpacked(encoding: str) -
 
 
 async def test_requests_beyond_all_measure_are_refused() -> None:
-    async with gateway(limits=STRICT) as served, good_client(served):
-        for sent in (
-            b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
-            b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
-            b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(10_000)) + b"\r\n",
-            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n" + b"x" * 1_000,
-            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
-            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffffff\r\n",
-        ):
-            async with attackers(served, 1, lambda _, sent=sent: sent) as (one,):  # type: ignore[misc]
-                await one.until_heard(b" 4")
-                await one.until_cut(CUT)
+    beyond = (
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(10_000)) + b"\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n" + b"x" * 1_000,
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffffff\r\n",
+    )
+    async with (
+        gateway(limits=STRICT) as served,
+        good_client(served),
+        attackers(served, len(beyond), beyond.__getitem__) as those,
+    ):
+        for one in those:
+            await one.until_heard(b" 4")
+        await all_cut(those, within=CUT)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,13 @@ from understudy.gateway.phoenix import Frame, Malformed, Ref
 
 refs = st.none() | st.text(max_size=phoenix.REF_LIMIT) | st.integers(-(2**53) + 1, 2**53 - 1)
 words = st.text(min_size=1, max_size=100)
-scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
 payloads = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4)
 )
