@@ -11,7 +11,7 @@ from tests.gateway_helpers import PATIENCE, House, Served, gateway
 from tests.helpers import eventually
 from understudy.actors import ActorSystem, CallError
 from understudy.client import Channel, Cursor, Event, NotConnected, PushRefused, PushTimeout, Resync, Socket, connect
-from understudy.gateway import Gateway, GetUrl
+from understudy.gateway import Gateway, GetUrl, SignedToken
 from understudy.gateway.connection import POLICY, SERVICE_RESTART
 
 
@@ -224,3 +224,48 @@ async def test_bytes_go_both_ways() -> None:
         assert await room.push("echo", b"\0\1\xff") == b"\0\1\xff"
         await room.push("shout", b"\0\1\xff")
         assert await heard(room) == b"\0\1\xff"
+
+
+KEY = "k" * 32
+
+
+async def test_a_program_is_let_in_by_its_token_and_told_why_if_it_is_not() -> None:
+    tokens = SignedToken(KEY)
+    async with gateway(auth=tokens) as served:
+        async with connect(served.url, token=tokens.issue("ada", lifetime=600)) as socket:
+            assert (await socket.join("room:a")).response["topic"] == "room:a"
+        for token, code in ((None, "unauthorized"), ("nonsense", "token_invalid")):
+            with pytest.raises(NotConnected) as refused:
+                await connect(served.url, token=token).open()
+            assert (refused.value.code, refused.value.retry) == (code, False)
+
+
+async def test_a_new_token_is_handed_over_when_the_old_one_is_about_to_end_on_the_same_connection() -> None:
+    tokens = SignedToken(KEY)
+    lifetimes = iter((20, 600))
+    async with gateway(auth=tokens) as served:
+        made: list[str] = []
+
+        async def make() -> str:
+            made.append(tokens.issue("ada", lifetime=next(lifetimes)))
+            return made[-1]
+
+        async with connect(served.url, token=make) as socket:
+            room = await socket.join("room:a")
+            await eventually(lambda: len(made) == 2)
+            assert await room.push("echo", {"n": 1}) == {"n": 1}
+            assert socket.state == "open"
+            await socket.authorize(tokens.issue("ada", lifetime=700))
+            with pytest.raises(PushRefused) as refused:
+                await socket.authorize(tokens.issue("bob", lifetime=600))
+            assert (refused.value.code, refused.value.retry) == ("token_invalid", False)
+            assert await room.push("echo", {"n": 2}) == {"n": 2}, "the old one stays in use"
+
+
+async def test_a_token_that_cannot_be_made_is_the_reason_why_there_is_no_connection() -> None:
+    def make() -> str:
+        raise LookupError("nobody is logged in")
+
+    async with gateway() as served:
+        with pytest.raises(NotConnected, match="nobody is logged in"):
+            await connect(served.url, token=make).open()

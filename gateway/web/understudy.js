@@ -40,6 +40,13 @@ export { Presence, syncDiff, syncState } from "./presence.js";
 export { PushError } from "./requests.js";
 
 /**
+ * @typedef {import("./channel.js").ChannelState} ChannelState
+ * @typedef {import("./channel.js").ChannelStatus} ChannelStatus
+ * @typedef {import("./channel.js").Cursor} Cursor
+ * @typedef {import("./presence.js").Meta} Meta
+ * @typedef {import("./presence.js").PresenceState} PresenceState
+ * @typedef {import("./presence.js").PresenceDiff} PresenceDiff
+ *
  * @typedef {"idle"|"connecting"|"open"|"waiting"|"closed"} SocketState
  * @typedef {object} SocketStatus
  * @property {SocketState} state `waiting` tries again by itself, `closed` does not
