@@ -16,6 +16,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from understudy.actors import ActorRef, StartFailed
@@ -29,7 +30,7 @@ from understudy.gateway.rooms import Rooms
 from understudy.gateway.serializers import PhoenixSerializer
 from understudy.gateway.session import HangUp, Received, Session
 from understudy.simulation import Cluster, Crashed, Simulation
-from understudy.simulation.sockets import VirtualSocket
+from understudy.simulation.sockets import LATENCY, VirtualSocket
 from understudy.transport import Node
 
 TOPIC = "hall:main"
@@ -49,6 +50,13 @@ class Ledger:
     spots: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
     epoch: str = ""
     log_events: int = 1_000
+    every: float = 0.0
+    """Seconds between two lines that the hall says by itself; 0: none."""
+    over: bool = False
+
+
+class Speak:
+    """A hall to itself: say something."""
 
 
 class Hall(Room):
@@ -62,6 +70,12 @@ class Hall(Room):
 
     def on_start(self) -> None:
         self.ledger.epoch = self.feed.log.epoch
+        if self.ledger.every:
+            self.send_every(self.ledger.every, Speak())
+
+    def on_message(self, message: object) -> None:
+        if isinstance(message, Speak) and not self.ledger.over:
+            self.say(f"line {self.feed.log.offset + 1}, {'of two hundred bytes, ' * 8}")
 
     def make_log(self) -> Log:
         return MemoryLog(self.system, events=self.ledger.log_events)
@@ -152,7 +166,12 @@ class Guest:
         gateway = self.crowd.gateway()
         if gateway is None:
             return
-        socket = VirtualSocket(lambda data: self._read(socket, data), lambda: self._lost(socket), room=500)
+        socket = VirtualSocket(
+            lambda data: self._read(socket, data),
+            lambda: self._lost(socket),
+            room=self.crowd.room,
+            latency=self.crowd.latency,
+        )
         self._socket, self._rest = socket, b""
         self.crowd.sockets[gateway].append(socket)
         session = await self.crowd.admit(gateway, socket)
@@ -172,7 +191,7 @@ class Guest:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             if socket is self._socket:
-                self._hear(*json.loads(line))
+                self._hear(*_read(line))
 
     def _push(self, event: str, payload: dict[str, Any]) -> str:
         assert self._session is not None
@@ -198,7 +217,7 @@ class Guest:
                     self.joined, self._knocking = False, ""
                     self.counts[event] += 1
             case "line" if self.joined:
-                self._line(payload.pop("_o"), _text(payload))
+                self._line(payload["_o"], _text(payload))
             case "spot" if self.joined:
                 self._spot(payload["name"], payload["at"])
 
@@ -286,9 +305,9 @@ class Guest:
 
     async def live(self) -> None:
         """Come, talk, go, come back, until it is time to stay and listen."""
-        simulation, random, until = self.crowd.simulation, self.crowd.random, self.crowd.until
-        while simulation.time < until + self.crowd.quiet:
-            over = simulation.time >= until
+        simulation, random = self.crowd.simulation, self.crowd.random
+        while simulation.time < self.crowd.until + self.crowd.quiet:
+            over = simulation.time >= self.crowd.until
             if self._session is None:
                 await self.connect()
             elif self._knocking and simulation.time > self._knocked_at + PATIENCE:
@@ -331,6 +350,10 @@ class Crowd:
         homes: Sequence[str],
         log_events: int = 1_000,
         loss: float = 0.0,
+        every: float = 0.0,
+        latency: float = LATENCY,
+        limit: int = 16_384,
+        room: int = 500,
         quiet: float = 25.0,
         habits: Sequence[str] = ("say", "say", "say", "move", "move", "nap", "leave", "hang up"),
     ) -> None:
@@ -339,11 +362,14 @@ class Crowd:
         self.cluster = cluster
         self.gateways = gateways
         self.homes = homes
+        self.latency = latency
         self.loss = loss
+        self.limit = limit
+        self.room = room
         self.until = 0.0
         self.quiet = quiet
         self.habits = habits
-        self.ledger = Ledger(log_events=log_events)
+        self.ledger = Ledger(log_events=log_events, every=every)
         self.mistakes: list[str] = []
         self.sockets: dict[str, list[VirtualSocket]] = {name: [] for name in gateways}
         self.guests = [Guest(self, f"guest {number}") for number in range(guests)]
@@ -375,7 +401,7 @@ class Crowd:
         fanout, rooms, tick = self._doors[gateway]
         try:
             spawned = self.cluster.node(gateway).spawn(
-                Session, GuestConnection(socket, LINES, tick, limit=16_384), rooms, fanout, gateway
+                Session, GuestConnection(socket, LINES, tick, limit=self.limit), rooms, fanout, gateway
             )
             return await self.cluster.run(gateway, spawned)
         except (StartFailed, Crashed):
@@ -407,6 +433,13 @@ class Crowd:
     def counts(self) -> Counter[str]:
         """What happened to the guests, all together."""
         return sum((guest.counts for guest in self.guests), Counter())
+
+
+@lru_cache(10_000)
+def _read(line: bytes) -> list[Any]:
+    """A frame. Many guests get the same."""
+    frame: list[Any] = json.loads(line)
+    return frame
 
 
 def _text(payload: Any) -> str:

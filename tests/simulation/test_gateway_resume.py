@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from tests.simulation.crowd import LINES, Crowd, GuestConnection, House
+from tests.simulation.siege import siege
 from understudy.gateway.connection import STALLED, Tick
 from understudy.simulation import Simulation, faults
 from understudy.simulation.sockets import LATENCY, VirtualSocket
@@ -37,6 +38,14 @@ async def test_every_client_hears_every_line_or_is_told_that_it_does_not(simulat
         )
         kinds = faults.NETWORK + faults.NODES
         await spend(simulation, crowd, kinds, ["attic", "cellar", "stage", "foyer"])
+
+
+@pytest.mark.seeds(3)
+async def test_no_gap_is_silent_though_one_gateway_after_the_other_is_killed(simulation: Simulation) -> None:
+    """In full by `make proof gateway`: 1,000 clients, 100 kills, 500 lines a second."""
+    figures = await siege(simulation, clients=20, kills=10, rate=50, gateways=3)
+    assert figures["came_back_with_everything"] > 10
+    assert figures["of_them_recovered"] > 100
 
 
 @pytest.mark.seeds(20)
