@@ -5,7 +5,8 @@
     SNAPSHOT            each one is the whole state, so only the last one is
 
 A reliable event reaches a client with its offset in the payload's key `_o`. A payload that is no object is wrapped:
-`{"_v": payload, "_o": offset}`. In JSON a binary payload is `{"_b": base64}`. These three keys belong to us.
+`{"_v": payload, "_o": offset}`. In JSON a binary payload is `{"_b": base64}`. These three keys belong to us: an object that
+has one of them, as a client may have pushed it, is wrapped as well, `{"_v": object}`.
 """
 
 from __future__ import annotations
@@ -53,15 +54,13 @@ def conflate(key: str, of: Member | None = None) -> Delivery:
 
 
 def encoded(payload: Payload) -> tuple[bytes, bool]:
-    """The bytes of a payload, and whether it is a binary one. Raises TypeError or ValueError for what JSON cannot say,
-    ValueError for an object with a key of ours.
-    """
+    """The bytes of a payload, and whether it is a binary one. Raises TypeError or ValueError for what JSON cannot say."""
     if isinstance(payload, bytes | bytearray | memoryview):
         return bytes(payload), True
+    body = phoenix.to_json(payload)
     if isinstance(payload, dict) and not RESERVED.isdisjoint(payload):
-        taken = ", ".join(sorted(RESERVED.intersection(payload)))
-        raise ValueError(f"the keys _o, _v and _b of a payload belong to the gateway: name {taken} otherwise")
-    return phoenix.to_json(payload), False
+        body = b'{"_v":%b}' % body
+    return body, False
 
 
 def stamped(payload: bytes, offset: int) -> bytes:

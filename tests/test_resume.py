@@ -195,14 +195,21 @@ async def test_a_conflated_event_takes_no_offset_and_who_joins_gets_the_latest_o
         assert [frame[4]["of"] for frame in client.kept if frame[3] == "spot"] == ["ada"], "eve's went with her member"
 
 
+@pytest.mark.parametrize("key", ["_o", "_v", "_b"])
+async def test_what_a_client_pushes_with_a_key_of_the_gateways_is_said_as_it_is(key: str) -> None:
+    async with gateway(STATIONS) as served, served.client() as client:
+        first = await joined(client, "long:a")
+        await client.send(None, None, "long:a", "say", {key: 7, "n": 1})
+        assert (await client.receive())[4] == {"_v": {key: 7, "n": 1}, "_o": 1}
+        again = await joined(client, "long:a", resume=cursor(first))
+        assert again["events"] == [[1, "said", {"_v": {key: 7, "n": 1}}]]
+        assert encoded([{key: 1}]) == (b'[{"%b":1}]' % key.encode(), False), "further in they are free"
+
+
 async def test_words_of_the_gateway_cannot_be_taken() -> None:
     async with gateway(STATIONS) as served, served.client() as client:
         for taken in ("epoch", "offset", "recovered", "events", "snapshot"):
             assert (await joined(client, "long:a", **{"return": [taken]}))["error"] == "join crashed"
-    for key in ("_o", "_v", "_b"):
-        with pytest.raises(ValueError, match=f"name {key} otherwise"):
-            encoded({key: 1, "n": 2})
-    assert encoded([{"_o": 1}]) == (b'[{"_o":1}]', False), "further in they are free"
     with pytest.raises(TypeError, match="a key that is a text, not 7"):
         conflate(7)  # type: ignore[arg-type]
 
