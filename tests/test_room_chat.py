@@ -10,6 +10,7 @@ import pytest
 from tests.gateway_helpers import Client, declined, gateway
 from understudy.examples.chat import PAGES, ChatRoom
 from understudy.examples.chat.history import History
+from understudy.gateway import Credentials, Principal
 
 ROOM = "room:kitchen"
 
@@ -111,7 +112,8 @@ async def test_a_new_name_is_shown_without_leaving() -> None:
         assert (await bob.event(ROOM, "line"))["author"] == "Countess"
 
 
-async def test_what_was_said_before_is_read_page_by_page_up_to_the_first_line() -> None:
+async def test_what_was_said_before_is_read_page_by_page_up_to_the_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ChatRoom, "rates", {})
     async with gateway({"room:*": ChatRoom}) as served, served.client() as ada, served.client() as bob:
         await enter(ada, "Ada")
         for number in range(120):
@@ -124,6 +126,24 @@ async def test_what_was_said_before_is_read_page_by_page_up_to_the_first_line() 
             read = page["lines"] + read
         assert [line["text"] for line in read] == [str(number) for number in range(120)]
         assert await bob.ask(ROOM, "earlier", {"before": "?"}) == declined("this room does not remember that line")
+
+
+async def test_whoever_says_too_much_is_told_to_wait() -> None:
+    async with gateway({"room:*": ChatRoom}) as served, served.client() as ada:
+        await enter(ada, "Ada")
+        answers = [await ada.ask(ROOM, "say", {"text": str(number)}) for number in range(30)]
+        assert [status for status, _ in answers[:20]] == ["ok"] * 20
+        assert answers[-1][0] == "error"
+        assert (answers[-1][1]["code"], answers[-1][1]["retry"]) == ("rate_limited", True)
+
+
+async def test_whom_the_gateway_knows_is_that_person_and_no_secret_is_asked_for() -> None:
+    async def known(_: Credentials) -> Principal:
+        return Principal("ada", {"name": "Ada Lovelace"})
+
+    async with gateway({"room:*": ChatRoom}, auth=known) as served, served.client() as ada:
+        _, response = await ada.join(ROOM, {"me": "a secret of this browser"})
+        assert response == {"key": "ada", "name": "Ada Lovelace"}
 
 
 def said(number: int, text: str = "") -> dict[str, Any]:

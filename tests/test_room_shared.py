@@ -251,7 +251,10 @@ async def test_an_id_is_a_short_text(tmp_path: Path, wanted: object) -> None:
         assert (status, response["reason"]) == ("error", "the id of a line is a text of 1 to 64 characters")
 
 
-async def test_a_record_holds_as_many_of_the_last_lines_as_it_takes(tmp_path: Path) -> None:
+async def test_a_record_holds_as_many_of_the_last_lines_as_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ChatRoom, "rates", {})
     papers = Papers()
     async with kitchen(tmp_path, papers) as (ada, _):
         for number in range(70):

@@ -12,8 +12,8 @@ whether it arrived: it stands there once.
 A draft is sent at each keystroke and is always the whole text: the last one is all there is to know. Text null says that
 somebody writes and does not show it; an empty one, that nothing is being written. Saying a line ends its draft.
 
-`me` is a secret of a browser: whoever comes with the same one is the same person, with the same key, in several windows.
-Presence is by person; metas are {name, node, online_at}.
+`me` is a secret of a browser: whoever comes with the same one is the same person, with the same key, in several windows. Where
+the gateway knows who comes (`Gateway(auth=...)`), it is not asked for. Presence is by person; metas are {name, node, online_at}.
 
 A room with a record is one of several lives, on one node after the other. What is said is in the record before anybody sees it,
 so the next life has it; and the record refuses a life that another has followed.
@@ -28,12 +28,12 @@ import json
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from understudy.actors import Later, Refused, Stop
 from understudy.examples.chat.history import History, Line
-from understudy.gateway import Member, Mount, Room
-from understudy.gateway.delivery import conflate
+from understudy.gateway import Member, Mount, Rate, Room, conflate
 
 NAME_LIMIT, TEXT_LIMIT, ID_LIMIT = 40, 2_000, 64
 """Characters."""
@@ -49,6 +49,9 @@ UNKEPT_LIMIT = 1_000
 
 AGAIN_AFTER = 1.0
 """Seconds after which a record that could not write is tried again."""
+
+REMEMBER = 24 * 3600.0
+"""Seconds for which a room without a record remembers what was said in it while nobody is there."""
 
 NEEDS = {"say": "a text", "draft": "a text, or null", "earlier": "before: the id of a line", "rename": "a name"}
 
@@ -105,9 +108,19 @@ class _TryAgain:
 class ChatRoom(Room):
     """People who talk. What was said is kept in `record`; without one, while the room lives."""
 
+    rates = MappingProxyType(
+        {
+            "say": Rate(5, burst=20),
+            "draft": Rate(50, burst=100),  # a key that is held down repeats 30 times a second
+            "*": Rate(5, burst=20),
+        }
+    )
+
     def __init__(self, topic: str, record: Record | None = None) -> None:
         super().__init__(topic)
         self.record = record
+        if record is None:
+            self.idle_after = REMEMBER
         self.history = History()
         self.guests: dict[str, Guest] = {}
         self.lines = 0
@@ -121,7 +134,7 @@ class ChatRoom(Room):
             self.history = History(json.loads(written))
 
     def on_join(self, member: Member, payload: dict[str, Any]) -> dict[str, Any]:
-        guest = Guest(_key(member, payload.get("me")), _name(payload.get("name")))
+        guest = Guest(_key(member, payload.get("me")), _name(payload.get("name", member.principal.claims.get("name"))))
         self.guests[member.id] = guest
         self._show(member)
         return {"key": guest.key, "name": guest.name}
@@ -173,7 +186,7 @@ class ChatRoom(Room):
         del self.guests[member.id]
 
     def on_empty(self) -> Stop | None:
-        return Stop() if self.record is not None or not self.history else None
+        return None if self.history else Stop()
 
     def say(self, member: Member, text: str, wanted: str | None = None) -> dict[str, Any] | Later:
         if not text:
@@ -256,7 +269,9 @@ def _name(given: object) -> str:
 
 
 def _key(member: Member, me: object) -> str:
-    """Who that is for the others: what can be told from the secret, but does not tell it."""
+    """Who that is for the others: whom the gateway vouches for, or what can be told from the secret, but does not tell it."""
+    if not member.principal.anonymous:
+        return member.principal.id
     if me is None:
         return member.id
     if not isinstance(me, str) or len(me) not in SECRET:
