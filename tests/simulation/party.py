@@ -172,10 +172,10 @@ class Tab:
                 self.hang_up()
             await asyncio.sleep(0.05)
 
-    async def live(self, until: float, quiet: float) -> None:
-        """Come and go in every way there is; in the end stay, or stay away."""
+    async def live(self, over: asyncio.Event, quiet: float) -> None:
+        """Come and go in every way there is, until it is over; then stay, or stay away, for `quiet` seconds."""
         simulation, random = self.party.simulation, self.party.simulation.random
-        while simulation.time < until:
+        while not over.is_set():
             if self._session is None:
                 await self.connect(self.party.gateway())
             elif self._knocking and simulation.time > self._knocked_at + PATIENCE:
@@ -196,7 +196,8 @@ class Tab:
             self.hang_up()
             await asyncio.sleep(quiet)
             return
-        while simulation.time < until + quiet:
+        until = simulation.time + quiet
+        while simulation.time < until:
             if not self.joined:
                 await self.come()
             await asyncio.sleep(0.25)

@@ -25,16 +25,17 @@ async def churn(simulation: Simulation, *, seconds: float, most: int, people: in
     async with Party(simulation, people=people, devices=devices, homes=homes, gateways=gateways, pace=pace) as party:
         await party.begin()
         keeper = asyncio.ensure_future(party.keep_alive())
-        until = simulation.time + seconds
+        over = asyncio.Event()
         kinds = (*faults.NETWORK, "partition", "partition", "crash", "pause", "block")
         plan = faults.plan(simulation, [*homes, *gateways], kinds, seconds=seconds - 1.0, most=most, longest=5.0)
 
         async def trouble() -> None:
-            await faults.play(party, plan)
-            await asyncio.sleep(max(0.0, until - simulation.time))
-            party.mend()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(seconds))
+                group.create_task(faults.play(party, plan))
+            over.set()
 
-        await asyncio.gather(trouble(), *(tab.live(until, QUIET) for tab in party.tabs))
+        await asyncio.gather(trouble(), *(tab.live(over, QUIET) for tab in party.tabs))
         keeper.cancel()
         assert not party.mistakes, party.mistakes[:5]
         assert party.ghosts_and_missing() == ([], [])
@@ -132,3 +133,37 @@ async def test_who_is_cut_off_goes_out_of_sight_and_comes_back_when_the_network_
         await asyncio.sleep(QUIET)
         assert watcher.guests() == before
         assert party.ghosts_and_missing() == ([], [])
+
+
+async def ten_thousand(simulation: Simulation, *, joins_and_leaves: int = 10_000, partitions: int = 20) -> Party:
+    """What `make proof gateway` plays in full: that many joins and leaves, with as many partitions beside them."""
+    homes, gateways = ("attic",), ("stage", "foyer", "terrace")
+    nodes = (*homes, *gateways)
+    async with Party(simulation, people=15, devices=("phone", "desk"), homes=homes, gateways=gateways) as party:
+        await party.begin()
+        keeper = asyncio.ensure_future(party.keep_alive())
+        stop = asyncio.Event()
+
+        async def trouble() -> None:
+            each = joins_and_leaves / partitions
+            for number in range(partitions):
+                while party.joins + party.leaves < number * each:  # noqa: ASYNC110 - virtual time makes looking cheap
+                    await asyncio.sleep(0.1)
+                one, other = simulation.random.sample(nodes, 2)
+                party.network.partition(one, other)
+                await asyncio.sleep(simulation.delay(0.5, 6.0))
+                party.network.heal(one, other)
+            while party.joins + party.leaves < joins_and_leaves:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+            stop.set()
+
+        await asyncio.gather(trouble(), *(tab.live(stop, QUIET) for tab in party.tabs))
+        keeper.cancel()
+        assert not party.mistakes, party.mistakes[:5]
+        assert party.ghosts_and_missing() == ([], [])
+        return party
+
+
+@pytest.mark.seeds(5)
+async def test_neither_ghosts_nor_missing_after_churn_and_partitions(simulation: Simulation) -> None:
+    await ten_thousand(simulation, joins_and_leaves=500, partitions=3)
