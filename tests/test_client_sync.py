@@ -1,24 +1,28 @@
 """The client without `await`, against a real gateway in another thread: the same names, promises and errors."""
 
 import asyncio
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.gateway_helpers import PATIENCE, gateway
 from understudy.client.sync import Event, NotConnected, PushRefused, PushTimeout, connect
+from understudy.gateway import Member, Room
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A gateway that runs in a thread of its own while the test blocks this one."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    served = gateway()
+    served = gateway(getattr(request, "param", None))
     try:
         yield asyncio.run_coroutine_threadsafe(served.__aenter__(), loop).result(PATIENCE).url
     finally:
@@ -75,18 +79,26 @@ def test_a_notebook_opens_and_closes_and_one_thread_listens_while_another_speaks
 
 def test_control_c_interrupts_a_script_that_waits_and_it_ends_cleanly(url: str) -> None:
     script = f"""
+import sys, threading
 from understudy.client.sync import connect
+
+def tell_when_it_waits():
+    main = threading.main_thread().ident
+    while sys._current_frames()[main].f_code.co_name != "wait":
+        pass
+    print("waiting", flush=True)
+
 try:
     with connect({url!r}) as socket:
         room = socket.join("room:a")
-        print("waiting", flush=True)
+        threading.Thread(target=tell_when_it_waits).start()
         for event in room:
             pass
 except KeyboardInterrupt:
     print("interrupted, and", socket.state)
 """
     with subprocess.Popen(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", script],
+        [sys.executable, "-W", "error", "-c", script],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -97,3 +109,31 @@ except KeyboardInterrupt:
         process.send_signal(2)
         assert process.stdout.read() == "interrupted, and closed\n"
         assert process.stderr.read() == ""
+
+
+class Cafe(Room):
+    """The room of the page's examples."""
+
+    def on_join(self, member: Member, payload: dict[str, Any]) -> Any:
+        return {"menu": ["tea"]}
+
+    def on_event(self, member: Member, event: str, payload: Any) -> Any:
+        self.broadcast("ordered", payload)
+        return {"minutes": 3}
+
+
+@pytest.mark.parametrize("url", [{"cafe:*": Cafe}], indirect=True)
+def test_the_programs_of_the_page_do_what_it_says(url: str) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "clients.md").read_text()
+    programs = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    said = [["{'menu': ['tea']}", "{'minutes': 3}", "tea"], ["{'dish': 'tea'}"]]
+    for program, lines in zip(programs, said, strict=True):
+        assert "http://127.0.0.1:4000" in program
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", program.replace("http://127.0.0.1:4000", url)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stdout.splitlines() == lines, done.stderr
