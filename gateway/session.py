@@ -356,10 +356,19 @@ class Session(Actor):
                 stay.may_publish = permissions.publish
                 if not permissions.join:
                     ended.append(stay.topic)
-                    self._end(stay, phoenix.CLOSE)
+                    if stay.joined:
+                        self._end(stay, phoenix.CLOSE)
+                    else:
+                        self._turn_away(stay)
         expires = visitor.principal.expires
         left = None if expires is None else int(1000 * (expires - self.system.world.wall()))
         self._answer(frame, {"expires_in": left, "ended": ended})
+
+    def _turn_away(self, stay: Stay) -> None:
+        """Whoever is at the door still."""
+        if stay.room is not None:
+            stay.room.tell(Leave(stay.member.id))
+        self._refused(stay, "forbidden")
 
     # --- what becomes of a stay ---
 
