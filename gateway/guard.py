@@ -15,7 +15,7 @@ from aiohttp import web
 
 from understudy.actors import CallError, DeadlineExceeded, current_request
 from understudy.actors.envelope import Envelope
-from understudy.gateway.http import Handler, HttpError, error_response, refused
+from understudy.gateway.http import SERVER, Handler, HttpError, error_response, refused
 from understudy.gateway.limits import block, is_local
 from understudy.gateway.services import SERVICES, Services
 
@@ -120,4 +120,4 @@ async def prepare(request: web.Request, response: web.StreamResponse) -> None:
         current_request.set(None)
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
-    response.headers["Server"] = "understudy"  # not which version of what, for those who look for old ones
+    response.headers["Server"] = SERVER

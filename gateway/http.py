@@ -42,6 +42,9 @@ TEXT_TYPES = {
 }
 """What the standard library knows of these differs between versions and machines; browsers go by it, told not to sniff."""
 
+SERVER = "understudy"
+"""What responses say they come from: not which version of what, for those who look for old ones."""
+
 PASSING = frozenset({408, 425, 429, 502, 503, 504})
 """HTTP's statuses that say: try again."""
 

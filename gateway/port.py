@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from understudy.gateway.certificate import Certificate
-from understudy.gateway.http import error_response, refused
+from understudy.gateway.http import SERVER, HttpError, error_response, refused
 from understudy.gateway.limits import Crowd
 from understudy.gateway.services import Services
 
@@ -33,7 +33,7 @@ class Sockets:
     """The connections of a port."""
 
     def __init__(self, services: Services) -> None:
-        self._services = services
+        self.services = services
         self._limit = min(services.limits.sockets, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVE))
         self._count = 0
         self._crowd = Crowd(services.limits.sockets_per_address)
@@ -59,11 +59,11 @@ class Sockets:
         """Who connected; "" if it stands for others."""
         peer = transport.get_extra_info("peername")
         address = str(peer[0]) if isinstance(peer, tuple) and peer else ""
-        return "" if self._services.proxies.trusts(address) else address
+        return "" if self.services.proxies.trusts(address) else address
 
     def refuse(self, transport: asyncio.Transport, code: str) -> None:
         """Say so, and end it."""
-        self._services.refused[code] += 1
+        self.services.refused[code] += 1
         body = error_response(refused(code)).body
         assert isinstance(body, bytes)
         head = (
@@ -77,7 +77,7 @@ class Sockets:
         if not self._said:
             self._said = True
             files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            why = f"; `ulimit -n` is {files}, raise it for more" if self._limit < self._services.limits.sockets else ""
+            why = f"; `ulimit -n` is {files}, raise it for more" if self._limit < self.services.limits.sockets else ""
             log.warning("the gateway holds %d connections and takes no more now%s", self._count, why)
 
 
@@ -100,6 +100,22 @@ class Entrance(web.RequestHandler):
         else:
             assert isinstance(transport, asyncio.Transport)
             self._sockets.refuse(transport, code)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What is no HTTP is answered in our words; aiohttp's say which version of it this is."""
+        super().handle_error(request, status, exc, message)  # it logs, and raises when an answer has begun
+        code = "malformed" if status < 500 else "internal_error"
+        self._sockets.services.refused[code] += 1
+        response = error_response(HttpError(status, code, message or refused(code).message))
+        response.headers["Server"] = SERVER
+        response.force_close()
+        return response
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._address is not None:

@@ -43,6 +43,9 @@ DRAIN_TIMEOUT = 2.5
 HANDLER_TIMEOUT = 1.0
 """Seconds that a request under way may still take once the server stops."""
 
+LINGERING = 2.0
+"""Seconds for which what is still sent of a request that was answered already is read and dropped."""
+
 OUR_PAGES = Mount("/understudy", Path(__file__).parent / "web")
 
 
@@ -84,6 +87,7 @@ class Server:
         self._options: dict[str, Any] = {
             "keepalive_timeout": services.limits.header_deadline,
             "auto_decompress": False,
+            "lingering_time": LINGERING,
             "access_log": None,
             "logger": server_log,
         }
