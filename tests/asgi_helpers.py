@@ -78,6 +78,19 @@ class Exchange:
         assert event["type"] == kind, event
         return event
 
+    async def take(self) -> dict[str, Any] | None:
+        """The next event from an application that `send` keeps waiting otherwise; None at its end."""
+        if self.heard.empty():
+            self.takes.set()
+            hearing = asyncio.ensure_future(self.heard.get())
+            await asyncio.wait([hearing, self.running], return_when=asyncio.FIRST_COMPLETED)
+            self.takes.clear()
+            if not hearing.done():
+                hearing.cancel()
+                return None
+            return hearing.result()
+        return self.heard.get_nowait()
+
     async def answer(self, body: bytes = b"") -> tuple[int, dict[bytes, bytes], bytes]:
         """Say the body, and wait for the whole answer: status, headers, body."""
         self.say("http.request", body=body)

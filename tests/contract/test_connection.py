@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.gateway_helpers import gateway
+from tests.asgi_helpers import Exchange
+from tests.gateway_helpers import House, gateway
 from tests.helpers import eventually
 from tests.simulation.crowd import LINES, GuestConnection
+from understudy.gateway import AsgiGateway
 from understudy.gateway.connection import BUFFER_LIMIT, GOING_AWAY, LARGE_LIMIT, Connection, Tick
 from understudy.simulation.sockets import VirtualSocket
 
@@ -141,9 +143,57 @@ async def simulated() -> AsyncIterator[Pair]:
     yield Pair(GuestConnection(end, LINES, Tick(asyncio.get_running_loop())), read)
 
 
+@asynccontextmanager
+async def asgi_websocket() -> AsyncIterator[Pair]:
+    async with _asgi("websocket", "/socket/websocket", "vsn=2.0.0") as (exchange, connection):
+
+        async def read() -> Any:
+            event = await exchange.take()
+            return json.loads(event["text"])[4]["v"] if event and event["type"] == "websocket.send" else None
+
+        yield Pair(connection, read)
+
+
+@asynccontextmanager
+async def asgi_event_stream() -> AsyncIterator[Pair]:
+    async with _asgi("http", "/topics/room:a/events", "") as (exchange, connection):
+        rest = b""
+
+        async def read() -> Any:
+            nonlocal rest
+            while b"\n\n" not in rest:
+                event = await exchange.take()
+                if event is None or not event.get("more_body"):
+                    return None
+                rest += event["body"]
+            text, _, rest = rest.partition(b"\n\n")
+            fields = dict(line.split(": ", 1) for line in text.decode().splitlines())
+            return json.loads(fields["data"])["v"] if fields["event"] == "event" else await read()
+
+        yield Pair(connection, read)
+
+
+@asynccontextmanager
+async def _asgi(kind: str, path: str, query: str) -> AsyncIterator[tuple[Exchange, Connection]]:
+    """A connection through an ASGI server that takes nothing more unless somebody reads."""
+    House.gates = {"at the door": asyncio.Event()}
+    live = AsgiGateway("stage", topics={"room:*": House})
+    exchange = Exchange(live, kind, path, query_string=query.encode())
+    async with live.lifespan(), exchange.open():
+        exchange.say("websocket.connect" if kind == "websocket" else "http.request", body=b"")
+        await exchange.hear("websocket.accept" if kind == "websocket" else "http.response.start")
+        exchange.takes.clear()
+        services = live.system.whereis("gateway").actor.server.services
+        await eventually(lambda: services.connections)
+        (connection,) = services.connections
+        yield exchange, connection
+
+
 CONNECTIONS: dict[str, Callable[[], AbstractAsyncContextManager[Pair]]] = {
     "websocket": websocket,
     "event stream": event_stream,
+    "WebSocket through ASGI": asgi_websocket,
+    "event stream through ASGI": asgi_event_stream,
     "simulated": simulated,
 }
 """Every implementation there is."""
