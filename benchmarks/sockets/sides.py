@@ -53,6 +53,15 @@ class Ours(Served):
 
 
 @dataclass(frozen=True, eq=False)
+class Mounted(Ours):
+    """The gateway inside of an ASGI server."""
+
+    @property
+    def key(self) -> str:
+        return "asgi"
+
+
+@dataclass(frozen=True, eq=False)
 class SocketIo(Served):
     """python-socketio, whose name has a dash."""
 
@@ -105,6 +114,7 @@ class Nchan(Served):
 
 SIDES: tuple[Served, ...] = (
     Ours("Understudy", spoken=Spoken(SAY, PHOENIX, (JOIN,), 1)),
+    Mounted("Understudy in uvicorn", spoken=Spoken(SAY, PHOENIX, (JOIN,), 1)),
     Nchan("nchan", spoken=Spoken("{}", "/subscribe", publisher="/publish")),
     OfNode("ws (Node)", packages=("ws@8.23.0",)),
     Served("aiohttp (loop)", packages=("aiohttp==3.14.5", "uvloop>=0.21")),
