@@ -42,6 +42,9 @@ JOIN, LEAVE, REPLY, ERROR, CLOSE, HEARTBEAT = (
 ACCESS_TOKEN = "access_token"  # noqa: S105 - an event
 """On the topic of the connection: the server asks for a new token, and the client brings one."""
 
+RECONNECT = "reconnect"
+"""There, too: the server is about to go, and asks a client of ours to be back at a moment of its own, `{"within": ms}`."""
+
 PRESENCE_STATE, PRESENCE_DIFF = "presence_state", "presence_diff"
 
 TOPIC_LIMIT, EVENT_LIMIT, REF_LIMIT = 256, 128, 64

@@ -14,7 +14,7 @@ pages of the application
 import asyncio
 import errno
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 
 from aiohttp import web
 
-from understudy.gateway import cors, topics
+from understudy.gateway import cors, phoenix, topics
 from understudy.gateway.certificate import Certificate
 from understudy.gateway.connection import SERVICE_RESTART
 from understudy.gateway.events import events
@@ -30,7 +30,8 @@ from understudy.gateway.guard import guard, prepare
 from understudy.gateway.http import Mount, json_answer, page_routes, server_log
 from understudy.gateway.longpoll import LONG_POLLS, PATH, LongPolls, longpoll, say_in_the_body
 from understudy.gateway.port import Port
-from understudy.gateway.services import SERVICES, Services
+from understudy.gateway.serializers import PHOENIX_OFFSETS
+from understudy.gateway.services import SERVICES, Client, Services
 from understudy.gateway.websocket import websocket
 
 BATCH, BATCH_EVERY, SPREAD = 50, 0.25, 5.0
@@ -124,7 +125,9 @@ class Server:
         """Take no more connections and let go of those there are, in words that mean 'come back'."""
         self.services.draining = True
         connections = self.services.connections
-        for connection in list(connections):
+        leaving = list(connections)
+        self._name_window(leaving, _window(len(leaving)))
+        for connection in leaving:
             connection.close(SERVICE_RESTART, "the server restarts; connect again")
         try:
             async with asyncio.timeout(DRAIN_TIMEOUT):
@@ -135,22 +138,39 @@ class Server:
 
     async def send_away(self, deadline: float) -> list[str]:
         """Let go of the clients in batches, in words that mean 'come back', since the node drains and another one has them then.
+        Those who understand it are told within which time to go instead, and are let go at its end.
 
         New ones are refused meanwhile (`Services.check_capacity`). Returns what is left at the deadline, in the loop's seconds.
         """
         services, clock = self.services, self.services.loop.time
         leaving = list(services.connections)
+        end = min(clock() + _window(len(leaving)), deadline)
+        asked = self._name_window(leaving, end - clock())
+        others = [connection for connection in leaving if connection not in asked]
         batch = max(BATCH, math.ceil(len(leaving) * BATCH_EVERY / SPREAD))
-        for first in range(0, len(leaving), batch):
+        for first in range(0, len(others), batch):
             if first and clock() < deadline:  # they come back elsewhere in the same rhythm
                 await asyncio.sleep(min(BATCH_EVERY, deadline - clock()))
-            for connection in leaving[first : first + batch]:
+            for connection in others[first : first + batch]:
                 connection.close(SERVICE_RESTART, "this server is to be stopped; connect again")
+        if asked:
+            await asyncio.sleep(end - clock())
+        for connection in asked:
+            connection.close(SERVICE_RESTART, "this server is to be stopped; connect again")
         with suppress(TimeoutError):
             async with asyncio.timeout_at(deadline if deadline < math.inf else None):
                 await services.wait_until_empty()
         left = len(services.connections)
         return [f"{left} clients have not gone"] if left else []
+
+    def _name_window(self, leaving: Iterable[Client], window: float) -> set[Client]:
+        """Ask our own clients to be back at a moment of their own within `window` seconds; which those are."""
+        said = phoenix.to_json({"within": int(window * 1000)})
+        frame = PHOENIX_OFFSETS.push(None, phoenix.SOCKET_TOPIC, phoenix.RECONNECT, said)
+        asked = {connection for connection in leaving if connection.serializer is PHOENIX_OFFSETS}
+        for connection in asked:
+            connection.send(frame)
+        return asked
 
     async def stop(self) -> None:
         """Stop listening and end what is left. May be called again."""
@@ -158,6 +178,11 @@ class Server:
         for connection in list(self.services.connections):
             connection.reset()
         await self._runner.cleanup()
+
+
+def _window(clients: int) -> float:
+    """Seconds over which so many clients come back, in the rhythm of the batches."""
+    return min(SPREAD, clients / BATCH * BATCH_EVERY)
 
 
 async def healthz(request: web.Request) -> web.StreamResponse:

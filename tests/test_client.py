@@ -1,7 +1,8 @@
 """The Python client against the real gateway: what `docs/clients.md` promises, over a real socket."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.gateway_helpers import PATIENCE, House, Served, gateway
 from tests.helpers import eventually
 from understudy.actors import ActorSystem, CallError
 from understudy.client import Channel, Cursor, Event, NotConnected, PushRefused, PushTimeout, Resync, Socket, connect
+from understudy.client.wire import Closed, Wire
 from understudy.gateway import Gateway, GetUrl, SignedToken
 from understudy.gateway.connection import POLICY, SERVICE_RESTART
 
@@ -270,3 +272,36 @@ async def test_a_token_that_cannot_be_made_is_the_reason_why_there_is_no_connect
     async with gateway() as served:
         with pytest.raises(NotConnected, match="nobody is logged in"):
             await connect(served.url, token=make).open()
+
+
+class Babbler:
+    """A server that answers heartbeats, and everything else with what is no reply."""
+
+    def __init__(self) -> None:
+        self.said: asyncio.Queue[str] = asyncio.Queue()
+        self.called = 0
+
+    async def dial(self, url: str, headers: Mapping[str, str], token: str | None) -> Wire:
+        self.called += 1
+        self.said = asyncio.Queue()
+        return self
+
+    async def send(self, data: str | bytes) -> None:
+        join_ref, ref, topic, event, _ = json.loads(data)
+        payload: object = {"status": "ok", "response": {}} if event == "heartbeat" else ["what?"]
+        self.said.put_nowait(json.dumps([join_ref, ref, topic, "phx_reply", payload]))
+
+    async def receive(self) -> str | bytes | Closed:
+        return await self.said.get()
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_server_that_says_what_nobody_understands_is_called_anew_and_no_program_waits_for_ever() -> None:
+    babbler = Babbler()
+    async with connect("http://house", dial=babbler.dial, timeout=0.5) as socket:
+        with pytest.raises(NotConnected, match="not joined within"):
+            await socket.join("room:a")
+        assert babbler.called > 1
+        assert socket.channels == {}

@@ -161,7 +161,9 @@ class Channel:
                     await self._request(self._socket.ref(), "phx_leave", None)
             except (PushRefused, NotConnected, TimeoutError):
                 pass  # gone all the same
-        self.finish(None)
+            self.finish(None)
+        else:
+            self.abandon()
 
     # --- what its socket does ---
 
@@ -180,6 +182,12 @@ class Channel:
             payload = {**payload, "resume": {"epoch": self.cursor.epoch, "offset": self.cursor.offset}}
         self._timer = self._loop.call_later(self._socket.timeout, self._not_answered, self._join_ref)
         self._socket.post(Frame(self._join_ref, self._join_ref, self.topic, "phx_join", payload))
+
+    def abandon(self) -> None:
+        """Leave without waiting for an answer, whatever became of the join."""
+        if self.state == "joining":
+            self._socket.post(Frame(self._join_ref, self._socket.ref(), self.topic, "phx_leave", {}))
+        self.finish(None)
 
     def lost(self, reason: str) -> None:
         """The connection is gone."""

@@ -152,7 +152,7 @@ class Socket:
             channel.finish(None)
             raise NotConnected(f"{topic} was not joined within {self.timeout} s: the connection was lost") from None
         except BaseException:
-            channel.finish(None)
+            channel.abandon()
             raise
         return channel
 
@@ -199,6 +199,13 @@ class Socket:
     # --- its life ---
 
     async def _live(self, wire: Wire, first: Frame) -> None:
+        try:
+            await self._stay_connected(wire, first)
+        except Exception as error:
+            self._over(NotConnected(f"the client failed: {error!r}", retry=False))
+            raise
+
+    async def _stay_connected(self, wire: Wire, first: Frame) -> None:
         while True:
             closed = await self._converse(wire, first)
             wait = self._until_return(closed)
@@ -285,8 +292,14 @@ class Socket:
             self._heard_at = loop.time()
             try:
                 self._received(decode(data))
-            except (ValueError, RecursionError) as error:
-                return Closed(NOT_A_FRAME, f"the server sent what is no frame: {error}")
+            except (
+                ValueError,
+                TypeError,
+                AttributeError,
+                LookupError,
+                RecursionError,
+            ) as error:  # whatever is not as it should
+                return Closed(NOT_A_FRAME, f"the server sent what is no frame of this protocol: {error!r}")
 
     async def _write(self, wire: Wire) -> Closed:
         while True:
