@@ -30,6 +30,7 @@ MODULES = (
     "tests.referee.proof",
     "tests.wire_proof",
     "tests.cluster_proof",
+    "tests.gateway_proof",
 )
 """Where proofs are."""
 
