@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -22,11 +23,22 @@ import uvloop
 from tests.proof import Outcome, proof
 from tests.properties import ROOT, said
 from tests.simulated import NotHeld, hold
-from tests.simulation.siege import besiege
+from tests.simulation.siege import STEPS, besiege
+from tests.simulation.test_cluster_presence import ten_thousand
 from tests.soak import soak as soaked
+from understudy.simulation import Simulation
 
-VIRTUAL = tuple(f"tests.simulation.test_{what}" for what in ("gateway_resume", "rooms"))
+VIRTUAL = tuple(
+    f"tests.simulation.test_{what}"
+    for what in ("gateway_resume", "gateway_auth", "cluster_presence", "rooms", "client")
+)
 """Where the properties of the gateway are."""
+
+IN_FULL = (
+    "test_no_gap_is_silent_though_one_gateway_after_the_other_is_killed",
+    "test_neither_ghosts_nor_missing_after_churn_and_partitions",
+)
+"""Those that are a little of what the proof plays in full, once."""
 
 SEEDS = 10_000
 """Of each property. Whoever asks for fewer rehearses."""
@@ -64,9 +76,17 @@ def gateway(seed: int, seeds: int) -> Outcome:
         print(f"{name} ({time.monotonic() - begun:.0f} s): {failures.get(name) or figures[name]}", flush=True)
 
     attempt("gateways killed", lambda: besiege(seed, clients=int(1_000 * share), kills=int(100 * share), rate=500.0))
+    attempt("churn and partitions", lambda: churned(seed, int(10_000 * share), max(1, int(20 * share))))
     attempt("attacks", attacked)
-    attempt("virtual time", lambda: hold(VIRTUAL, seed, seeds))
+    attempt("virtual time", lambda: hold(VIRTUAL, seed, seeds, IN_FULL))
     return Outcome(figures | {"failures": failures}, not failures)
+
+
+def churned(seed: int, joins_and_leaves: int, partitions: int) -> dict[str, Any]:
+    """Presence while people come and go, and gateways lose each other: nobody is a ghost or missing once it was quiet."""
+    simulation = Simulation(seed, max_steps=STEPS)
+    simulation.run(partial(ten_thousand, simulation, joins_and_leaves=joins_and_leaves, partitions=partitions))
+    return {"joins_and_leaves": joins_and_leaves, "partitions": partitions, "ghosts": 0, "missing": 0}
 
 
 def attacked() -> dict[str, Any]:

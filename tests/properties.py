@@ -21,7 +21,14 @@ from understudy.simulation import Simulation
 
 ROOT = Path(__file__).parent.parent
 
-WHOLE_CLUSTERS = ("test_cluster_", "test_entities", "test_entity_faults", "test_rolling_restart")
+WHOLE_CLUSTERS = (
+    "test_cluster_",
+    "test_entities",
+    "test_entity_faults",
+    "test_rolling_restart",
+    "test_gateway_",
+    "test_client",
+)
 """How the modules begin whose properties run whole clusters for half a minute of virtual time: a seed takes 50 to 400 ms, a
 hundred times as long as elsewhere. They run fewer seeds, and at length in a proof of their own."""
 
