@@ -162,7 +162,7 @@ class LongPolls:
 
     def find(self, request: web.Request) -> _Polled | None:
         """Whose request it is, if that client is known (still)."""
-        return self._polled.get(request.query.get("token", ""))
+        return self._polled.get(shown(request))
 
     async def begin(self, services: Services, serializer: PhoenixSerializer, visitor: Visitor) -> str:
         """A session for a new client, and its token. Raises CallError."""
@@ -184,6 +184,11 @@ class LongPolls:
             raise
         self._polled[token] = _Polled(connection, session)
         return token
+
+
+def shown(request: web.Request) -> str:
+    """The token in a request's address: the last one, since a client's own parameters, of whatever name, stand before it."""
+    return request.query.getall("token", [""])[-1]
 
 
 LONG_POLLS = web.AppKey("long_polls", LongPolls)
@@ -231,10 +236,10 @@ async def _listen(request: web.Request, polled: _Polled, window: float) -> web.R
     frames = await polled.connection.poll(window)
     if frames is None:
         return _answer(GONE)
+    token = shown(request)
     if not frames:
-        return _answer(NOTHING, token=request.query["token"], messages=[])
-    token = phoenix.to_json(request.query["token"])
-    body = b'{"status":%d,"token":%b,"messages":[%b]}\n' % (OK, token, b",".join(frames))
+        return _answer(NOTHING, token=token, messages=[])
+    body = b'{"status":%d,"token":%b,"messages":[%b]}\n' % (OK, phoenix.to_json(token), b",".join(frames))
     return web.Response(body=body, headers=HEADERS)
 
 

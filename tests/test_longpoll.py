@@ -134,6 +134,12 @@ async def test_a_batch_keeps_its_order_and_a_line_is_what_json_takes_for_one() -
             assert (await client.hear(lambda message: message[3] == "phx_reply"))[1] == str(n)
 
 
+async def test_a_parameter_of_the_clients_own_may_be_called_token_too() -> None:
+    async with gateway() as served:
+        client = await Polling(served, ADDRESS + "&token=mine").begin()
+        assert (await client.join())["status"] == "ok"
+
+
 async def test_a_single_message_needs_no_batch() -> None:
     async with gateway() as served:
         client = await Polling(served).begin()
