@@ -43,7 +43,7 @@ WRITES = """
   }, 400);
 }
 """
-"""Write the next line whenever the box is empty: that is, whenever the last one was taken."""
+"""Write the next line whenever the box is empty. What cannot be sent waits on the page, in order."""
 
 LAUNCHES = """
 async () => {
@@ -157,7 +157,7 @@ def engine_of(page: Page, run: str) -> str:
 
 def people(page: Page) -> list[str]:
     """Whom the chat shows, each once for every time that it does."""
-    return sorted(page.locator("[data-person]").all_text_contents())
+    return sorted(page.locator("[data-person]").evaluate_all("items => items.map((item) => item.title)"))
 
 
 class Evening:

@@ -90,8 +90,11 @@ export class Composer {
 
   #status() {
     const { status, known } = /** @type {Conversation} */ (this.#conversation);
-    if (status.state === "denied") say(this.trouble, `The room did not let you in: ${status.reason}. It is asked again.`);
-    else if (status.state === "joined" || !known) say(this.trouble, "");
+    const { state, reason, retry } = status;
+    const again = retry === false ? "" : " It is asked again.";
+    if (state === "denied") say(this.trouble, `The room does not let you in: ${reason}.${again}`);
+    else if (state === "left" && known) say(this.trouble, `You are not in this room any more: ${reason ?? "you left"}.`);
+    else if (state === "joined" || !known) say(this.trouble, "");
     else say(this.trouble, "Not connected. What you say goes out as soon as you are.");
   }
 }
