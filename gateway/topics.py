@@ -12,6 +12,7 @@ A room answers all of them, or refuses (`Room.on_read`, `Room.on_publish`). Of m
 """
 
 import asyncio
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar
 
@@ -135,6 +136,7 @@ async def _ask(services: Services, topic: str, request: Request[R]) -> R:
 
 async def _publish(services: Services, visitor: Visitor, said: list[Said]) -> list[dict[str, Any]]:
     """The results, in the order of the events. What one topic takes its time for, another does not wait for."""
+    _count(services, visitor, said)
     numbers: dict[str, list[int]] = {}
     for number, event in enumerate(said):
         numbers.setdefault(event.topic, []).append(number)
@@ -154,6 +156,14 @@ async def _publish(services: Services, visitor: Visitor, said: list[Said]) -> li
         number: result for places, answers in zip(numbers.values(), told) for number, result in zip(places, answers)
     }
     return [results[number] for number in range(len(said))]
+
+
+def _count(services: Services, visitor: Visitor, said: list[Said]) -> None:
+    """Each event is a message of whoever sent it, like one over a connection. All are told, or none."""
+    now = services.loop.time()
+    for event in said:
+        if wait := visitor.meter.take(len(phoenix.to_json(event.payload)), now):
+            raise refused("rate_limited", retry_after=math.ceil(wait))
 
 
 def _answer(topic: str, answer: dict[str, Any]) -> web.Response:

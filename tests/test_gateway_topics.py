@@ -8,7 +8,7 @@ import pytest
 
 from tests.gateway_helpers import Served, gateway
 from understudy.actors import Refused
-from understudy.gateway import Member, Principal, Room
+from understudy.gateway import Limits, Member, Principal, Rate, Room
 
 
 class Board(Room):
@@ -231,6 +231,15 @@ async def test_whoever_may_not_is_refused_before_the_room_hears_of_it() -> None:
         assert (await served.json("/topics/board:b/state"))[1]["error"]["code"] == "forbidden"
         status, body = await post(served, "/topics/board:a/publish", {"event": "note"})
         assert (status, body["error"]["code"]) == (403, "forbidden")
+
+
+async def test_each_event_counts_as_a_message_and_of_too_many_none_is_said() -> None:
+    async with gateway(TOPICS, limits=Limits(messages=Rate(1, burst=3))) as served:
+        notes = [{"event": "note"}] * 4
+        status, body = await post(served, "/topics/board:a/publish", {"events": notes})
+        assert (status, body["error"]["code"]) == (429, "rate_limited")
+        assert (await served.json("/topics/board:a/state"))[1]["offset"] == 0
+        assert (await post(served, "/topics/board:a/publish", {"events": notes[:3]}))[0] == 200
 
 
 async def test_a_room_that_crashes_for_a_stranger_stays_up_for_its_members() -> None:
