@@ -10,7 +10,7 @@ tells its position, and lets its members join again. So the room need not know w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -56,9 +56,21 @@ class Feed:
         """Everything that was said since; None if that is not known any more, or no cursor was shown."""
         return None if cursor is None or cursor.epoch != self.log.epoch else self.log.since(cursor.offset)
 
-    def admit(self, member: Member, response: bytes, missed: Sequence[Entry] | None, snapshot: bytes | None) -> None:
+    @property
+    def kept(self) -> list[Kept]:
+        """The latest values, for somebody who joins."""
+        return [kept for kept, _ in self._kept.values()]
+
+    def admit(
+        self,
+        member: Member,
+        response: bytes,
+        missed: Sequence[Entry] | None,
+        snapshot: bytes | None,
+        kept: tuple[Kept, ...] | None = None,
+    ) -> None:
         """Let `member` hear what is said from here on, after a reply that tells it where here is. `response` is the JSON
-        text of an object.
+        text of an object. `kept` is told next: None is all that there is.
         """
         audience = self._audiences.setdefault(member.fanout, _Audience())
         audience.members.add(member.id)
@@ -69,7 +81,7 @@ class Feed:
             self.log.offset,
             _recovery(missed, snapshot),
         )
-        self._tell(member.fanout, Admit(member.id, reply, tuple(kept for kept, _ in self._kept.values())))
+        self._tell(member.fanout, Admit(member.id, reply, tuple(self.kept) if kept is None else kept))
         if self._concluded:
             self._tell(member.fanout, Conclude())
 
@@ -86,20 +98,31 @@ class Feed:
     # --- saying it ---
 
     def broadcast(
-        self, event: str, payload: Payload, delivery: Delivery = RELIABLE, excluding: tuple[str, ...] = ()
+        self,
+        event: str,
+        payload: Payload,
+        delivery: Delivery = RELIABLE,
+        excluding: tuple[str, ...] = (),
+        views: Callable[[tuple[bytes, bool]], Mapping[tuple[bytes, bool], tuple[str, ...]]] | None = None,
     ) -> None:
-        """Say it to all members but those. Raises TypeError or ValueError for a payload that cannot be said."""
+        """Say it to all members but those. Raises TypeError or ValueError for a payload that cannot be said.
+
+        With `views`, which is given the payload as it is sent: what is told to whom in its place.
+        """
         body, binary = encoded(payload)
+        told = {(body, binary): ()} if views is None else views((body, binary))
         if delivery.key is None:
             offset = self.log.append(event, body, binary)
-            self._tell_all(Broadcast(event, body, binary, self.log.epoch, offset, None, (), excluding))
+            for (seen, kind), only in told.items():
+                self._tell_all(Broadcast(event, seen, kind, self.log.epoch, offset, None, only, excluding))
         else:
             place = (event, delivery.key)
             self._kept.pop(place, None)
             self._kept[place] = Kept(event, delivery.key, body, binary), delivery.of
             if len(self._kept) > KEPT_LIMIT:
                 del self._kept[next(iter(self._kept))]
-            self._tell_all(Broadcast(event, body, binary, key=delivery.key, excluding=excluding))
+            for (seen, kind), only in told.items():
+                self._tell_all(Broadcast(event, seen, kind, key=delivery.key, only=only, excluding=excluding))
 
     def forget(self, event: str, key: str = "") -> None:
         """Do not keep that value for those who join."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from understudy.actors import Refused
-from understudy.gateway import phoenix, refusals
+from understudy.gateway import phoenix, refusals, views
 from understudy.gateway.delivery import as_json
 from understudy.gateway.log import Cursor, Entry
 from understudy.gateway.requests import HISTORY_LIMIT, Answer, GetHistory, GetPresence, GetState, Publish
@@ -63,7 +63,7 @@ async def _state(room: "Room") -> Answer:
 def _history(room: "Room", since: tuple[str, int] | None, limit: int) -> Answer:
     kept = room.feed.log
     missed = None if since is None else room.feed.missed(Cursor(*since))
-    entries = kept.last(limit) if since is None else (missed or [])[:limit]
+    entries = views.entries(room, None, kept.last(limit) if since is None else (missed or [])[:limit])
     return {
         "epoch": kept.epoch,
         "offset": kept.offset,

@@ -24,14 +24,14 @@ What a hook raises:
 import inspect
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from understudy.actors import Actor, Down, Later, Overloaded, Refused, Stop, Timer
 from understudy.actors.held import Held
-from understudy.gateway import phoenix, refusals
+from understudy.gateway import phoenix, refusals, views
 from understudy.gateway.attendance import GRACE, Answered, Attendance, Changed, Due
 from understudy.gateway.delivery import RELIABLE, Delivery, Payload
 from understudy.gateway.feed import RESERVED, Feed
@@ -118,6 +118,9 @@ class Room(Actor):
     grace: float = GRACE
     """Seconds for which the presence shows a person whose connection was lost."""
 
+    intercept: Collection[str] = ()
+    """Events of which each member sees what `on_outgoing` says."""
+
     idle_after: float = IDLE_AFTER
     """Seconds after which a room ends that has no members and that nobody asks anything; math.inf: it stays."""
 
@@ -162,6 +165,14 @@ class Room(Actor):
         it, work in the background (`self.run`), then `set` the reply or `fail` with Refused.
         """
         raise Refused("unknown event")
+
+    def on_outgoing(self, member: Member | None, event: str, payload: Payload) -> Payload | None:
+        """What `member` sees of an event that is named in `intercept`: `payload`, another one, or None: nothing.
+
+        Asked for each member of each broadcast, and again for what it missed. None is somebody who reads the history and
+        is no member (`on_read`). Not `async`.
+        """
+        return payload
 
     def on_leave(self, member: Member) -> Any:
         """A member left, or its connection ended. Plain, or `async def`.
@@ -225,7 +236,11 @@ class Room(Actor):
         and is given what it missed: perhaps it does not know yet that what it did was done.
         Raises TypeError or ValueError for what JSON cannot say.
         """
-        self.feed.broadcast(event, payload, delivery, () if excluding is None else (excluding.id,))
+        if event in self.intercept:
+            unseen = None if excluding is None else excluding.id
+            self.feed.broadcast(event, payload, delivery, (), lambda body: views.views(self, event, body, unseen))
+        else:
+            self.feed.broadcast(event, payload, delivery, () if excluding is None else (excluding.id,))
 
     def push(self, member: Member, event: str, payload: Payload) -> None:
         """Send an event to one member. Raises TypeError or ValueError for what JSON cannot say."""
@@ -425,6 +440,8 @@ class Room(Actor):
         try:
             state = None if missed is not None else self.snapshot(member)
             snapshot = None if state is None else phoenix.to_json(state)
+            missed = None if missed is None else views.entries(self, member, missed)
+            kept = views.kept(self, member, self.feed.kept)
             # The session hears of it first, so that it knows of the stay before the client can use it.
             count = None if missed is None else len(missed)
             member.session.tell(Admitted(member.id, over=self._concluded, missed=count))
@@ -439,7 +456,7 @@ class Room(Actor):
         self._used = True
         self._vacated = False
         self.members[member.id] = member
-        self.feed.admit(member, response, missed, snapshot)
+        self.feed.admit(member, response, missed, snapshot, kept)
         self._tell_position_soon()
         if self._attendance is not None:
             self._attendance.admitted(member)
