@@ -453,6 +453,19 @@ def test_a_very_long_name_and_a_very_long_word_break_nothing(chat: str, browser:
             assert bert.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_an_address_or_a_memory_that_cannot_be_read_is_no_reason_to_show_nothing(
+    chat: str, browser: Browser, room: str
+) -> None:
+    with person(browser, chat, room, "Ada") as ada:
+        ada.page.evaluate(
+            "room => { localStorage['understudy.rooms'] = '{'; localStorage['understudy.read.lobby'] = 'no' }", room
+        )
+        ada.page.goto(f"{chat}#%E0%A4%A")
+        ada.page.reload()
+        expect(ada.page.locator("#room")).to_have_text("lobby")
+        ada.say(f"still here: {room}")
+
+
 def test_the_page_is_small(chat: str, browser: Browser, room: str) -> None:
     sizes: list[int] = []
     with person(browser, chat, room, "Ada") as ada:

@@ -14,7 +14,7 @@
  */
 
 import { Presence } from "/understudy/understudy.js";
-import { chance, keep, kept } from "./me.js";
+import { chance, keep, keptJson } from "./me.js";
 
 /**
  * @typedef {object} Line
@@ -188,7 +188,7 @@ export class Conversation extends EventTarget {
   /** The first lines of this visit. What came since the last visit is unread. @param {Page} page */
   #begin(page) {
     this.#anew(page.lines, page.earlier);
-    const mark = JSON.parse(kept(`understudy.read.${this.name}`) ?? "null");
+    const mark = keptJson(`understudy.read.${this.name}`);
     if (!mark) return this.seen();
     const read = page.lines.findIndex(({ id }) => id === mark.id);
     const since = read >= 0 ? page.lines.slice(read + 1) : page.lines.filter(({ at }) => at > mark.at);

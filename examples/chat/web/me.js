@@ -21,6 +21,15 @@ export const chance = (words) =>
 /** What this browser keeps from one visit to the next. @param {string} key @returns {string|null} */
 export const kept = (key) => storage("localStorage")?.getItem(key) ?? null;
 
+/** What it keeps as JSON; null if that is nothing, or nothing that can be read. @param {string} key @returns {any} */
+export function keptJson(key) {
+  try {
+    return JSON.parse(kept(key) ?? "null");
+  } catch {
+    return null;
+  }
+}
+
 /** @param {string} key @param {string} value */
 export function keep(key, value) {
   try {

@@ -15,7 +15,15 @@ const VIEW = "understudy.view";
 /** @param {string} id @returns {any} */
 const place = (id) => document.getElementById(id);
 
-const asked = () => roomName(decodeURIComponent(location.hash)) || "lobby";
+/** @returns {string} the room that the address names; an address that cannot be read is in the lobby */
+function asked() {
+  try {
+    return roomName(decodeURIComponent(location.hash)) || "lobby";
+  } catch {
+    return "lobby";
+  }
+}
+
 const me = new Me();
 const socket = new Socket().connect();
 const rooms = new Rooms(place("rooms"), socket, me);

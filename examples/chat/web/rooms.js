@@ -2,7 +2,7 @@
 
 import { h, icon, say } from "/understudy/dom.js";
 import { Conversation } from "./conversation.js";
-import { keep, kept } from "./me.js";
+import { keep, keptJson } from "./me.js";
 
 const ROOMS = "understudy.rooms";
 
@@ -32,8 +32,8 @@ export class Rooms extends EventTarget {
     this.list = list;
     this.socket = socket;
     this.me = me;
-    /** @type {string[]} */ const known = JSON.parse(kept(ROOMS) ?? "[]");
-    for (const name of ["lobby", ...known]) this.open(name);
+    const known = keptJson(ROOMS);
+    for (const name of ["lobby", ...(Array.isArray(known) ? known : [])]) this.open(String(name));
   }
 
   /** @param {string} name @returns {Conversation} the room of that name, joined */
