@@ -11,6 +11,7 @@ from understudy.gateway.events import stream
 from understudy.gateway.gateway import Gateway, GetRefused, GetUrl
 from understudy.gateway.http import HttpError, Mount, json_answer
 from understudy.gateway.limits import Limits, Rate
+from understudy.gateway.log import Cursor, Entry, Log, MemoryLog
 from understudy.gateway.messages import Member
 from understudy.gateway.passwords import Passwords, hash_password
 from understudy.gateway.presence import Presence
@@ -29,7 +30,9 @@ __all__ = [
     "Certificate",
     "Connection",
     "Credentials",
+    "Cursor",
     "Delivery",
+    "Entry",
     "Gateway",
     "GetHistory",
     "GetPresence",
@@ -38,7 +41,9 @@ __all__ = [
     "GetUrl",
     "HttpError",
     "Limits",
+    "Log",
     "Member",
+    "MemoryLog",
     "Mount",
     "Passwords",
     "Presence",
