@@ -38,6 +38,11 @@ SEND_BUFFER = 64 * 1024
 CLOSE_TIMEOUT = 2.0
 """Seconds a client has to answer our close before it is reset."""
 
+BEHIND = 16
+"""A client is behind when more than this part (1/16) of what may wait does. Less is no sign: uvloop writes at the end of its
+turn, so something waits for an instant for everybody.
+"""
+
 CATCH_UP = 0.02
 """Seconds between two looks at a client that is behind and for which something is held."""
 
@@ -199,7 +204,7 @@ class SocketConnection:
     def send(self, frame: bytes, latest: Hashable | None = None) -> None:
         if self.closed:
             return
-        if latest is not None and (self._latest is not None or self._transport.get_write_buffer_size()):
+        if latest is not None and (self._latest is not None or self._is_behind()):
             self._hold(frame, latest)
             return
         if not self._frames:
@@ -221,8 +226,9 @@ class SocketConnection:
         self._frames, self._size = [], 0
         try:
             waiting = self._transport.get_write_buffer_size()
-            self._excused = min(self._large + (self._excused if waiting else 0), LARGE_LIMIT)
-            self._large = 0
+            if waiting or self._large:
+                self._excused = min(self._large + (self._excused if waiting else 0), LARGE_LIMIT)
+                self._large = 0
             # Nothing waits: the client reads, and what is too much for one tick is not its fault.
             if waiting and waiting + len(data) > self._limit + self._excused:
                 self.reset()
@@ -234,11 +240,14 @@ class SocketConnection:
             self.closed = True
 
     def caught_up(self) -> bool:
-        """Send what was held if nothing waits any more, and say whether nothing is held now."""
-        if not self.closed and self._transport.get_write_buffer_size():
+        """Send what was held if the client is not behind any more, and say whether nothing is held now."""
+        if not self.closed and self._is_behind():
             return False
         self._release()
         return True
+
+    def _is_behind(self) -> bool:
+        return self._transport.get_write_buffer_size() * BEHIND > self._limit
 
     def _hold(self, frame: bytes, latest: Hashable) -> None:
         if self._latest is None:

@@ -168,3 +168,13 @@ def test_a_text_frame_says_its_length_as_websocket_does(size: int) -> None:
 
 def test_the_kernel_is_not_to_hide_a_deaf_client() -> None:
     assert SEND_BUFFER < BUFFER_LIMIT
+
+
+async def test_what_waits_for_an_instant_is_no_client_that_is_behind(wire: Wire) -> None:
+    """uvloop writes at the end of its turn: a keystroke of that turn must not be held for that."""
+    connection = SocketConnection(wire, PHOENIX, Tick(asyncio.get_running_loop()))
+    wire.waiting = 2_000
+    connection.send(b"one", latest="key")
+    connection.send(b"two", latest="key")
+    await next_turn()
+    assert wire.written == [b"onetwo"]

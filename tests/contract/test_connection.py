@@ -16,7 +16,7 @@ from tests.gateway_helpers import House, gateway
 from tests.helpers import eventually
 from tests.simulation.crowd import LINES, GuestConnection
 from understudy.gateway import AsgiGateway
-from understudy.gateway.connection import BUFFER_LIMIT, GOING_AWAY, LARGE_LIMIT, Connection, Tick
+from understudy.gateway.connection import BEHIND, BUFFER_LIMIT, GOING_AWAY, LARGE_LIMIT, Connection, Tick
 from understudy.simulation.sockets import VirtualSocket
 
 FILLING = "x" * 16_000
@@ -55,12 +55,12 @@ class Pair:
         return values
 
     async def fall_behind(self) -> None:
-        """Send filling until some of it waits."""
+        """Send filling until so much of it waits that the client is behind."""
         await asyncio.sleep(0)
         while True:
             for _ in range(3):
                 await asyncio.sleep(0)
-            if self.connection.buffered:
+            if self.connection.buffered > BUFFER_LIMIT / BEHIND:
                 return
             self.send(FILLING)
 

@@ -55,10 +55,10 @@ async def test_a_client_for_which_something_is_held_is_reset_once_it_has_taken_n
     """And not before, though it takes little."""
     gone: list[float] = []
     socket = VirtualSocket(lambda data: None, lambda: gone.append(simulation.time), room=100)
-    connection = GuestConnection(socket, LINES, Tick(simulation.loop))
+    connection = GuestConnection(socket, LINES, Tick(simulation.loop), limit=10_000)
     socket.pause_reading()
     for number in range(10):
-        connection.send(b"x" * 100)
+        connection.send(b"x" * 200)
         connection.send(b"%d" % number, "latest")
         await asyncio.sleep(0)
     for _ in range(5):
