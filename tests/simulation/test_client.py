@@ -212,6 +212,9 @@ class Program:
     async def listen(self, room: Channel) -> None:
         self.last = room.snapshot["said"]
         async for event in room:
+            assert len(room._events) <= self.socket.backlog + 1, (
+                "what waits is bounded, but for the word that there is a gap"
+            )
             self.took(event)
             if not self.play.quiet and self.play.simulation.chance(0.05):
                 await asyncio.sleep(self.play.simulation.delay(0, 4))
