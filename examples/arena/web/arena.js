@@ -183,7 +183,7 @@ export class Arena {
    * @param {[number, number]|null} winner @param {number} cell
    */
   #finale(pen, now, width, height, winner, cell) {
-    const part = still.matches ? 1 : Math.min(1, (now - this.#ended) / FINALE);
+    const part = still.matches ? 1 : Math.max(0, Math.min(1, (now - this.#ended) / FINALE)); // a frame may be older than its end
     const night = `color-mix(in srgb, ${this.#scenery?.light.stage} ${Math.round(74 * part)}%, transparent)`;
     const shade = winner
       ? pen.createRadialGradient(...winner, cell * 1.6, ...winner, cell * (3.2 + 6 * (1 - part)))
