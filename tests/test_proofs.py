@@ -47,16 +47,7 @@ def test_there_are_proofs() -> None:
     assert {"simulation", "planted", "kernel", "referee", "wire", "cluster"} <= set(proofs())
 
 
-AWAITED = {"cluster"}
-"""Proofs that are built and have not been run at their full length yet (docs/progress.md)."""
-
-
-def test_a_proof_that_was_run_is_awaited_no_more() -> None:
-    assert not [name for name in AWAITED if (FOLDER / f"{name}.json").exists()], "take it out of AWAITED"
-    assert set(proofs()) >= AWAITED
-
-
-@pytest.mark.parametrize("name", sorted(set(proofs()) - AWAITED))
+@pytest.mark.parametrize("name", sorted(proofs()))
 def test_it_was_proved(name: str) -> None:
     written = FOLDER / f"{name}.json"
     assert written.exists(), f"not done yet: make proof {name}"
