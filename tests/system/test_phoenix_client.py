@@ -1,5 +1,5 @@
 """The published `phoenix` package, unmodified and fresh from its registry, drives the gateway: in Node and in Chromium, by
-WebSocket and by long polling.
+WebSocket and by long polling. So does `phoenix-channels`, a client by others, of the time of V1, which it speaks.
 """
 
 import asyncio
@@ -31,6 +31,13 @@ CASES = [
     if transport == "websocket" or scenario not in ("heartbeat", "fall_back_to_long_polling")
 ]
 
+OLD_CASES = [
+    scenario
+    for scenario in SCENARIOS
+    if not re.match("binary|presence|fall_back|disconnect|.*later|.*restart", scenario)
+]
+"""What it can do, too: it has no binary messages, another interface for presence, and comes back by rules of its own."""
+
 PAGE = """<!doctype html><title>phoenix</title>"""
 
 IN_THE_PAGE = """async ([transport, scenario]) => {
@@ -55,7 +62,10 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "package.json").write_text('{"name": "driver", "private": true}')
     (folder / "index.html").write_text(PAGE)
     subprocess.run(
-        [tool("npm"), "install", "--no-audit", "--no-fund", "--no-update-notifier", "phoenix@1"],
+        [
+            *(tool("npm"), "install", "--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts"),
+            *("phoenix@1", "phoenix-channels@1"),
+        ],
         cwd=folder,
         check=True,
         capture_output=True,
@@ -150,9 +160,18 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("scenario", "transport"), CASES)
 async def test_the_phoenix_package_drives_the_gateway(workshop: Path, scenario: str, transport: str) -> None:
+    await play_in_node(workshop, scenario, transport, "phoenix")
+
+
+@pytest.mark.parametrize("scenario", OLD_CASES)
+async def test_a_client_of_v1_drives_the_gateway(workshop: Path, scenario: str) -> None:
+    await play_in_node(workshop, scenario, "websocket", "phoenix-channels")
+
+
+async def play_in_node(workshop: Path, scenario: str, transport: str, package: str) -> None:
     async with stage(workshop, scenario) as url:
         driver = await asyncio.create_subprocess_exec(
-            *(tool("node"), "phoenix_client.mjs", url, transport, scenario),
+            *(tool("node"), "phoenix_client.mjs", url, transport, scenario, package),
             cwd=workshop,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -175,4 +194,5 @@ def test_the_phoenix_package_drives_the_gateway_from_a_browser(
 
 
 def test_there_are_scenarios() -> None:
-    assert len(SCENARIOS) >= 25
+    assert len(SCENARIOS) >= 24
+    assert len(OLD_CASES) >= 15
