@@ -12,6 +12,7 @@ sockets faster (gateway research: 260 thousand sends a second a core, but 1.7 mi
 import asyncio
 import socket
 import struct
+from collections import Counter
 from collections.abc import Hashable
 from contextlib import suppress
 from typing import Protocol
@@ -115,8 +116,9 @@ class Connection(Protocol):
 class Tick:
     """Writes, once per turn of the loop, what connections gathered in it; and looks after those that are behind."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, refused: Counter[str] | None = None) -> None:
         self.loop = loop
+        self.refused = Counter[str]() if refused is None else refused
         self._full: list[SocketConnection] = []
         self._behind: dict[SocketConnection, tuple[int, float]] = {}
 
@@ -148,7 +150,7 @@ class Tick:
                 self._behind[connection] = (connection.taken, now)
             elif now - at >= STALLED:
                 del self._behind[connection]
-                connection.reset()
+                connection.evict()
         if self._behind:
             self.loop.call_later(CATCH_UP, self._look)
 
@@ -231,7 +233,7 @@ class SocketConnection:
                 self._large = 0
             # Nothing waits: the client reads, and what is too much for one tick is not its fault.
             if waiting and waiting + len(data) > self._limit + self._excused:
-                self.reset()
+                self.evict()
             else:
                 self._written += len(data)
                 self._transport.write(data)
@@ -256,7 +258,7 @@ class SocketConnection:
         self._latest_size += len(frame) - len(self._latest.pop(latest, b""))
         self._latest[latest] = frame
         if self._latest_size > self._limit:
-            self.reset()
+            self.evict()
 
     def _release(self) -> None:
         held, self._latest, self._latest_size = self._latest, None, 0
@@ -274,6 +276,11 @@ class SocketConnection:
         self._timer = self._tick.loop.call_later(CLOSE_TIMEOUT, self.reset)
         with suppress(RuntimeError, OSError):  # the socket is gone, as the reading side will learn
             self._say_goodbye(code, reason)
+
+    def evict(self) -> None:
+        """Reset a client that does not read what it is sent."""
+        self._tick.refused["too_slow"] += 1
+        self.reset()
 
     def reset(self) -> None:
         self.ended()

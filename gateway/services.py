@@ -57,7 +57,7 @@ class Services:
     draining: bool = False
 
     def __post_init__(self) -> None:
-        self.tick = Tick(self.loop)
+        self.tick = Tick(self.loop, self.refused)
         self.requests = Buckets(self.limits.requests)
         self._failures = Buckets(self.limits.failures)
         self._messages = Buckets(self.limits.messages_of_one)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.gateway_helpers import Served, gateway
-from understudy.gateway import phoenix
+from understudy.gateway import GetRefused, phoenix
 from understudy.gateway.connection import BUFFER_LIMIT, SEND_BUFFER, SocketConnection, Tick
 from understudy.gateway.serializers import PHOENIX, text_frame
 
@@ -46,6 +46,7 @@ async def test_clients_that_never_read_delay_nobody_cost_a_bounded_memory_and_ar
             largest = max(largest, max(connection.buffered for connection in services.connections))
         assert len(services.connections) == 2, "the deaf ones are gone"
         assert largest <= BUFFER_LIMIT
+        assert await served.ref.call(GetRefused()) == {"too_slow": 5}
         for peer in deaf:
             assert await read_to_the_end(peer) == "reset"
             peer.close()
