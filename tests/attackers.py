@@ -126,7 +126,8 @@ class Witness:
     async def another(self) -> None:
         """Until it has one more."""
         self._more.clear()
-        await self._more.wait()
+        async with asyncio.timeout(2 * SERVED_WITHIN):
+            await self._more.wait()
 
 
 @asynccontextmanager
@@ -144,7 +145,7 @@ async def good_client(served: Served) -> AsyncIterator[Witness]:
                         {"n": witness.answers},
                     )
                 witness.answered()
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.02)
 
     asking = asyncio.create_task(ask())
 

@@ -1,6 +1,6 @@
 """The proofs of the gateway: what no client may miss, what no attacker may do, and an hour with twelve thousand connections.
 
-make proof gateway [SEED=7]                        docs/proofs/gateway.json; some 45 minutes
+make proof gateway [SEED=7]                        docs/proofs/gateway.json; some two hours
 make proof soak                                    docs/proofs/soak.json; an hour
 python -m tests.proof gateway --seeds 100          a rehearsal: fewer seeds, and a twentieth of the siege; it counts for nothing
 python -m tests.proof soak --seeds 2               two minutes of it; the same
