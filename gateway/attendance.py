@@ -76,7 +76,9 @@ class Attendance:
         self._at: dict[ActorRef[Any], dict[str, None]] = {}  # by fan-out
         self._asking: set[ActorRef[Any]] = set()
         self._watched: tuple[ActorRef[Any], ...] = ()
+        self._began = room.system.loop.time()
         self._without_state: set[str] = set(room.members)
+        self._held: set[str] = set()
         self._told = True
         self._timed = False
 
@@ -112,9 +114,15 @@ class Attendance:
             self._forget(member_id)
             self._tell_soon()
 
-    def admitted(self, member: Member) -> None:
-        """A member hears what is said from now on; it is to know who is there."""
+    def admitted(self, member: Member, *, from_before: bool) -> None:
+        """A member hears what is said from now on; it is to know who is there. One that was in an earlier life of the room
+        is told when the others of that life have had the grace to come, so that it sees nobody leave who does.
+        """
         self._without_state.add(member.id)
+        if from_before and (left := self._began + self._room.grace - self._now()) > 0:
+            if not self._held:
+                self._room.send_after(left, Due())
+            self._held.add(member.id)
         self._tell_soon()
 
     def left(self, member_id: str) -> None:
@@ -225,10 +233,14 @@ class Attendance:
         """Those who knew get the diff; those who came since get the state, which has the diff in it."""
         self._told = True
         room = self._room
-        new, self._without_state = tuple(self._without_state & room.members.keys()), set()
+        if self._now() >= self._began + room.grace:
+            self._held.clear()
+        uninformed = self._without_state & room.members.keys()
+        self._without_state = uninformed & self._held
+        new = tuple(uninformed - self._held)
         diff = self._presence.take_diff()
-        if diff is not None and len(new) < len(room.members):
-            room.feed.mention(phoenix.PRESENCE_DIFF, diff, excluding=new)
+        if diff is not None and len(uninformed) < len(room.members):
+            room.feed.mention(phoenix.PRESENCE_DIFF, diff, excluding=tuple(uninformed))
         if new:
             room.feed.mention(phoenix.PRESENCE_STATE, self._presence.state(), only=new)
 

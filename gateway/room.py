@@ -459,7 +459,8 @@ class Room(Actor):
         self.feed.admit(member, response, missed, snapshot, kept)
         self._tell_position_soon()
         if self._attendance is not None:
-            self._attendance.admitted(member)
+            from_before = cursor is not None and cursor.epoch != self.feed.log.epoch
+            self._attendance.admitted(member, from_before=from_before)
         return None
 
     def _tell_position_soon(self) -> None:

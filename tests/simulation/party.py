@@ -55,6 +55,7 @@ class Tab:
         self.view: dict[str, dict[str, str]] | None = None
         self.seen: list[tuple[float, str, str]] = []
         self.gateway = ""
+        self.cursor: dict[str, Any] | None = None
         self._socket: VirtualSocket | None = None
         self._session: ActorRef[Any] | None = None
         self._knocking = self._stay = ""
@@ -116,6 +117,7 @@ class Tab:
                 self._knocking = ""
                 if payload["status"] == "ok":
                     self._stay, self.joined, self.view = ref, True, None
+                    self.cursor = {name: payload["response"][name] for name in ("epoch", "offset")}
             case "phx_error" | "phx_close":
                 if join_ref == self._knocking:
                     self._knocking = ""
@@ -145,7 +147,8 @@ class Tab:
 
     def knock(self, *, slow: bool = False) -> None:
         self._knocked_at = self.party.simulation.time
-        self._knocking = self._push("phx_join", {"name": self.name, "device": self.device, "slow": slow})
+        payload = {"name": self.name, "device": self.device, "slow": slow}
+        self._knocking = self._push("phx_join", payload if self.cursor is None else {**payload, "resume": self.cursor})
         self.party.joins += 1
 
     def leave(self) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests import measured
-from tests.simulation.party import Party
+from tests.simulation.party import TOPIC, Party, Tab
 from understudy.gateway.attendance import GRACE
 from understudy.simulation import Simulation, faults
 
@@ -132,6 +132,30 @@ async def test_who_is_cut_off_goes_out_of_sight_and_comes_back_when_the_network_
         party.network.heal()
         await asyncio.sleep(QUIET)
         assert watcher.guests() == before
+        assert party.ghosts_and_missing() == ([], [])
+
+
+@pytest.mark.seeds(100)
+async def test_when_a_room_begins_a_new_life_those_who_come_back_to_it_see_nobody_leave_who_does(
+    simulation: Simulation,
+) -> None:
+    async with Party(simulation, people=4) as party:
+        await party.begin()
+        *others, away = party.tabs
+        all_of_them = {tab.name: [tab.device] for tab in others}
+        await asyncio.gather(*(tab.come(party.gateway()) for tab in party.tabs))
+        away.hang_up()
+        await asyncio.sleep(simulation.delay(0.0, 2 * GRACE))
+        party.node("attic").entity("parlour", TOPIC).kill()
+
+        async def back(tab: Tab) -> None:
+            while tab.joined:  # noqa: ASYNC110 - virtual time makes looking cheap
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(simulation.delay(0.0, GRACE - 1.0))
+            await tab.come()
+            assert tab.guests() == all_of_them, "the first that it was told"
+
+        await asyncio.gather(*(back(tab) for tab in others))
         assert party.ghosts_and_missing() == ([], [])
 
 
