@@ -20,7 +20,7 @@ class Hall(Room):
         self.broadcast("said", payload)
 
 
-@pytest.mark.seeds(20)
+@pytest.mark.seeds(300)
 async def test_whoever_is_slow_hears_everything_in_order_up_to_its_end(simulation: Simulation) -> None:
     live = AsgiGateway("stage", topics={"hall": Hall})
     exchanges = [Exchange(live, "websocket", "/socket/websocket", query_string=b"vsn=2.0.0") for _ in range(3)]
