@@ -11,7 +11,7 @@ import asyncio
 import logging
 import resource
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -98,8 +98,7 @@ class Entrance(web.RequestHandler):
             self._address = address
             super().connection_made(transport)
         else:
-            assert isinstance(transport, asyncio.Transport)
-            self._sockets.refuse(transport, code)
+            self._sockets.refuse(cast(asyncio.Transport, transport), code)  # uvloop's are no subclass
 
     def handle_error(
         self,
